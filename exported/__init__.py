@@ -1,0 +1,1 @@
+"""Where exports land; the reference bundles are kept in git and shipped."""

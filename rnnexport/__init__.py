@@ -1,0 +1,1 @@
+"""Recurrent networks from PyTorch to ONNX Runtime and OpenVINO, proven and measured."""

@@ -1,0 +1,1 @@
+"""Latency: measuring, statistics, comparison."""

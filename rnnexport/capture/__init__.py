@@ -1,0 +1,1 @@
+"""PyTorch to ONNX, one fused node per recurrent layer."""

@@ -1,0 +1,1 @@
+"""Inference libraries: one adapter per file."""

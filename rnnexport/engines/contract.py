@@ -1,0 +1,131 @@
+"""What the rest of rnnexport may expect of an inference library.
+
+1. An engine says whether it is usable, and if not, why and what mends it; asking never raises.
+2. `load` gives a session on the device and in the precision of the definition, or raises. It never falls back.
+3. A session maps arrays to arrays. Recurrent state is just named arrays in the feeds.
+4. A session holds no clock and writes no files; returned arrays belong to the caller.
+5. The library's own exceptions stop here: callers see `EngineError` and `RuntimeUnavailableError` only.
+
+These are protocols, not base classes, so that an engine from another package needs nothing of ours at run time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+
+Feeds = Mapping[str, NDArray[Any]]
+Precision = Literal["float64", "float32", "float16", "bfloat16"]
+
+
+class Definition(BaseModel):
+    """How an engine is to run a model: the content of one file in `runtimes/`, under its name."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    """The file's stem; how people call this runtime."""
+    engine: str
+    """The name under which an engine is registered."""
+    device: str = Field(default="cpu", pattern=r"^(cpu|cuda(:\d+)?)$")
+    """`cpu`, `cuda` or `cuda:N`."""
+    precision: Precision = "float32"
+    """What the engine is told to compute in."""
+    threads: int = Field(default=0, ge=0)
+    """Threads for one call; 0 leaves the engine's default."""
+    options: dict[str, str | int | float | bool] = Field(default_factory=dict)
+    """The engine's own options, validated by the engine against what it knows."""
+
+
+@dataclass(frozen=True, slots=True)
+class TensorSpec:
+    """A graph input or output. A `str` in `shape` is a symbolic dimension, `None` one without a name."""
+
+    name: str
+    dtype: np.dtype[Any]
+    shape: tuple[int | str | None, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Availability:
+    """Whether an engine can run on a device of this machine, and if not, what would mend it."""
+
+    usable: bool
+    version: str | None
+    """The library's version; `None` where it cannot be imported."""
+    threads: int | None = None
+    """Threads that one call uses by default, where the library says so."""
+    reason: str | None = None
+    """Why it is not usable, in one sentence."""
+    remedy: str | None = None
+    """A command that mends it."""
+
+
+class Session(Protocol):
+    """A loaded model."""
+
+    @property
+    def inputs(self) -> tuple[TensorSpec, ...]:
+        """What `run` takes, in the model's order."""
+        ...
+
+    @property
+    def outputs(self) -> tuple[TensorSpec, ...]:
+        """What `run` returns, in the model's order."""
+        ...
+
+    def run(self, feeds: Feeds) -> dict[str, NDArray[Any]]:
+        """Compute all outputs.
+
+        Raises:
+            EngineError: The library refused the feeds or failed.
+        """
+        ...
+
+    def bind(self, feeds: Feeds) -> Callable[[], dict[str, NDArray[Any]]]:
+        """Prepare one call for timing: a function that computes all outputs for exactly these feeds.
+
+        Copies of the inputs and allocation happen in `bind` where the library can, not in the returned function. The
+        arrays that the function returns may be overwritten by its next call.
+        """
+        ...
+
+    def close(self) -> None:
+        """Free what the library holds."""
+        ...
+
+
+class Engine(Protocol):
+    """An inference library."""
+
+    @property
+    def name(self) -> str:
+        """The name under which it is registered and by which definitions call it."""
+        ...
+
+    def available(self, definition: Definition) -> Availability:
+        """Say whether `definition`'s device and precision work here. Never raises."""
+        ...
+
+    def check_options(self, definition: Definition) -> None:
+        """Refuse what this engine does not know.
+
+        Raises:
+            InputError: An option, precision or device that the engine has not; the message lists what it has.
+        """
+        ...
+
+    def load(self, model: Path, definition: Definition) -> Session:
+        """Load a model file exactly as the definition says.
+
+        Raises:
+            RuntimeUnavailableError: The device or the precision is not what would run.
+            EngineError: The library refused the model; its own words are in the message.
+        """
+        ...

@@ -1,0 +1,62 @@
+"""Every error that a caller of rnnexport can meet.
+
+    RnnexportError
+    ├── InputError               the call or what it was given is wrong
+    │   ├── UnknownNameError     a cell, task, runtime … of that name does not exist
+    │   ├── CheckpointError      a checkpoint is missing, damaged or not ours
+    │   └── BundleError          a bundle is missing, damaged, altered or in use
+    ├── ExportError              the model cannot be written as ONNX
+    ├── EngineError              an inference library refused or failed
+    └── RuntimeUnavailableError  a runtime asked for does not work on this machine
+
+Messages are one or two lines: what is wrong, where, what to do. The command line prints them and exits with
+`exit_status`.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class RnnexportError(Exception):
+    """Something went wrong that the caller can understand and mend."""
+
+    exit_status = 2
+
+
+class InputError(RnnexportError):
+    """The call or what it was given is wrong."""
+
+
+class UnknownNameError(InputError):
+    """A name that stands for nothing; the message gives the nearest known ones."""
+
+    def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
+        """Say that `name` is no `kind`, and which of `known` come nearest."""
+        choices = sorted(known)
+        nearest = difflib.get_close_matches(name, choices, n=1)
+        hint = f"did you mean {nearest[0]!r}? " if nearest else ""
+        super().__init__(f"{kind} {name!r} is unknown; {hint}choose one of: {', '.join(choices)}")
+
+
+class CheckpointError(InputError):
+    """A checkpoint is missing, damaged, or not one that rnnexport wrote."""
+
+
+class BundleError(InputError):
+    """A bundle is missing, damaged, altered, or being written by another process."""
+
+
+class ExportError(RnnexportError):
+    """The model cannot be written as ONNX."""
+
+
+class EngineError(RnnexportError):
+    """An inference library refused a model, or failed while it ran."""
+
+
+class RuntimeUnavailableError(RnnexportError):
+    """A runtime that was asked for does not work on this machine."""
+
+    exit_status = 3

@@ -1,0 +1,1 @@
+"""Proof that a runtime computes the model it was given."""

@@ -1,0 +1,1 @@
+"""ONNX to ONNX: one rewrite per file."""

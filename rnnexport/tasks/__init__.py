@@ -1,0 +1,1 @@
+"""Data sets: one file each, with loading, splitting, metric and baseline."""

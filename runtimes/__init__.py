@@ -1,0 +1,1 @@
+"""Runtime definitions: one TOML file each."""
