@@ -1,1 +1,39 @@
-"""Inference libraries: one adapter per file."""
+"""Inference libraries: one adapter per file, found by name.
+
+To add a library: write one file with a class that meets `contract.Engine`, and register it in the entry-point group
+`rnnexport.engines` (ours in pyproject.toml, others' in a package of their own). Nothing else needs an edit.
+An adapter imports its library inside its methods, so that asking for one engine never loads another.
+"""
+
+from __future__ import annotations
+
+from importlib.metadata import entry_points
+from typing import cast
+
+from rnnexport.engines.contract import Engine
+from rnnexport.errors import EngineError, UnknownNameError
+
+GROUP = "rnnexport.engines"
+
+
+def engine_names() -> list[str]:
+    """The names of all registered engines, sorted; none is loaded."""
+    return sorted(entry_points(group=GROUP).names)
+
+
+def get_engine(name: str) -> Engine:
+    """Load the adapter registered under `name`.
+
+    Raises:
+        UnknownNameError: No engine of that name is registered.
+        EngineError: More than one package registers the name, or the adapter cannot be imported.
+    """
+    found = list(entry_points(group=GROUP, name=name))
+    if not found:
+        raise UnknownNameError("engine", name, engine_names())
+    if len(found) > 1:
+        raise EngineError(f"engine {name!r} is registered by {' and '.join(e.value for e in found)}; uninstall one")
+    try:
+        return cast(Engine, found[0].load()())
+    except Exception as exc:
+        raise EngineError(f"engine {name!r} ({found[0].value}) cannot be loaded: {type(exc).__name__}: {exc}") from exc

@@ -7,11 +7,12 @@
 5. The library's own exceptions stop here: callers see `EngineError` and `RuntimeUnavailableError` only.
 
 These are protocols, not base classes, so that an engine from another package needs nothing of ours at run time.
+`check_feeds` is for every session to call: libraries differ in what they refuse; OpenVINO casts, or reuses old feeds.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -19,6 +20,8 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
+
+from rnnexport.errors import EngineError, RuntimeUnavailableError
 
 Feeds = Mapping[str, NDArray[Any]]
 Precision = Literal["float64", "float32", "float16", "bfloat16"]
@@ -35,8 +38,8 @@ class Definition(BaseModel):
     """The name under which an engine is registered."""
     device: str = Field(default="cpu", pattern=r"^(cpu|cuda(:\d+)?)$")
     """`cpu`, `cuda` or `cuda:N`."""
-    precision: Precision = "float32"
-    """What the engine is told to compute in."""
+    precision: Precision
+    """What the engine is told to compute in, never left to the library; quantized weights are the graph's affair."""
     threads: int = Field(default=0, ge=0)
     """Threads for one call; 0 leaves the engine's default."""
     options: dict[str, str | int | float | bool] = Field(default_factory=dict)
@@ -50,6 +53,35 @@ class TensorSpec:
     name: str
     dtype: np.dtype[Any]
     shape: tuple[int | str | None, ...]
+
+    def accepts(self, array: NDArray[Any]) -> bool:
+        """Whether the array has this dtype, rank and these fixed dimensions."""
+        return (
+            array.dtype == self.dtype
+            and array.ndim == len(self.shape)
+            and all(
+                fixed == size for fixed, size in zip(self.shape, array.shape, strict=True) if isinstance(fixed, int)
+            )
+        )
+
+    def __str__(self) -> str:
+        """Like `float32 (batch, time, 4)`."""
+        return f"{self.dtype} ({', '.join('?' if size is None else str(size) for size in self.shape)})"
+
+
+def check_feeds(inputs: Iterable[TensorSpec], feeds: Feeds) -> None:
+    """Refuse feeds that are not exactly the model's inputs.
+
+    Raises:
+        EngineError: A missing or unknown name, a wrong dtype, rank or fixed dimension.
+    """
+    specs = {spec.name: spec for spec in inputs}
+    if specs.keys() != feeds.keys():
+        raise EngineError(f"got inputs {sorted(feeds)}, the model takes {sorted(specs)}")
+    for name, spec in specs.items():
+        array = feeds[name]
+        if not spec.accepts(array):
+            raise EngineError(f"input {name!r}: got {array.dtype} {array.shape}, the model takes {spec}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +97,16 @@ class Availability:
     """Why it is not usable, in one sentence."""
     remedy: str | None = None
     """A command that mends it."""
+
+    def require(self, runtime: str) -> None:
+        """Let only what is usable pass.
+
+        Raises:
+            RuntimeUnavailableError: It is not usable; the message says why and what mends it.
+        """
+        if not self.usable:
+            remedy = f"; run: {self.remedy}" if self.remedy else ""
+            raise RuntimeUnavailableError(f"runtime {runtime!r} is not usable: {self.reason}{remedy}")
 
 
 class Session(Protocol):

@@ -1,0 +1,126 @@
+"""PyTorch, running the source model: the `model.json` of a bundle or checkpoint, with the weights beside it.
+
+1. In float64 on the CPU this engine is the oracle: float32 feeds are cast up, and the outputs stay float64.
+2. On CUDA TF32 is off, in matrix products and in cuDNN.
+3. Threads and TF32 are settings of the whole process, so two sessions that differ in them need a process each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rnnexport.engines.contract import Availability, Definition, Feeds, TensorSpec, check_feeds
+from rnnexport.errors import EngineError, InputError
+
+_PRECISIONS = {"float64", "float32", "bfloat16"}
+_WEIGHTS = ("weights.safetensors", "model.safetensors")  # in a bundle, in a checkpoint
+_CUDA_BUILD = "pip install --force-reinstall torch --index-url https://download.pytorch.org/whl/cu130"
+
+
+class TorchSession:
+    """A source model in PyTorch eager mode."""
+
+    def __init__(self, module: Any, definition: Definition, inputs: tuple[TensorSpec, ...]) -> None:
+        import torch
+
+        self._dtype = getattr(torch, definition.precision)
+        self._device = torch.device(definition.device)
+        self._module = module.to(self._device, self._dtype).eval()
+        self._inputs = inputs
+        output = "float64" if definition.precision == "float64" else "float32"  # numpy has no bfloat16
+        self._output_dtype = getattr(torch, output)
+        self._outputs = (TensorSpec("logits", np.dtype(output), ("batch", None)),)
+
+    @property
+    def inputs(self) -> tuple[TensorSpec, ...]:
+        """`x` [B, T, I] and `lengths` [B]."""
+        return self._inputs
+
+    @property
+    def outputs(self) -> tuple[TensorSpec, ...]:
+        """`logits`."""
+        return self._outputs
+
+    def run(self, feeds: Feeds) -> dict[str, NDArray[Any]]:
+        """Compute all outputs."""
+        return {name: array.copy() for name, array in self.bind(feeds)().items()}
+
+    def bind(self, feeds: Feeds) -> Callable[[], dict[str, NDArray[Any]]]:
+        """Prepare one call; copying the logits to the host, which also waits for the device, is inside."""
+        import torch
+
+        check_feeds(self._inputs, feeds)
+        tensors = {name: torch.from_numpy(np.array(array)) for name, array in feeds.items()}
+        x = tensors["x"].to(self._device, self._dtype)
+        lengths = tensors["lengths"]  # stays on the host, where packing wants it
+
+        @torch.inference_mode()
+        def call() -> dict[str, NDArray[Any]]:
+            try:
+                return {"logits": self._module(x, lengths).to("cpu", self._output_dtype).numpy()}
+            except (RuntimeError, ValueError, IndexError) as exc:
+                raise EngineError(f"torch failed: {str(exc).splitlines()[0]}") from exc
+
+        return call
+
+    def close(self) -> None:
+        """Free the module."""
+        self._module = None
+
+
+class TorchEngine:
+    """PyTorch eager mode on the CPU or on CUDA."""
+
+    name = "torch"
+
+    def available(self, definition: Definition) -> Availability:
+        """Say whether PyTorch has the definition's device."""
+        reason: str | None = None
+        remedy: str | None = None
+        try:
+            import torch
+        except Exception as exc:  # a damaged installation can raise anything
+            reason = f"torch cannot be imported: {exc}"
+            return Availability(False, None, reason=reason, remedy="pip install --force-reinstall torch")
+        threads = definition.threads or torch.get_num_threads()
+        if definition.device != "cpu" and torch.version.cuda is None:
+            reason, remedy = "this torch is built without CUDA", _CUDA_BUILD
+        elif definition.device != "cpu":
+            index, count = int(definition.device.partition(":")[2] or 0), torch.cuda.device_count()
+            if index >= count:
+                reason, remedy = f"torch finds {count} CUDA devices, so there is no {definition.device!r}", "nvidia-smi"
+        return Availability(reason is None, torch.__version__, threads, reason, remedy)
+
+    def check_options(self, definition: Definition) -> None:
+        """Refuse what PyTorch, as used here, does not know."""
+        if definition.precision not in _PRECISIONS:
+            raise InputError(f"precision {definition.precision!r}: torch has {', '.join(sorted(_PRECISIONS))}")
+        if definition.options:
+            raise InputError(f"option {min(definition.options)!r} is unknown; engine 'torch' has no options")
+
+    def load(self, model: Path, definition: Definition) -> TorchSession:
+        """Build the model that `model` (a `model.json`) describes, with the weights that lie beside it."""
+        import torch
+
+        from rnnexport.models import load_model
+
+        self.check_options(definition)
+        self.available(definition).require(definition.name)
+        weights = [path for name in _WEIGHTS if (path := model.parent / name).exists()]
+        if not weights:
+            raise EngineError(f"{model.parent}: no {' or '.join(_WEIGHTS)} beside {model.name!r}")
+        if definition.threads:
+            torch.set_num_threads(definition.threads)
+        torch.backends.cuda.matmul.allow_tf32 = False
+        torch.backends.cudnn.allow_tf32 = False
+        module = load_model(model, weights[0])
+        inputs = (
+            TensorSpec("x", np.dtype("float32"), ("batch", "time", None)),
+            TensorSpec("lengths", np.dtype("int64"), ("batch",)),
+        )
+        return TorchSession(module, definition, inputs)
