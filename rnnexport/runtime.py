@@ -8,7 +8,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from rnnexport.engines import get_engine
 from rnnexport.engines.contract import Availability, Definition
-from rnnexport.errors import InputError, UnknownNameError
+from rnnexport.errors import InputError, RuntimeUnavailableError, UnknownNameError
 
 LOCAL = Path("runtimes")
 _KEYS = Definition.model_fields.keys() - {"name"}
@@ -31,13 +31,9 @@ class RuntimeStatus(BaseModel):
     definition: Definition
     availability: Availability
 
-    def require(self) -> None:
-        """Let only what is usable pass.
-
-        Raises:
-            RuntimeUnavailableError: It is not usable; the message says why and what mends it.
-        """
-        self.availability.require(self.definition.name)
+    def error(self) -> RuntimeUnavailableError:
+        """What to raise, or to print, where it does not."""
+        return self.availability.error(self.definition.name)
 
 
 def load_definition(name_or_path: str | Path, search: Path = LOCAL) -> Definition:
@@ -86,15 +82,23 @@ def default_definitions(search: Path = LOCAL) -> list[Definition]:
     return [definition for definition in wanted if runtime_status(definition).availability.usable]
 
 
-def resolve(names: Iterable[str | Path], search: Path = LOCAL) -> tuple[list[Definition], list[RuntimeStatus]]:
-    """Split the runtimes named into usable definitions and the status of the others; a name given twice counts once.
+def choose_runtimes(names: Sequence[str | Path], search: Path = LOCAL) -> tuple[list[Definition], list[RuntimeStatus]]:
+    """Return the definitions that a command runs, and those that were named but are not usable.
+
+    Without names: every usable float32 definition. A runtime named twice counts once.
 
     Raises:
         InputError: A name is unknown or a file is wrong.
+        RuntimeUnavailableError: None of those named is usable.
     """
+    if not names:
+        return default_definitions(search), []
     statuses = [runtime_status(load_definition(name, search)) for name in dict.fromkeys(names)]
     usable = [status.definition for status in statuses if status.availability.usable]
-    return usable, [status for status in statuses if not status.availability.usable]
+    not_usable = [status for status in statuses if not status.availability.usable]
+    if not usable:
+        raise not_usable[0].error()
+    return usable, not_usable
 
 
 def _shipped() -> Path:

@@ -98,15 +98,10 @@ class Availability:
     remedy: str | None = None
     """A command that mends it."""
 
-    def require(self, runtime: str) -> None:
-        """Let only what is usable pass.
-
-        Raises:
-            RuntimeUnavailableError: It is not usable; the message says why and what mends it.
-        """
-        if not self.usable:
-            remedy = f"; run: {self.remedy}" if self.remedy else ""
-            raise RuntimeUnavailableError(f"runtime {runtime!r} is not usable: {self.reason}{remedy}")
+    def error(self, runtime: str) -> RuntimeUnavailableError:
+        """What to raise, or to print, where the runtime of that name is not usable."""
+        remedy = f"; run: {self.remedy}" if self.remedy else ""
+        return RuntimeUnavailableError(f"runtime {runtime!r} is not usable: {self.reason}{remedy}")
 
 
 class Session(Protocol):

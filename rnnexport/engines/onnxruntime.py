@@ -190,7 +190,8 @@ class OnnxRuntimeEngine:
     def load(self, model: Path, definition: Definition) -> OnnxRuntimeSession:
         """Load an ONNX file."""
         self.check_options(definition)
-        self.available(definition).require(definition.name)
+        if not (availability := self.available(definition)).usable:
+            raise availability.error(definition.name)
         library = _import_onnxruntime()
         options = self._session_options(library, definition)
         try:

@@ -177,7 +177,8 @@ class OpenVinoEngine:
     def load(self, model: Path, definition: Definition) -> OpenVinoSession:
         """Load an ONNX or OpenVINO IR file."""
         self.check_options(definition)
-        self.available(definition).require(definition.name)
+        if not (availability := self.available(definition)).usable:
+            raise availability.error(definition.name)
         return OpenVinoSession(_import_openvino().Core(), model, definition)
 
 

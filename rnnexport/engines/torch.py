@@ -110,7 +110,8 @@ class TorchEngine:
         from rnnexport.models import load_model
 
         self.check_options(definition)
-        self.available(definition).require(definition.name)
+        if not (availability := self.available(definition)).usable:
+            raise availability.error(definition.name)
         weights = [path for name in _WEIGHTS if (path := model.parent / name).exists()]
         if not weights:
             raise EngineError(f"{model.parent}: no {' or '.join(_WEIGHTS)} beside {model.name!r}")
