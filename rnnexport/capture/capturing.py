@@ -1,0 +1,96 @@
+"""Any module with recurrent layers → an ONNX graph with one fused node per layer, batch and time dynamic."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import onnx_ir as ir
+import torch
+from torch import nn
+from torch.utils._pytree import KeyPath, tree_flatten_with_path, tree_unflatten
+
+from rnnexport.capture.captured import Captured
+from rnnexport.capture.failures import translation_error
+from rnnexport.capture.inputs import InputSpec
+from rnnexport.capture.lowering import lower_recurrent_layers
+from rnnexport.capture.opsets import DEFAULT_OPSET, check_opset
+from rnnexport.capture.tidying import tidy
+from rnnexport.capture.tracing import dimension_names, quiet, trace
+from rnnexport.errors import InputError
+
+
+def capture(
+    module: nn.Module,
+    inputs: Sequence[InputSpec],
+    *,
+    output_names: Sequence[str] | None = None,
+    opset_version: int = DEFAULT_OPSET,
+) -> Captured:
+    """Write `module` as an ONNX graph. The module is left as it was.
+
+    Args:
+        module: Any module; it is captured in evaluation mode.
+        inputs: What forward is given, by the names of its parameters, or, if none is such a name, in order. These are
+            the graph's inputs.
+        output_names: Names of the graph's outputs, in the order in which forward returns its tensors. By default a
+            dictionary's keys, `output` for a single tensor, and `output_0`, `output_1` … for several.
+        opset_version: ONNX operator set, one of `OPSETS`.
+
+    Raises:
+        InputError: The inputs do not fit the forward, or an argument is out of range.
+        ExportError: The module cannot be written as one graph for all sizes; the message names the place in its code.
+    """
+    check_opset(opset_version)
+    _check_inputs(inputs)
+    program = trace(module, inputs)
+    names = _output_names(program, output_names)
+    model = _translate(program, opset_version)
+    lower_recurrent_layers(model)
+    tidy(model, [spec.name for spec in inputs], names, dimension_names(program, inputs))
+    in_training = any(child.training for child in module.modules())
+    return Captured(
+        model, ["the module was in training mode; it is exported in evaluation mode"] if in_training else []
+    )
+
+
+def _check_inputs(inputs: Sequence[InputSpec]) -> None:
+    names = [spec.name for spec in inputs]
+    if not names:
+        raise InputError("a graph needs at least one input; write it like 'x:float32[batch,time,12]'")
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise InputError(f"input {twice[0]!r} is given twice")
+
+
+def _output_names(program: torch.export.ExportedProgram, given: Sequence[str] | None) -> list[str]:
+    """Name the tensors that forward returns.
+
+    Raises:
+        InputError: Not one name for each.
+    """
+    spec = program.call_spec.out_spec
+    places = tree_flatten_with_path(tree_unflatten(range(spec.num_leaves), spec))[0]
+    default = [_output_name(path) for path, _ in places]
+    if given is None:
+        return default
+    if len(given) != len(default) or len(set(given)) != len(given):
+        raise InputError(
+            f"output_names {list(given)!r}: forward returns {len(default)} tensors; give each its own name"
+        )
+    return list(given)
+
+
+def _output_name(path: KeyPath) -> str:
+    """`{"logits": …}` → `logits`, `(y, (h, c))` → `output_0`, `output_1_0`, `output_1_1`."""
+    parts = [str(getattr(key, "key", getattr(key, "name", getattr(key, "idx", "")))) for key in path]
+    name = "_".join(parts)
+    return name if name[:1].isalpha() else "_".join(["output", *parts])
+
+
+def _translate(program: torch.export.ExportedProgram, opset_version: int) -> ir.Model:
+    try:
+        with quiet():
+            result = torch.onnx.export(program, dynamo=True, optimize=False, verbose=False, opset_version=opset_version)
+    except Exception as exc:
+        raise translation_error(exc) from exc
+    assert result is not None
+    return result.model

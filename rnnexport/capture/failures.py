@@ -1,0 +1,102 @@
+"""Turns what torch.export and the ONNX exporter raise into one line that names the place in the user's code."""
+
+from __future__ import annotations
+
+import linecache
+import re
+import traceback
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import torch
+from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode, ShapeEnv
+
+from rnnexport.capture.inputs import InputSpec
+from rnnexport.errors import ExportError, RnnexportError
+
+_TORCH = Path(torch.__file__).parent
+_HERE = Path(__file__).parent
+
+
+def tracing_error(exc: Exception, inputs: Sequence[InputSpec], sizes: Mapping[str, int]) -> RnnexportError:
+    """Say in one line why the module could not be traced."""
+    if isinstance(exc, RnnexportError):
+        return exc
+    place = _place_of_failure(exc)
+    if isinstance(exc, GuardOnDataDependentSymNode):
+        return ExportError(
+            f"{place}forward depends on the values of its inputs here, and a graph computes the same steps for all "
+            "values; torch.where chooses by value"
+        )
+    if frozen := _frozen_dimension(exc, sizes):
+        return frozen_error(*frozen)
+    given = ", ".join(f"{spec.name}:{spec.dtype}[{','.join(map(str, spec.shape))}]" for spec in inputs)
+    return ExportError(f"{place}forward fails with {given}: {_first_line(exc)}")
+
+
+def frozen_error(dimension: str, place: str) -> ExportError:
+    """Say that the module's code turned a dynamic size into a number."""
+    return ExportError(
+        f"{place}forward turns dimension {dimension!r} into a number, so the graph would work for that one size; use "
+        f"tensor operations over the whole dimension, or give {dimension!r} a fixed size in the inputs"
+    )
+
+
+def translation_error(exc: Exception) -> ExportError:
+    """Say in one line which operator has no ONNX form."""
+    cause = list(_chain(exc))[-1]
+    return ExportError(f"the module cannot be written as ONNX: {_first_line(cause)}")
+
+
+def place_of(frame: traceback.FrameSummary | None) -> str:
+    """`file:line: ` of a frame in the user's code, or nothing."""
+    return f"{frame.filename}:{frame.lineno}: " if frame is not None and is_user_code(frame.filename) else ""
+
+
+def source_line(frame: traceback.FrameSummary) -> str:
+    """Return the source text of a frame's line."""
+    return linecache.getline(frame.filename, frame.lineno or 0).strip()
+
+
+def is_user_code(filename: str) -> bool:
+    """Whether a file is neither PyTorch nor this package."""
+    parents = Path(filename).parents
+    return not filename.startswith("<") and _TORCH not in parents and _HERE not in parents
+
+
+def _place_of_failure(exc: BaseException) -> str:
+    """The innermost frame of the user's module; the frames that called `capture` do not count."""
+    frames = traceback.extract_tb(exc.__traceback__)
+    inside = [frame for frame in frames if is_user_code(frame.filename)]
+    return place_of(inside[-1]) if inside else ""
+
+
+def _frozen_dimension(exc: BaseException, sizes: Mapping[str, int]) -> tuple[str, str] | None:
+    """The dimension whose size variable was set to a number, and where that happened."""
+    names = {size: name for name, size in sizes.items()}
+    for guard in (guard for shapes in _shape_environments(exc) for guard in shapes.guards):
+        match = re.fullmatch(r"Eq\(s\d+, (\d+)\)", str(guard.expr))
+        if match and int(match[1]) in names:
+            frame = guard.sloc.framework_loc
+            return names[int(match[1])], place_of(frame if isinstance(frame, traceback.FrameSummary) else None)
+    return None
+
+
+def _shape_environments(exc: BaseException) -> Iterator[ShapeEnv]:
+    """The shape environment of a failed trace: torch.export gives it to nobody, but it stands in the traceback."""
+    for error in _chain(exc):
+        for frame, _ in traceback.walk_tb(error.__traceback__):
+            owner = frame.f_locals.get("self")
+            if isinstance(owner, ShapeEnv):
+                yield owner
+
+
+def _chain(exc: BaseException | None) -> Iterator[BaseException]:
+    while exc is not None:
+        yield exc
+        exc = exc.__cause__ or exc.__context__
+
+
+def _first_line(exc: BaseException) -> str:
+    lines = str(exc).strip().splitlines()
+    return lines[0] if lines else type(exc).__name__
