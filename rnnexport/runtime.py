@@ -20,6 +20,7 @@ from rnnexport.engines.contract import Availability, Definition
 from rnnexport.errors import InputError, RuntimeUnavailableError, UnknownNameError
 
 LOCAL = Path("runtimes")
+_RULES = {"device": "choose cpu, cuda or cuda:N", "options": "choose a string, a number, true or false"}
 _KEYS = Definition.model_fields.keys() - {"name"}
 
 
@@ -88,12 +89,17 @@ def choose_runtimes(names: Sequence[str | Path], search: Path = LOCAL) -> tuple[
     Without names: every usable float32 definition. A runtime named twice counts once.
 
     Raises:
-        InputError: A name is unknown or a file is wrong.
+        InputError: A name is unknown, a file is wrong, or two different definitions have one name.
         RuntimeUnavailableError: None of those named is usable.
     """
     if not names:
         return default_definitions(search), []
-    statuses = [runtime_status(load_definition(name, search)) for name in dict.fromkeys(names)]
+    chosen: dict[str, Definition] = {}
+    for name in names:
+        definition = load_definition(name, search)
+        if chosen.setdefault(definition.name, definition) != definition:
+            raise InputError(f"two different runtimes are called {definition.name!r}; rename one of the files")
+    statuses = [runtime_status(definition) for definition in chosen.values()]
     usable = [status.definition for status in statuses if status.availability.usable]
     not_usable = [status for status in statuses if not status.availability.usable]
     if not usable:
@@ -141,4 +147,5 @@ def _validated(path: Path, content: Mapping[str, Any]) -> Definition:
         key = ".".join(str(part) for part in error["loc"][:2])
         if error["type"] == "missing":
             raise InputError(f"{path}: key {key!r} is missing") from exc
-        raise InputError(f"{path}: {key} = {error['input']!r}: {error['msg']}") from exc
+        rule = _RULES.get(str(error["loc"][0]), error["msg"])
+        raise InputError(f"{path}: {key} = {error['input']!r}: {rule}") from exc

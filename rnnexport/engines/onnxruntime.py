@@ -37,7 +37,6 @@ _SESSION_OPTIONS: dict[str, str | bool] = {
     "graph_optimization_level": "all",
     # Spinning threads make two threads 1.1-1.7 times as fast as sleeping ones, but slow whatever runs beside them.
     "allow_spinning": True,
-    "set_denormal_as_zero": False,
 }
 _CUDA_OPTIONS = {"use_tf32", "gpu_mem_limit", "arena_extend_strategy", "cudnn_conv_algo_search"}
 # Where the time of a recurrent model goes; shape arithmetic may stay on the CPU.
@@ -212,7 +211,6 @@ class OnnxRuntimeEngine:
         level = _LEVELS[str(chosen["graph_optimization_level"])]
         options.graph_optimization_level = getattr(library.GraphOptimizationLevel, level)
         options.add_session_config_entry("session.intra_op.allow_spinning", str(int(chosen["allow_spinning"])))
-        options.add_session_config_entry("session.set_denormal_as_zero", str(int(chosen["set_denormal_as_zero"])))
         options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
         return options
 

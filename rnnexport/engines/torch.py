@@ -25,16 +25,19 @@ _CUDA_BUILD = "pip install --force-reinstall torch --index-url https://download.
 class TorchSession:
     """A source model in PyTorch eager mode."""
 
-    def __init__(self, module: Any, definition: Definition, inputs: tuple[TensorSpec, ...]) -> None:
+    def __init__(self, module: Any, definition: Definition) -> None:
         import torch
 
         self._dtype = getattr(torch, definition.precision)
         self._device = torch.device(definition.device)
-        self._module = module.to(self._device, self._dtype).eval()
-        self._inputs = inputs
+        self._module = module.to(self._device, self._dtype)
+        self._inputs = (
+            TensorSpec("x", np.dtype("float32"), ("batch", "time", module.config.input_size)),
+            TensorSpec("lengths", np.dtype("int64"), ("batch",)),
+        )
         output = "float64" if definition.precision == "float64" else "float32"  # numpy has no bfloat16
         self._output_dtype = getattr(torch, output)
-        self._outputs = (TensorSpec("logits", np.dtype(output), ("batch", None)),)
+        self._outputs = (TensorSpec("logits", np.dtype(output), ("batch", module.config.num_outputs)),)
 
     @property
     def inputs(self) -> tuple[TensorSpec, ...]:
@@ -55,6 +58,8 @@ class TorchSession:
         import torch
 
         check_feeds(self._inputs, feeds)
+        if len(feeds["x"]) != len(feeds["lengths"]):  # packing takes fewer lengths without a word
+            raise EngineError(f"input 'lengths': got {len(feeds['lengths'])} for the {len(feeds['x'])} series of 'x'")
         tensors = {name: torch.from_numpy(np.array(array)) for name, array in feeds.items()}
         x = tensors["x"].to(self._device, self._dtype)
         lengths = tensors["lengths"]  # stays on the host, where packing wants it
@@ -119,9 +124,4 @@ class TorchEngine:
             torch.set_num_threads(definition.threads)
         torch.backends.cuda.matmul.allow_tf32 = False
         torch.backends.cudnn.allow_tf32 = False
-        module = load_model(model, weights[0])
-        inputs = (
-            TensorSpec("x", np.dtype("float32"), ("batch", "time", None)),
-            TensorSpec("lengths", np.dtype("int64"), ("batch",)),
-        )
-        return TorchSession(module, definition, inputs)
+        return TorchSession(load_model(model, weights[0]), definition)

@@ -93,7 +93,7 @@ def gru(tmp_path_factory) -> tuple[TinyModel, Path]:
 
 @pytest.fixture
 def add_model(tmp_path) -> Path:
-    """a + b, where no declared shape shows that the two must fit."""
+    """Sum = a + b, where no declared shape shows that the two must fit."""
     return save_model(
         tmp_path / "add.onnx", [helper.make_node("Add", ["a", "b"], ["sum"])], {"a": ["m"], "b": ["n"]}, {"sum": ["k"]}
     )

@@ -1,0 +1,101 @@
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from onnx import helper, load, numpy_helper, save
+
+from rnnexport.engines import get_engine
+from rnnexport.engines.contract import Definition
+from rnnexport.errors import RuntimeUnavailableError
+
+cuda = get_engine("onnxruntime").available(
+    Definition(name="mine", engine="onnxruntime", device="cuda", precision="float32")
+)
+without_cuda = pytest.mark.skipif("has no CUDA" not in str(cuda.reason), reason="this onnxruntime has CUDA")
+with_cuda = pytest.mark.skipif(not cuda.usable, reason=str(cuda.reason))
+
+
+@pytest.fixture
+def engine():
+    return get_engine("onnxruntime")
+
+
+def count_threads():
+    return len(list(Path("/proc/self/task").iterdir()))
+
+
+def draw_x():
+    return np.random.default_rng(0).normal(size=(2, 5, 3)).astype("float32")
+
+
+@without_cuda
+def test_without_cuda_provider_says_what_mends_it(engine, gru, define):
+    message = (
+        "runtime 'mine' is not usable: this onnxruntime has no CUDAExecutionProvider; "
+        "run: pip uninstall -y onnxruntime && pip install onnxruntime-gpu"
+    )
+    with pytest.raises(RuntimeUnavailableError, match=f"^{re.escape(message)}$"):
+        engine.load(gru[1], define("onnxruntime", device="cuda", options={"use_tf32": 0}))
+
+
+def test_both_packages_installed_is_not_usable(engine, gru, define, tmp_path, monkeypatch):
+    for name in ("onnxruntime", "onnxruntime_gpu"):
+        metadata = tmp_path / f"{name}-1.0.dist-info"
+        metadata.mkdir()
+        (metadata / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name.replace('_', '-')}\nVersion: 1.0\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    message = "both installed and overwrite each other's files; run: pip uninstall -y onnxruntime onnxruntime-gpu && "
+    with pytest.raises(RuntimeUnavailableError, match=re.escape(message)):
+        engine.load(gru[1], define("onnxruntime"))
+
+
+def test_threads_of_the_definition(engine, gru, define):
+    before = count_threads()
+    session = engine.load(gru[1], define("onnxruntime", threads=4))
+    assert count_threads() == before + 3  # the caller's own is the fourth
+    session.close()
+    assert count_threads() == before
+
+
+@pytest.mark.parametrize("options", [{"graph_optimization_level": "disabled"}, {"allow_spinning": False}])
+def test_options_leave_the_answer_alone(engine, gru, define, options):
+    x = draw_x()
+    session = engine.load(gru[1], define("onnxruntime", options=options))
+    assert session.run({"x": x})["logits"] == pytest.approx(gru[0].expected(x), abs=1e-6)
+
+
+def test_float16_graph_is_computed_in_float32_on_the_cpu(engine, gru, define, tmp_path):
+    model = load(gru[1])
+    for tensor in model.graph.initializer:
+        value = numpy_helper.to_array(tensor)
+        if value.dtype == np.float32:
+            tensor.CopyFrom(numpy_helper.from_array(value.astype("float16"), tensor.name))
+    for value in (*model.graph.input, *model.graph.output):
+        value.type.tensor_type.elem_type = 10  # FLOAT16
+    save(model, tmp_path / "half.onnx")
+    session = engine.load(tmp_path / "half.onnx", define("onnxruntime"))
+    assert session.inputs[0].dtype == np.float16
+    x = draw_x().astype("float16")
+    assert session.run({"x": x})["logits"] == pytest.approx(gru[0].expected(x.astype("float64")), abs=2e-3)
+
+
+@pytest.mark.gpu
+@with_cuda
+def test_cuda_computes_without_tf32(engine, gru, define):
+    x = draw_x()
+    session = engine.load(gru[1], define("onnxruntime", device="cuda"))
+    assert session.run({"x": x})["logits"] == pytest.approx(gru[0].expected(x), abs=1e-6)
+    assert session.bind({"x": x})()["logits"] == pytest.approx(gru[0].expected(x), abs=1e-6)
+
+
+@pytest.mark.gpu
+@with_cuda
+def test_gru_that_cuda_cannot_run_is_refused(engine, gru, define, tmp_path):
+    model = load(gru[1])
+    gru_node = next(node for node in model.graph.node if node.op_type == "GRU")
+    del gru_node.attribute[:]
+    gru_node.attribute.append(helper.make_attribute("hidden_size", 5))
+    save(model, tmp_path / "reset_before.onnx")
+    with pytest.raises(RuntimeUnavailableError, match="GRU would run on the CPU"):
+        engine.load(tmp_path / "reset_before.onnx", define("onnxruntime", device="cuda"))
