@@ -5,6 +5,7 @@
     │   ├── UnknownNameError     a cell, task, runtime … of that name does not exist
     │   ├── CheckpointError      a checkpoint is missing, damaged or not ours
     │   └── BundleError          a bundle is missing, damaged, altered or in use
+    ├── TrainingError            a training cannot go on
     ├── ExportError              the model cannot be written as ONNX
     ├── EngineError              an inference library refused or failed
     └── RuntimeUnavailableError  a runtime asked for does not work on this machine
@@ -46,6 +47,10 @@ class CheckpointError(InputError):
 
 class BundleError(InputError):
     """A bundle is missing, damaged, altered, or being written by another process."""
+
+
+class TrainingError(RnnexportError):
+    """A training cannot go on."""
 
 
 class ExportError(RnnexportError):

@@ -135,13 +135,13 @@ def run_job(
             if worker is None:
                 worker = _Worker(function, arguments, time_limit_seconds, memory_limit_bytes)
             result = worker.run(number, feeds)
-            yield result
             if result.failure:
                 worker.close()
                 worker = None
-                if result.failure.loading:
-                    yield from (CaseResult(failure=result.failure) for _ in cases[number + 1 :])
-                    return
+            yield result
+            if result.failure and result.failure.loading:
+                yield from (CaseResult(failure=result.failure) for _ in cases[number + 1 :])
+                return
     finally:
         if worker:
             worker.close()
@@ -160,6 +160,7 @@ class _Worker:
     def __init__(
         self, function: str, arguments: Mapping[str, Any], time_limit: float, memory_limit: int | None
     ) -> None:
+        request = json.dumps({"function": function, "arguments": dict(arguments), "parent": os.getpid()})
         self._time_limit, self._memory_limit = time_limit, memory_limit
         self._loaded = False
         self._buffer = b""
@@ -168,15 +169,16 @@ class _Worker:
         with (self._path / "stderr.txt").open("wb") as stderr:
             self._process = subprocess.Popen(
                 # -P keeps a torch.py of the user's folder from being taken for PyTorch
-                [sys.executable, "-P", "-m", "rnnexport.worker"],
+                [sys.executable, "-P", "-m", "rnnexport.worker", self._folder.name],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=stderr,
                 start_new_session=True,  # a group of its own, to be killed whole; Ctrl-C reaches only the parent
             )
-        self._send(
-            {"function": function, "arguments": dict(arguments), "folder": self._folder.name, "parent": os.getpid()}
-        )
+        assert self._process.stdin
+        assert self._process.stdout
+        self._requests, self._answers = self._process.stdin, self._process.stdout
+        self._send(request)
 
     def run(self, number: int, feeds: Feeds) -> CaseResult:
         """Run one case, after loading if that is still to come."""
@@ -184,7 +186,7 @@ class _Worker:
             if not self._loaded:
                 self._answer("while loading", loading=True)
                 self._loaded = True
-            self._send({"names": _write_arrays(self._path / "case.npz", feeds)})
+            self._send(json.dumps({"names": _write_arrays(self._path / "case.npz", feeds)}))
             answer = self._answer(f"on case {number}", loading=False)
             return CaseResult(_read_arrays(self._path / "result.npz", answer["names"]), answer["extras"])
         except _FailedError as exc:
@@ -194,15 +196,16 @@ class _Worker:
         """Kill the process and whatever it started, and remove its folder."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
-        with self._process:  # closes the pipes and waits
-            pass
+        self._process.wait()
+        self._answers.close()
+        with contextlib.suppress(BrokenPipeError):
+            self._requests.close()  # tries to send what the process did not live to read
         self._folder.cleanup()
 
-    def _send(self, message: Mapping[str, Any]) -> None:
-        assert self._process.stdin
+    def _send(self, line: str) -> None:
         with contextlib.suppress(BrokenPipeError):  # the process is gone; waiting for its answer finds out why
-            self._process.stdin.write(json.dumps(message).encode() + b"\n")
-            self._process.stdin.flush()
+            self._requests.write(line.encode() + b"\n")
+            self._requests.flush()
 
     def _answer(self, where: str, *, loading: bool) -> dict[str, Any]:
         """Wait for the next answer, with an eye on the clock and on the memory.
@@ -228,10 +231,9 @@ class _Worker:
 
     def _read_some(self) -> bool:
         """Wait a moment for bytes; false at the end of the stream."""
-        assert self._process.stdout
-        if not select.select([self._process.stdout], [], [], _POLL_SECONDS)[0]:
+        if not select.select([self._answers], [], [], _POLL_SECONDS)[0]:
             return True
-        received = os.read(self._process.stdout.fileno(), 65536)
+        received = os.read(self._answers.fileno(), 65536)
         self._buffer += received
         return bool(received)
 
@@ -287,7 +289,7 @@ def _failed(exc: Exception) -> dict[str, str]:
     return {"error": f"{type(exc).__name__}: {exc} ({where})", "class": EngineError.__name__}
 
 
-def _serve(requests: IO[str], answers: IO[str]) -> None:
+def _serve(requests: IO[str], answers: IO[str], folder: Path) -> None:
     """The process's side: load, then answer one case after another until the parent closes the stream."""
 
     def answer(message: Mapping[str, Any]) -> None:
@@ -301,7 +303,6 @@ def _serve(requests: IO[str], answers: IO[str]) -> None:
 
     request = json.loads(requests.readline())
     _die_with(request["parent"])
-    folder = Path(request["folder"])
     module, _, function = request["function"].partition(":")
     try:
         job: Job = getattr(importlib.import_module(module), function)
@@ -317,7 +318,7 @@ def main() -> None:
     with Path(os.devnull).open() as nothing:
         os.dup2(nothing.fileno(), 0)
     os.dup2(2, 1)
-    _serve(requests, answers)
+    _serve(requests, answers, Path(sys.argv[1]))
 
 
 if __name__ == "__main__":

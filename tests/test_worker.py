@@ -93,6 +93,27 @@ def test_hanging_case_passes_the_time_limit():
     assert process_of(after)
 
 
+def test_process_that_dies_between_cases_fails_the_next_one():
+    behaviours = ["die later", "well", "well"]
+    results = infer(Path("m.onnx"), FAKE, [{"how": np.array(how)} for how in behaviours])
+    assert wait_until_gone(process_of(next(results)))
+    failed, after = results
+    assert failed.failure.message == "on case 1 the worker ended with status 7"
+    assert process_of(after)
+
+
+def test_hung_process_is_gone_when_its_failure_is_told():
+    results = infer(Path("m.onnx"), FAKE, [{"how": np.array("well")}, {"how": np.array("hang")}], time_limit_seconds=2)
+    pid = process_of(next(results))
+    assert next(results).failure.kind == "timeout"
+    assert not is_running(pid)
+
+
+def test_arguments_that_are_not_json_start_no_process():
+    with pytest.raises(TypeError, match="not JSON serializable"):
+        list(run_job("rnnexport.worker:infer_job", {"model": object()}, [{}]))
+
+
 def test_greedy_case_passes_the_memory_limit():
     greedy, after = run_fake("eat memory", "well", memory_limit_bytes=300 * 2**20)
     assert greedy.failure.kind == "memory"

@@ -40,7 +40,11 @@ _SESSION_OPTIONS: dict[str, str | bool] = {
 }
 _CUDA_OPTIONS = {"use_tf32", "gpu_mem_limit", "arena_extend_strategy", "cudnn_conv_algo_search"}
 # Where the time of a recurrent model goes; shape arithmetic may stay on the CPU.
-_HEAVY = {"LSTM", "GRU", "RNN", "MatMul", "Gemm", "Conv", "MatMulNBits", "MatMulInteger", "DynamicQuantizeMatMul"}
+_HEAVY = {"LSTM", "GRU", "RNN", "MatMul", "Gemm", "Conv", "MatMulInteger", "QLinearMatMul"} | {
+    "MatMulNBits",
+    "DynamicQuantizeMatMul",
+    "DynamicQuantizeLSTM",  # ONNX Runtime's own operators
+}
 
 
 def _import_onnxruntime() -> Any:
@@ -165,9 +169,8 @@ class OnnxRuntimeEngine:
         elif definition.device != "cpu" and _CUDA not in library.get_available_providers():
             reason, remedy = f"this onnxruntime has no {_CUDA}", _USE_GPU_PACKAGE
         elif definition.device != "cpu" and _device_id(definition) >= (count := _cuda_device_count()):
-            reason = f"NVIDIA's driver shows {count} devices, so there is no {definition.device!r}"
-            remedy = "nvidia-smi"
-        return Availability(reason is None, library.__version__, reason=reason, remedy=remedy)
+            reason = f"there is no {definition.device!r}: NVIDIA's driver shows {count} devices (see nvidia-smi)"
+        return Availability(reason is None, library.__version__, definition.threads or None, reason, remedy)
 
     def check_options(self, definition: Definition) -> None:
         """Refuse what ONNX Runtime, as used here, does not know."""

@@ -152,11 +152,15 @@ class OpenVinoEngine:
 
     def available(self, definition: Definition) -> Availability:
         """Say whether the CPU computes in the definition's precision."""
+        return self._available(definition, definition.threads)
+
+    def _available(self, definition: Definition, threads: int) -> Availability:
+        """As `available`; finding out the default of 0 threads costs a compilation."""
         try:
             library = _import_openvino()
             core = library.Core()
             capabilities = core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-            threads = definition.threads or _default_threads(library, core)
+            threads = threads or _default_threads(library, core)
         except Exception as exc:  # a damaged installation can raise anything
             remedy = "pip install --force-reinstall openvino"
             return Availability(False, None, reason=f"openvino cannot be used: {exc}", remedy=remedy)
@@ -177,7 +181,7 @@ class OpenVinoEngine:
     def load(self, model: Path, definition: Definition) -> OpenVinoSession:
         """Load an ONNX or OpenVINO IR file."""
         self.check_options(definition)
-        if not (availability := self.available(definition)).usable:
+        if not (availability := self._available(definition, threads=1)).usable:
             raise availability.error(definition.name)
         return OpenVinoSession(_import_openvino().Core(), model, definition)
 

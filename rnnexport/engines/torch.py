@@ -98,7 +98,7 @@ class TorchEngine:
         elif definition.device != "cpu":
             index, count = int(definition.device.partition(":")[2] or 0), torch.cuda.device_count()
             if index >= count:
-                reason, remedy = f"torch finds {count} CUDA devices, so there is no {definition.device!r}", "nvidia-smi"
+                reason = f"there is no {definition.device!r}: torch finds {count} CUDA devices (see nvidia-smi)"
         return Availability(reason is None, torch.__version__, threads, reason, remedy)
 
     def check_options(self, definition: Definition) -> None:

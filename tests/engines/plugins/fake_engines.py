@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+import threading
 import time
 
 import numpy as np
@@ -20,6 +21,8 @@ def behave(how):
             os.abort()
         case "exit":
             os._exit(0)
+        case "die later":
+            threading.Timer(0.05, os._exit, [7]).start()
         case "hang":
             time.sleep(3600)
         case "eat memory":

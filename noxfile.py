@@ -1,0 +1,98 @@
+"""Sessions that people and continuous integration run alike: `nox -l` lists them, `nox -s NAME` runs one.
+
+Versions come from constraints.txt, so that a session gives the same result next year.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import nox
+
+nox.options.sessions = ["lint", "types", "tests", "package"]
+nox.options.reuse_existing_virtualenvs = True
+nox.options.error_on_missing_interpreters = True
+
+CONSTRAINTS = str(Path(__file__).with_name("constraints.txt").resolve())
+
+
+def install(session: nox.Session, *what: str) -> None:
+    """Install with the exact versions of the constraints file."""
+    session.install("-c", CONSTRAINTS, *what)
+
+
+def install_group(session: nox.Session, group: str) -> None:
+    """Install one dependency group of pyproject.toml."""
+    install(session, *nox.project.dependency_groups(nox.project.load_toml("pyproject.toml"), group))
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Style, formatting, and the direction of imports."""
+    install_group(session, "lint")
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+    session.run("lint-imports", env={"PYTHONPATH": "."})
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """Static types."""
+    install_group(session, "types")
+    install(session, "-e", ".", "nox")
+    session.run("mypy")
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """The fast tests; `-- -m slow` for the others, `-- PATH` for some."""
+    install_group(session, "tests")
+    install(session, "-e", ".[train]")
+    session.run("pytest", "-m", "not slow and not gpu", *session.posargs)
+
+
+@nox.session
+def gpu(session: nox.Session) -> None:
+    """The tests that need a CUDA device; skipped with the reason where there is none."""
+    install_group(session, "tests")
+    install(session, "-e", ".[train]")
+    session.run("pytest", "-m", "gpu", *session.posargs, success_codes=[0, 5])
+
+
+@nox.session
+def demo(session: nox.Session) -> None:
+    """Train, export, verify and measure an LSTM and a GRU on real data, in a temporary folder."""
+    install(session, ".[train]")
+    session.chdir(session.create_tmp())
+    session.run("rnnexport", "runtimes")
+    session.run("rnnexport", "train", "--task", "vowels")
+    session.run("rnnexport", "export")
+    session.run("rnnexport", "show", "exported/gru")
+    session.run("rnnexport", "verify", "exported/lstm", "exported/gru")
+    session.run("rnnexport", "bench", "exported/lstm", "exported/gru", *session.posargs)
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """Measure the reference bundles at several shapes; prints a table."""
+    install(session, ".")
+    shapes = ["--batch-size", "1", "--batch-size", "16", "--time-steps", "25", "--time-steps", "100"]
+    session.run("rnnexport", "bench", *shapes, *session.posargs)
+
+
+@nox.session
+def package(session: nox.Session) -> None:
+    """Build wheel and sdist, and use the wheel outside the checkout."""
+    session.install("build")
+    shutil.rmtree("dist", ignore_errors=True)
+    session.run("python", "-m", "build", "--outdir", "dist", ".", silent=True)
+    wheel = str(next(Path("dist").glob("*.whl")).resolve())
+    install(session, wheel, "pytest", "pytest-timeout")
+    session.run("python", "tests/check_wheel.py", wheel)
+    environment = {"PATH": os.pathsep.join([session.bin, os.environ["PATH"]])}
+    session.chdir(session.create_tmp())
+    session.run("rnnexport", "--help", env=environment, silent=True)
+    session.run("rnnexport", "runtimes", env=environment)
+    session.run("rnnexport", "bench", "--runtime", "ort-cpu", "--seconds", "0.2", env=environment)

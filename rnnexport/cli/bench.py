@@ -1,0 +1,47 @@
+"""`rnnexport bench`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from rnnexport.cli.options import Json, Runtimes, Seed
+from rnnexport.cli.output import print_result, progress
+
+
+def bench(
+    bundles: Annotated[
+        list[Path] | None,
+        typer.Argument(help="Exported folders. Default: the two reference bundles.", show_default=False),
+    ] = None,
+    runtime: Runtimes = None,
+    batch_size: Annotated[list[int], typer.Option(min=1, help="Rows per call; repeat it for several.")] = [1],  # noqa: B006 - typer copies it
+    time_steps: Annotated[list[int], typer.Option(min=1, help="Steps per series; repeat it for several.")] = [25],  # noqa: B006 - typer copies it
+    seconds: Annotated[float, typer.Option(min=0.01, help="How long each row is measured, after its warm-up.")] = 3.0,
+    seed: Seed = 0,
+    json: Json = False,
+) -> None:
+    """Measure latency and throughput, of right answers only.
+
+    Each runtime runs in a process of its own; what the timed calls return is compared with a float64 run of the source
+    model. Status 1 if an answer is wrong, 3 if a runtime that was named is not usable here.
+
+    Example: rnnexport bench exported/gru --runtime ort-cpu --batch-size 1 --batch-size 16
+    """
+    from rnnexport.benchmark.benchmark import bench as bench_bundles
+    from rnnexport.report.latency import latency_tables
+
+    with progress("measuring") as on_progress:
+        report = bench_bundles(
+            bundles or (),
+            runtime or (),
+            batch_sizes=batch_size,
+            time_steps=time_steps,
+            seconds=seconds,
+            seed=seed,
+            on_progress=on_progress,
+        )
+    print_result(report, latency_tables(report), as_json=json)
+    raise typer.Exit(report.exit_status)

@@ -1,0 +1,45 @@
+"""Where output goes: data to stdout, talk to stderr; one JSON document, or tables for people."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+PIPED_WIDTH = 140
+"""Columns of a table that goes to a file or a pipe, which has no width of its own."""
+
+
+def print_result(result: Any, tables: Sequence[RenderableType], *, as_json: bool) -> None:
+    """Print a result of the library (a pydantic model or dataclass, or a list of them) as tables or as JSON."""
+    if as_json:
+        from pydantic_core import to_json
+
+        print(to_json(result, indent=1, inf_nan_mode="null").decode())
+        return
+    from rich.console import Console
+
+    console = Console() if sys.stdout.isatty() else Console(width=PIPED_WIDTH)
+    for table in tables:
+        console.print(table)
+
+
+def say(message: str) -> None:
+    """Tell the person something that is no result."""
+    print(message, file=sys.stderr)
+
+
+@contextlib.contextmanager
+def progress(what: str) -> Iterator[Callable[[str], None]]:
+    """Show what is going on while the block runs; silent where stderr is no terminal."""
+    if not sys.stderr.isatty():
+        yield lambda _: None
+        return
+    from rich.console import Console
+
+    with Console(stderr=True).status(what) as status:
+        yield lambda message: status.update(f"{what}: {message}")

@@ -1,0 +1,73 @@
+"""The README.md of a bundle: what the model is, and how to run it with nothing but ONNX Runtime."""
+
+from __future__ import annotations
+
+from rnnexport.bundle import Manifest, TensorInfo
+
+_NUMPY_ZEROS = "np.zeros({shape}, np.{dtype})"
+_EXAMPLE_BATCH, _EXAMPLE_TIME = 2, 20
+
+
+def model_card(manifest: Manifest, description: str) -> str:
+    """Return the card as Markdown with a YAML head; its Python snippet runs inside the bundle's folder."""
+    return f"""---
+library_name: onnx
+tags: [onnx, recurrent, rnnexport]
+---
+# {manifest.name}
+
+{description}
+
+| | name | type | shape |
+|---|---|---|---|
+{_rows("input", manifest.inputs)}
+{_rows("output", manifest.outputs)}
+
+Batch and time are dynamic.{_lengths_note(manifest)}
+
+## Run it
+
+```python
+import numpy as np
+import onnxruntime
+
+session = onnxruntime.InferenceSession("model.onnx")
+feeds = {{
+{_feeds(manifest)}
+}}
+{_output_tuple(manifest)} = session.run(None, feeds)
+```
+
+## Check it
+
+`rnnexport verify .` judges every runtime of this machine against a float64 run of the source model;
+`test_data_set_0/` holds one call in the layout of the ONNX backend tests.
+"""
+
+
+def _rows(kind: str, tensors: tuple[TensorInfo, ...]) -> str:
+    return "\n".join(f"| {kind} | `{t.name}` | {t.dtype} | {', '.join(map(str, t.shape))} |" for t in tensors)
+
+
+def _lengths_note(manifest: Manifest) -> str:
+    names = [info.name for info in manifest.inputs if info.role == "lengths"]
+    if not names:
+        return ""
+    return f" `{names[0]}` counts the time steps of each row; what stands after them never reaches a result."
+
+
+def _feeds(manifest: Manifest) -> str:
+    return "\n".join(f'    "{info.name}": {_example(info)},' for info in manifest.inputs)
+
+
+def _example(info: TensorInfo) -> str:
+    if info.role == "lengths":
+        return f"np.array([{_EXAMPLE_TIME}, {_EXAMPLE_TIME // 2}], np.{info.dtype})"
+    sizes = {"batch": _EXAMPLE_BATCH, "time": _EXAMPLE_TIME}
+    shape = tuple(d if isinstance(d, int) else sizes.get(d, _EXAMPLE_TIME) for d in info.shape)
+    return _NUMPY_ZEROS.format(shape=shape, dtype=info.dtype)
+
+
+def _output_tuple(manifest: Manifest) -> str:
+    names = [info.name.replace(".", "_") for info in manifest.outputs]
+    return f"({names[0]},)" if len(names) == 1 else ", ".join(names)

@@ -1,0 +1,176 @@
+"""The recurrent models that `train` builds, and their files.
+
+Shape letters, here and everywhere: B batch, T time steps, I input size, H hidden size, L layers, D directions.
+
+1. What stands on padded steps, NaN included, never reaches a result or a gradient: the series are packed.
+2. Scaling is part of the model, so the exported graph takes raw values.
+3. A model on disk is JSON and safetensors. Nothing is ever unpickled.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_padded_sequence
+
+from rnnexport.cells import ResetBeforeGRU
+from rnnexport.errors import CheckpointError, UnknownNameError
+
+CELLS: dict[str, type[nn.LSTM | nn.GRU]] = {"lstm": nn.LSTM, "gru": nn.GRU, "gru-reset-before": ResetBeforeGRU}
+_PICKLE_STARTS = (b"PK\x03\x04", b"\x80")
+"""A zip archive, as torch.save writes it, and a bare pickle."""
+
+Size = Annotated[int, Field(ge=1)]
+
+
+def check_cell(cell: str) -> None:
+    """Refuse a name that is no cell.
+
+    Raises:
+        UnknownNameError: With the nearest name that is one.
+    """
+    if cell not in CELLS:
+        raise UnknownNameError("cell", cell, CELLS)
+
+
+class ModelConfig(BaseModel):
+    """Sizes and form of a `SequenceClassifier`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    cell: Literal["lstm", "gru", "gru-reset-before"]
+    input_size: Size
+    hidden_size: Size
+    num_outputs: Size
+    num_layers: Size = 1
+    bidirectional: bool = False
+    dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
+    """Share of the values between layers and before the head that training sets to 0."""
+
+
+class ModelDescription(BaseModel):
+    """The content of `model.json`: what is needed beside the weights to rebuild a model and to judge it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    schema_version: Literal[1] = 1
+    architecture: Literal["SequenceClassifier"] = "SequenceClassifier"
+    config: ModelConfig
+    task: str
+    metric: str
+    class_names: tuple[str, ...]
+
+
+class SequenceClassifier(nn.Module):
+    """A stack of LSTM or GRU layers read at each series' last step, and a linear head."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        """Build the model with random weights and no scaling."""
+        super().__init__()
+        self.config = config
+        between_layers = config.dropout if config.num_layers > 1 else 0.0  # PyTorch warns of dropout that does nothing
+        self.rnn = CELLS[config.cell](
+            config.input_size,
+            config.hidden_size,
+            config.num_layers,
+            batch_first=True,
+            dropout=between_layers,
+            bidirectional=config.bidirectional,
+        )
+        self.dropout = nn.Dropout(config.dropout)
+        self.head = nn.Linear(config.hidden_size * (2 if config.bidirectional else 1), config.num_outputs)
+        self.mean: Tensor
+        self.std: Tensor
+        self.register_buffer("mean", torch.zeros(config.input_size))
+        self.register_buffer("std", torch.ones(config.input_size))
+
+    def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
+        """Classify series.
+
+        Args:
+            x: [B, T, I], raw values.
+            lengths: int64 [B], each series' steps, 1 … T.
+
+        Returns:
+            Logits [B, num_outputs].
+        """
+        scaled = (x - self.mean) / self.std
+        packed = pack_padded_sequence(scaled, lengths.cpu(), batch_first=True, enforce_sorted=False)
+        _, state = self.rnn(packed)
+        h_n = state[0] if isinstance(state, tuple) else state  # [L * D, B, H]
+        last_layer = h_n[-2:] if self.config.bidirectional else h_n[-1:]
+        logits: Tensor = self.head(self.dropout(torch.cat(list(last_layer), dim=-1)))
+        return logits
+
+
+def save_model(model: SequenceClassifier, description: ModelDescription, folder: Path) -> None:
+    """Write `model.safetensors` and `model.json` into `folder`."""
+    weights = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
+    save_file(weights, folder / "model.safetensors")
+    (folder / "model.json").write_text(description.model_dump_json(indent=1) + "\n", encoding="utf-8")
+
+
+def load_description(path: Path) -> ModelDescription:
+    """Read a `model.json`.
+
+    Raises:
+        CheckpointError: It is missing, damaged or of another schema version.
+    """
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+        if document["schema_version"] != 1:
+            raise CheckpointError(f"{path} is schema {document['schema_version']}, this version reads 1; train again")
+        return ModelDescription.model_validate(document)
+    except OSError as exc:
+        raise CheckpointError(f"{path} cannot be read: {exc.strerror}; make one with: rnnexport train") from exc
+    except ValidationError as exc:
+        where = ".".join(str(part) for part in exc.errors()[0]["loc"])
+        raise CheckpointError(f"{path} is damaged at {where!r}: {exc.errors()[0]['msg']}; train again") from exc
+    except (ValueError, KeyError, TypeError) as exc:
+        raise CheckpointError(f"{path} is damaged or no model description; train again") from exc
+
+
+def load_model(description_path: Path, weights_path: Path) -> SequenceClassifier:
+    """Rebuild a model, in evaluation mode, from its `model.json` and its weights.
+
+    Raises:
+        CheckpointError: A file is missing, damaged or a pickle, the weights do not fit, or one is not finite.
+    """
+    model = SequenceClassifier(load_description(description_path).config)
+    weights = _read_weights(weights_path)
+    expected = model.state_dict()
+    if missing := sorted(expected.keys() ^ weights.keys()):
+        raise CheckpointError(f"{weights_path} does not fit {description_path}: tensor {missing[0]!r} is only in one")
+    for name, tensor in weights.items():
+        if tensor.shape != expected[name].shape:
+            raise CheckpointError(
+                f"{weights_path} does not fit {description_path}: tensor {name!r} is {list(tensor.shape)}, "
+                f"not {list(expected[name].shape)}"
+            )
+        if not torch.isfinite(tensor).all():
+            raise CheckpointError(f"{weights_path}: tensor {name!r} holds NaN or infinity; the training diverged")
+    model.load_state_dict(weights)
+    return model.eval()
+
+
+def _read_weights(path: Path) -> dict[str, Tensor]:
+    try:
+        with path.open("rb") as file:
+            start = file.read(4)
+        if start.startswith(_PICKLE_STARTS):
+            raise CheckpointError(
+                f"{path} is a pickle, which could run code, so it is not opened; save the weights with safetensors"
+            )
+        weights: dict[str, Tensor] = load_file(path)
+    except OSError as exc:
+        raise CheckpointError(f"{path} cannot be read: {exc.strerror}") from exc
+    except SafetensorError as exc:
+        raise CheckpointError(f"{path} is truncated or no safetensors file: {exc}") from exc
+    return weights

@@ -1,0 +1,56 @@
+"""The float64 reference of a bundle, and how far PyTorch's own float32 is from it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rnnexport.bundle import Bundle
+from rnnexport.engines import get_engine
+from rnnexport.engines.contract import Definition, Feeds
+from rnnexport.errors import InputError
+from rnnexport.parity.compare import Reference
+from rnnexport.worker import Arrays, Extras, run_job
+
+_FLOAT64 = Definition(name="oracle", engine="torch", precision="float64")
+_FLOAT32 = Definition(name="torch-float32", engine="torch", precision="float32")
+
+
+def references(bundle: Bundle, cases: Sequence[Feeds]) -> list[dict[str, Reference]]:
+    """Compute what each output of each call should be, in one process of its own.
+
+    Raises:
+        InputError: The bundle's source cannot be rebuilt.
+        EngineError: PyTorch could not run the source model.
+    """
+    if bundle.manifest.source.kind != "builtin":
+        raise InputError(f"bundle {str(bundle.path)!r} has no source model that can be rebuilt as a reference")
+    arguments = {"description": str(bundle.description_path)}
+    results = run_job("rnnexport.parity.oracle:reference_job", arguments, cases)
+    return [_unpack(bundle, result.checked().outputs) for result in results]
+
+
+def _unpack(bundle: Bundle, arrays: Feeds) -> dict[str, Reference]:
+    unpacked = {}
+    for info in bundle.manifest.outputs:
+        expected = arrays[f"float64/{info.name}"]
+        error = np.abs(arrays[f"float32/{info.name}"] - expected)
+        unpacked[info.name] = Reference(expected, np.dtype(info.dtype), float(np.max(error, initial=0.0)))
+    return unpacked
+
+
+def reference_job(arguments: dict[str, Any], cases: Iterator[Feeds]) -> Iterator[tuple[Arrays, Extras]]:
+    """Worker job: the source model in both precisions; outputs are named `float64/NAME` and `float32/NAME`."""
+    engine = get_engine("torch")
+    path = Path(arguments["description"])
+    sessions = {"float64": engine.load(path, _FLOAT64), "float32": engine.load(path, _FLOAT32)}
+    for feeds in cases:
+        outputs = {
+            f"{precision}/{name}": array
+            for precision, session in sessions.items()
+            for name, array in session.run(feeds).items()
+        }
+        yield outputs, {}

@@ -1,0 +1,49 @@
+"""Tables of what a bundle holds."""
+
+from __future__ import annotations
+
+from rich.table import Table
+
+from rnnexport.bundle import Bundle
+from rnnexport.report.numbers import size
+
+
+def bundle_tables(bundle: Bundle) -> list[Table]:
+    """Facts, inputs and outputs, and files."""
+    return [_facts(bundle), _tensors(bundle), _files(bundle)]
+
+
+def _facts(bundle: Bundle) -> Table:
+    manifest = bundle.manifest
+    table = Table(title=str(bundle.path), title_justify="left", show_header=False)
+    evaluation = bundle.evaluation
+    facts = {
+        "source": f"{manifest.source.kind}: {manifest.source.name}",
+        "task": manifest.task or "-",
+        "metric": manifest.metric or "-",
+        "classes": ", ".join(manifest.class_names) or "-",
+        "evaluation set": f"{len(evaluation.labels)} series" if evaluation else "-",
+        "parity.json": bundle.evidence("parity.json"),
+        "bench.json": bundle.evidence("bench.json"),
+        **{f"{tool} version": version for tool, version in manifest.versions.items()},
+    }
+    for name, value in facts.items():
+        table.add_row(name, value)
+    return table
+
+
+def _tensors(bundle: Bundle) -> Table:
+    table = Table("", "name", "type", "shape", "role")
+    for kind, tensors in (("input", bundle.manifest.inputs), ("output", bundle.manifest.outputs)):
+        for info in tensors:
+            table.add_row(
+                kind, info.name, info.dtype, f"[{', '.join(map(str, info.shape))}]".replace("[", r"\["), info.role
+            )
+    return table
+
+
+def _files(bundle: Bundle) -> Table:
+    table = Table("file", "size", "SHA-256")
+    for name, digest in bundle.manifest.files.items():
+        table.add_row(name, size((bundle.path / name).stat().st_size), f"{digest[:16]}…")
+    return table

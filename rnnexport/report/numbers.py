@@ -1,0 +1,36 @@
+"""How figures are written for people: three digits and a unit."""
+
+from __future__ import annotations
+
+_DECIMAL = ((1e9, "s"), (1e6, "ms"), (1e3, "µs"))
+_BINARY = ((2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB"))
+
+
+def duration(nanoseconds: float | None) -> str:
+    """Such as `1.23 ms`; `-` for None."""
+    if nanoseconds is None:
+        return "-"
+    for size, unit in _DECIMAL:
+        if nanoseconds >= size:
+            return f"{nanoseconds / size:.3g} {unit}"
+    return f"{nanoseconds:.0f} ns"
+
+
+def size(bytes_: float | None) -> str:
+    """Such as `12.3 MiB`; `-` for None."""
+    if bytes_ is None:
+        return "-"
+    for unit_size, unit in _BINARY:
+        if bytes_ >= unit_size:
+            return f"{bytes_ / unit_size:.1f} {unit}"
+    return f"{bytes_:.0f} B"
+
+
+def rate(per_second: float | None) -> str:
+    """Such as `12,300/s`; `-` for None."""
+    return "-" if per_second is None else f"{float(f'{per_second:.3g}'):,.0f}/s"
+
+
+def percent(fraction: float | None) -> str:
+    """Such as `97.8 %`; `-` for None."""
+    return "-" if fraction is None else f"{100 * fraction:.1f} %"

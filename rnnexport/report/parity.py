@@ -1,0 +1,60 @@
+"""Tables of a parity report."""
+
+from __future__ import annotations
+
+from rich.table import Table
+from rich.text import Text
+
+from rnnexport.parity.verify import ParityReport, RuntimeParity
+from rnnexport.report.numbers import percent
+
+
+def parity_tables(report: ParityReport) -> list[Table | Text]:
+    """One row per runtime and output, then one line per fault."""
+    table = Table(title=f"{report.bundle}: parity with the float64 reference", title_justify="left")
+    for heading in ("runtime", "output", "calls", "largest error", "× PyTorch float32's own", "worst at"):
+        table.add_column(heading)
+    if report.metric is not None:
+        table.add_column(f"{report.metric} (reference {percent(report.reference_metric)})")
+    table.add_column("verdict")
+    for runtime in report.runtimes:
+        for output in report.outputs:
+            table.add_row(*_row(report, runtime, output))
+    for missing in report.not_usable:
+        table.add_row(missing.definition.name, *["-"] * (len(table.columns) - 2), "[yellow]not usable[/]")
+    faults: list[Table | Text] = [Text(line, style="red") for runtime in report.runtimes for line in _faults(runtime)]
+    missing_lines = [Text(str(missing.error()), style="yellow") for missing in report.not_usable]
+    return [table, *faults, *missing_lines]
+
+
+def _row(report: ParityReport, runtime: RuntimeParity, output: str) -> list[str]:
+    worst = runtime.worst(output)
+    verdict = "[green]pass[/]" if runtime.passed else "[red]FAIL[/]"
+    metric = [percent(runtime.metric)] if report.metric is not None else []
+    if worst is None:
+        return [runtime.definition.name, output, "0", "-", "-", "-", *metric, verdict]
+    case, comparison = worst
+    return [
+        runtime.definition.name,
+        output,
+        str(len(runtime.cases)),
+        f"{comparison.max_abs_diff:.2g}",
+        f"{comparison.times_float32_error:.2g}×",
+        f"{list(comparison.worst_index)} of {case}",
+        *metric,
+        verdict,
+    ]
+
+
+def _faults(runtime: RuntimeParity) -> list[str]:
+    name = runtime.definition.name
+    lines = [f"{name}: {case.case}: {case.failure}" for case in runtime.cases if case.failure]
+    lines += [
+        f"{name}: {case.case}: output {comparison.output!r} {comparison.reason}"
+        for case in runtime.cases
+        for comparison in case.comparisons
+        if not comparison.passed
+    ]
+    if not runtime.metric_agrees:
+        lines.append(f"{name}: the task's metric is {percent(runtime.metric)}, not the reference's")
+    return lines

@@ -1,0 +1,20 @@
+"""Table of predictions."""
+
+from __future__ import annotations
+
+from rich.table import Table
+
+from rnnexport.predictor import Predictions
+from rnnexport.report.numbers import percent
+
+_SHOWN = 50
+
+
+def predictions_table(predictions: Predictions) -> Table:
+    """One row per series: name, class, probability; the first 50."""
+    total = len(predictions.series)
+    hidden = f"; {total - _SHOWN} more with --json" if total > _SHOWN else ""
+    table = Table("series", "class", "probability", title=f"{total} series{hidden}", title_justify="left")
+    for prediction in predictions.series[:_SHOWN]:
+        table.add_row(prediction.name, prediction.class_name, percent(max(prediction.probabilities)))
+    return table

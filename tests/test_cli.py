@@ -1,0 +1,182 @@
+"""The command line: what it prints, where, and its exit status."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from rnnexport.bundle import load_bundle, reference_bundles
+from rnnexport.cli import main
+
+LSTM, GRU = (str(path) for path in reference_bundles())
+
+
+@dataclass
+class Outcome:
+    status: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Outcome]:
+    def call(*arguments: str) -> Outcome:
+        monkeypatch.setattr(sys, "argv", ["rnnexport", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        captured = capsys.readouterr()
+        code = ended.value.code
+        return Outcome(code if isinstance(code, int) else 0, captured.out, captured.err)
+
+    return call
+
+
+Run = Callable[..., Outcome]
+HEAVY = ("torch", "onnx", "onnx_ir", "onnxruntime", "openvino", "numpy", "pydantic", "lightning", "sktime")
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["bench", "--help"]])
+def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
+    code = f"import sys; sys.argv = ['rnnexport', *{arguments}]\nfrom rnnexport.cli import main\ntry: main()\nexcept SystemExit: pass\n"
+    code += f"print(sorted(set(sys.modules) & set({HEAVY})), file=sys.stderr)"
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ended.stderr.strip() == "[]"
+    assert "rnnexport" in ended.stdout
+
+
+@pytest.mark.parametrize("command", ["train", "export", "verify", "bench", "predict", "show", "runtimes"])
+def test_each_command_explains_itself_with_an_example(run: Run, command: str) -> None:
+    outcome = run(command, "--help")
+    assert outcome.status == 0
+    assert f"Example: rnnexport {command}" in outcome.out
+
+
+def test_runtimes_says_what_mends_an_unusable_one(run: Run) -> None:
+    statuses = {status["definition"]["name"]: status for status in json.loads(run("runtimes", "--json").out)}
+    assert statuses["ort-cpu"]["availability"]["usable"]
+    if not statuses["ort-cuda"]["availability"]["usable"]:
+        assert "onnxruntime-gpu" in statuses["ort-cuda"]["availability"]["remedy"]
+
+
+def test_verify_passes_every_runtime_on_the_reference_bundles(run: Run) -> None:
+    outcome = run("verify", LSTM, GRU, "--json")
+    assert outcome.status == 0, outcome.err
+    for report in json.loads(outcome.out):
+        names = [runtime["definition"]["name"] for runtime in report["runtimes"]]
+        assert {"ort-cpu", "openvino-cpu", "torch-cpu"} <= set(names)
+        assert all(runtime["metric"] == report["reference_metric"] for runtime in report["runtimes"])
+
+
+def test_bench_without_a_gpu_ends_with_status_3_and_the_remedy(run: Run) -> None:
+    statuses = {status["definition"]["name"]: status for status in json.loads(run("runtimes", "--json").out)}
+    if statuses["ort-cuda"]["availability"]["usable"]:
+        pytest.skip("this machine has a CUDA device")
+    outcome = run("bench", "--runtime", "ort-cuda")
+    assert (outcome.status, outcome.out) == (3, "")
+    assert "runtime 'ort-cuda' is not usable" in outcome.err
+    assert "onnxruntime-gpu" in outcome.err
+
+
+def test_bench_measures_the_usable_ones_and_says_which_is_not(run: Run) -> None:
+    outcome = run("bench", GRU, "--runtime", "ort-cpu", "--runtime", "torch-cuda", "--seconds", "0.05", "--json")
+    report = json.loads(outcome.out)
+    if not report["not_usable"]:
+        pytest.skip("this machine has a CUDA device")
+    assert outcome.status == 3
+    assert [row["definition"]["name"] for row in report["measurements"]] == ["ort-cpu"]
+    assert len(report["measurements"][0]["samples_ns"]) >= 10
+
+
+def test_bench_measures_every_shape(run: Run) -> None:
+    shapes = ["--batch-size", "1", "--batch-size", "3", "--time-steps", "5", "--time-steps", "9"]
+    outcome = run("bench", GRU, "--runtime", "ort-cpu", "--seconds", "0.02", "--json", *shapes)
+    rows = json.loads(outcome.out)["measurements"]
+    assert [(row["batch_size"], row["time_steps"]) for row in rows] == [(1, 5), (1, 9), (3, 5), (3, 9)]
+
+
+def test_bench_prints_a_table(run: Run) -> None:
+    outcome = run("bench", GRU, "--runtime", "ort-cpu", "--seconds", "0.05")
+    assert outcome.status == 0
+    assert "median" in outcome.out
+    assert "ort-cpu" in outcome.out
+    assert outcome.err == ""
+
+
+def test_show_lists_the_files_and_the_evidence(run: Run) -> None:
+    outcome = run("show", GRU)
+    assert outcome.status == 0
+    assert "weights.safetensors" in outcome.out
+    assert "[batch, time, 12]" in outcome.out
+
+
+def test_predict_names_the_class_of_each_series(run: Run, tmp_path: Path) -> None:
+    evaluation = load_bundle(Path(GRU)).evaluation
+    assert evaluation is not None
+    series = {f"recording {i}": values for i, values in enumerate(evaluation.series)}
+    np.savez(tmp_path / "recordings.npz", **series)
+    outcome = run("predict", GRU, str(tmp_path / "recordings.npz"), "--json")
+    predicted = [prediction["class_name"] for prediction in json.loads(outcome.out)["series"]]
+    names = load_bundle(Path(GRU)).manifest.class_names
+    right = [name == names[label] for name, label in zip(predicted, evaluation.labels, strict=True)]
+    assert np.mean(right) > 0.9
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "message"),
+    [
+        (["verify", "nowhere"], 2, "bundle 'nowhere' does not exist; make one with: rnnexport export"),
+        (["verify", GRU, "--runtime", "ort-gpu"], 2, "runtime 'ort-gpu' is unknown; did you mean 'ort-cpu'?"),
+        (["train", "--cell", "gruu"], 2, "cell 'gruu' is unknown; did you mean 'gru'?"),
+        (["train", "--task", "vowel"], 2, "task 'vowel' is unknown; did you mean 'vowels'?"),
+        (["export", "--cell", "gruu"], 2, "cell 'gruu' is unknown; did you mean 'gru'?"),
+        (["predict", GRU, "nowhere.npz"], 2, "nowhere.npz does not exist"),
+        (["predict", GRU, "series.txt"], 2, "series.txt is neither .npz nor .csv"),
+    ],
+)
+def test_bad_input_is_one_clear_line(
+    run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, arguments: list[str], status: int, message: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    outcome = run(*arguments)
+    assert (outcome.status, outcome.out) == (status, "")
+    assert outcome.err.startswith(f"rnnexport: {message}")
+    assert outcome.err.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_export_without_a_checkpoint_says_which_command_makes_one(
+    run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    outcome = run("export", "--cell", "gru")
+    assert outcome.status == 2
+    assert "rnnexport train --cell gru" in outcome.err
+
+
+def test_train_export_verify_bench_in_that_order(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    trained = run("train", "--task", "article", "--cell", "gru", "--epochs", "1", "--json")
+    assert trained.status == 0, trained.err
+    assert run("export", "--cell", "gru").status == 0
+    verified = run("verify", "exported/gru", "--runtime", "ort-cpu")
+    assert verified.status == 0, verified.out
+    assert run("bench", "exported/gru", "--runtime", "ort-cpu", "--seconds", "0.05").status == 0
+    shown = run("show", "exported/gru").out
+    assert shown.count("current") == 2
+
+
+def test_an_interrupt_ends_with_status_130() -> None:
+    code = "import signal, os, sys; sys.argv = ['rnnexport', 'runtimes']\nimport rnnexport.cli as cli\n"
+    code += (
+        "import rnnexport.runtime as r\nr.list_definitions = lambda: os.kill(os.getpid(), signal.SIGINT)\ncli.main()"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert ended.returncode == 130
+    assert "Traceback" not in ended.stderr
