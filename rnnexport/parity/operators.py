@@ -7,12 +7,10 @@ against the specification line by line. Where that leaves a choice:
 1. Y past a row's length is 0, as ONNX Runtime and PyTorch's packed sequences have it. What X holds there is never read.
 2. The reverse direction reads each row from its last valid step to step 0, so its Y_h and Y_c belong to step 0.
 3. A row of length 0 keeps its state: Y_h is initial_h and Y_c is initial_c. (ONNX Runtime returns 0.)
-4. `clip` bounds the input of every activation, as the text says, so also that of the LSTM's h(C_t); C_t itself is
-   carried on unclipped. (ONNX Runtime bounds the gates only.)
+4. `clip` bounds the input of the gates' activations f and g, not that of the LSTM's h(C_t). The text, "applied to the
+   input of activations", can be read either way; ONNX Runtime and OpenVINO both read it like this.
 5. `input_forget` couples the gates as f_t = 1 - i_t. Greff et al. 2017, "LSTM: A Search Space Odyssey", call it CIFG.
-6. alpha and beta go, in the order of `activations`, to those functions that take one, in both directions together. Once
-   the list is used up, defaults apply: those of the ONNX operator of that name. ScaledTanh has none and is refused
-   without values.
+6. Alpha and beta go, in the order of `activations` and through both directions, to those functions that take one.
 
 Shapes: T time steps, B batch, I input size, H hidden size, D directions (1 or 2), G gates.
 """
@@ -28,10 +26,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from rnnexport.errors import InputError, UnknownNameError
+from rnnexport.parity.activations import Activation, Float64, bind_activations
 
-Float64 = NDArray[np.float64]
 Direction = Literal["forward", "reverse", "bidirectional"]
-Activation = Callable[[Float64], Float64]
 _Step = Callable[..., tuple[Float64, ...]]
 
 
@@ -78,7 +75,9 @@ def evaluate_lstm(
         InputError: An activation is unknown or lacks its alpha or beta; H or the number of directions does not fit.
     """
     layer = _Layer.read(x, sequence_lens, r, direction, hidden_size, layout)
-    functions = _activations(activations or ["Sigmoid", "Tanh", "Tanh"] * layer.directions, activation_alpha, activation_beta)
+    functions = bind_activations(
+        activations or ["Sigmoid", "Tanh", "Tanh"] * layer.directions, activation_alpha, activation_beta
+    )
     steps = [
         partial(
             _lstm_step,
@@ -119,7 +118,9 @@ def evaluate_gru(
     (f, g) a direction, and `linear_before_reset`: 1 applies the reset gate after the product with R.
     """
     layer = _Layer.read(x, sequence_lens, r, direction, hidden_size, layout)
-    functions = _activations(activations or ["Sigmoid", "Tanh"] * layer.directions, activation_alpha, activation_beta)
+    functions = bind_activations(
+        activations or ["Sigmoid", "Tanh"] * layer.directions, activation_alpha, activation_beta
+    )
     steps = [
         partial(
             _gru_step,
@@ -157,7 +158,7 @@ def evaluate_rnn(
     Args and errors are those of `evaluate_lstm`, with W [D, H, I], B [D, 2H] and one activation a direction.
     """
     layer = _Layer.read(x, sequence_lens, r, direction, hidden_size, layout)
-    functions = _activations(activations or ["Tanh"] * layer.directions, activation_alpha, activation_beta)
+    functions = bind_activations(activations or ["Tanh"] * layer.directions, activation_alpha, activation_beta)
     steps = [
         partial(_rnn_step, w=w_d, r=r_d, b=b_d.reshape(2, -1).sum(axis=0), activation=functions[d], clip=clip)
         for d, (w_d, r_d, b_d) in enumerate(layer.weights(w, r, (b, 2)))
@@ -206,7 +207,7 @@ def _lstm_step(
     new = g(_clip(x @ w_c.T + h @ r_c.T + b_c, clip))
     c = forget * c + i * new
     o = f(_clip(x @ w_o.T + h @ r_o.T + p_o * c + b_o, clip))
-    return o * output_activation(_clip(c, clip)), c
+    return o * output_activation(c), c
 
 
 def _gru_step(
@@ -300,7 +301,7 @@ class _Layer:
         return y, final
 
     def _state(self, state: ArrayLike | None) -> Float64:
-        """[D, B, H]"""
+        """The state [D, B, H] of a node input, zeros where there is none."""
         if state is None:
             return np.zeros((self.directions, self.x.shape[1], self.hidden_size))
         array = np.asarray(state, np.float64)
@@ -316,45 +317,3 @@ class _Layer:
             states = [np.where(valid, after, before) for after, before in zip(new, states, strict=True)]
             y[t] = np.where(valid, states[0], 0)
         return y, states
-
-
-def _sigmoid(x: Float64) -> Float64:
-    return np.exp(-np.logaddexp(0, -x))
-
-
-# Functions of x, of x and alpha, or of x, alpha and beta.
-_FUNCTIONS: dict[str, Callable[..., Float64]] = {
-    "relu": lambda x: np.maximum(0, x),
-    "tanh": np.tanh,
-    "sigmoid": _sigmoid,
-    "softsign": lambda x: x / (1 + np.abs(x)),
-    "softplus": lambda x: np.logaddexp(0, x),
-    "leakyrelu": lambda x, alpha: np.where(x >= 0, x, alpha * x),
-    "thresholdedrelu": lambda x, alpha: np.where(x >= alpha, x, 0),
-    "elu": lambda x, alpha: np.where(x >= 0, x, alpha * np.expm1(np.minimum(x, 0))),
-    "affine": lambda x, alpha, beta: alpha * x + beta,
-    "scaledtanh": lambda x, alpha, beta: alpha * np.tanh(beta * x),
-    "hardsigmoid": lambda x, alpha, beta: np.clip(alpha * x + beta, 0, 1),
-}
-_DEFAULT_ALPHA = {"leakyrelu": 0.01, "thresholdedrelu": 1.0, "elu": 1.0, "affine": 1.0, "hardsigmoid": 0.2}
-_DEFAULT_BETA = {"affine": 0.0, "hardsigmoid": 0.5}
-_TAKE_BETA = {"affine", "scaledtanh", "hardsigmoid"}
-_TAKE_ALPHA = _TAKE_BETA | {"leakyrelu", "thresholdedrelu", "elu"}
-
-
-def _activations(names: Sequence[str], alpha: Sequence[float], beta: Sequence[float]) -> list[Activation]:
-    """Bind each activation to its alpha and beta (rule 6). Names are taken in any case, as ONNX Runtime does."""
-    alphas, betas = iter(alpha), iter(beta)
-    functions: list[Activation] = []
-    for name in map(str.lower, names):
-        if name not in _FUNCTIONS:
-            raise UnknownNameError("activation", name, _FUNCTIONS)
-        values: dict[str, float | None] = {}
-        if name in _TAKE_ALPHA:
-            values["alpha"] = next(alphas, _DEFAULT_ALPHA.get(name))
-        if name in _TAKE_BETA:
-            values["beta"] = next(betas, _DEFAULT_BETA.get(name))
-        if None in values.values():
-            raise InputError(f"activation {name!r} has no default; give activation_alpha and activation_beta")
-        functions.append(partial(_FUNCTIONS[name], **values))
-    return functions
