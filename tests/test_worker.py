@@ -184,7 +184,8 @@ for result in infer(Path("m.onnx"), definition, cases):
 
 
 @pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGKILL])
-def test_worker_ends_with_its_parent(end):
+def test_worker_ends_with_its_parent(end, tmp_path, monkeypatch):
+    monkeypatch.setenv("TMPDIR", str(tmp_path))  # a killed parent cannot remove its folder
     with subprocess.Popen([sys.executable, "-c", PARENT], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as parent:
         pid = int(parent.stdout.readline())
         time.sleep(0.2)  # let the second case begin to hang

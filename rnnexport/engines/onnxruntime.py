@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import io
 import os
 import re
-import sys
 from collections.abc import Callable
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
@@ -195,42 +195,50 @@ class OnnxRuntimeEngine:
         if not (availability := self.available(definition)).usable:
             raise availability.error(definition.name)
         library = _import_onnxruntime()
-        options = self._session_options(library, definition)
+        missing = _preload_cuda(library) if definition.device != "cpu" else ""
+        options = _session_options(library, definition)
         try:
-            session = library.InferenceSession(str(model), options, providers=self._providers(library, definition))
+            session = library.InferenceSession(str(model), options, providers=_providers(definition))
         except Exception as exc:
             raise _engine_error(f"cannot load {model.name!r}", exc) from exc
         session.disable_fallback()
         if definition.device != "cpu":
-            _check_on_cuda(session, definition)
+            _check_on_cuda(session, definition, missing)
         return OnnxRuntimeSession(model, session, definition)
 
-    def _session_options(self, library: Any, definition: Definition) -> Any:
-        chosen: dict[str, Any] = _SESSION_OPTIONS | definition.options
-        options = library.SessionOptions()
-        options.intra_op_num_threads = definition.threads
-        options.inter_op_num_threads = 1
-        options.log_severity_level = 3  # errors only
-        level = _LEVELS[str(chosen["graph_optimization_level"])]
-        options.graph_optimization_level = getattr(library.GraphOptimizationLevel, level)
-        options.add_session_config_entry("session.intra_op.allow_spinning", str(int(chosen["allow_spinning"])))
-        options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
-        return options
 
-    def _providers(self, library: Any, definition: Definition) -> list[Any]:
-        if definition.device == "cpu":
-            return ["CPUExecutionProvider"]
-        with contextlib.redirect_stdout(sys.stderr):  # it prints what it cannot find
-            library.preload_dlls()
-        chosen = {"use_tf32": 0} | {k: v for k, v in definition.options.items() if k in _CUDA_OPTIONS}
-        return [(_CUDA, {"device_id": _device_id(definition), **chosen}), "CPUExecutionProvider"]
+def _session_options(library: Any, definition: Definition) -> Any:
+    chosen: dict[str, Any] = _SESSION_OPTIONS | definition.options
+    options = library.SessionOptions()
+    options.intra_op_num_threads = definition.threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3  # errors only
+    level = _LEVELS[str(chosen["graph_optimization_level"])]
+    options.graph_optimization_level = getattr(library.GraphOptimizationLevel, level)
+    options.add_session_config_entry("session.intra_op.allow_spinning", str(int(chosen["allow_spinning"])))
+    options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
+    return options
 
 
-def _check_on_cuda(session: Any, definition: Definition) -> None:
+def _providers(definition: Definition) -> list[Any]:
+    if definition.device == "cpu":
+        return ["CPUExecutionProvider"]
+    chosen = {"use_tf32": 0} | {key: value for key, value in definition.options.items() if key in _CUDA_OPTIONS}
+    return [(_CUDA, {"device_id": _device_id(definition), **chosen}), "CPUExecutionProvider"]
+
+
+def _preload_cuda(library: Any) -> str:
+    """Load CUDA's libraries from where pip put them, and return what is printed about the first that is missing."""
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        library.preload_dlls()
+    return printed.getvalue().partition("\n")[0]
+
+
+def _check_on_cuda(session: Any, definition: Definition, missing: str) -> None:
     """Refuse a session in which the nodes that matter, or their type, are not what the definition says."""
     if _CUDA not in session.get_providers():
         raise RuntimeUnavailableError(
-            f"runtime {definition.name!r} is not usable: {_CUDA} did not start (the lines above say why); "
+            f"runtime {definition.name!r} is not usable: {_CUDA} did not start: {missing or 'no reason given'}; "
             "run: pip install 'onnxruntime-gpu[cuda,cudnn]'"
         )
     fallen = {
