@@ -19,7 +19,7 @@ from rnnexport.errors import EngineError, InputError
 
 _PRECISIONS = {"float64", "float32", "bfloat16"}
 _WEIGHTS = ("weights.safetensors", "model.safetensors")  # in a bundle, in a checkpoint
-_CUDA_BUILD = "pip install --force-reinstall torch --index-url https://download.pytorch.org/whl/cu130"
+_CUDA_BUILD = "pip install --force-reinstall torch --index-url https://pypi.org/simple"
 
 
 class TorchSession:
