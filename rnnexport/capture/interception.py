@@ -14,8 +14,10 @@ from contextlib import contextmanager
 from typing import Any
 
 from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence
 from torch.onnx.ops import symbolic_multi_out
 
+from rnnexport.capture.packed import batch_of
 from rnnexport.cells import ResetBeforeGRU
 
 DOMAIN = "rnnexport"
@@ -50,9 +52,13 @@ def recurrent_layers_caught(module: nn.Module) -> Iterator[None]:
             kind.forward = forward
 
 
-def _stack(layer: nn.RNNBase, path: str, x: Tensor, hx: Any) -> Any:
+def _stack(layer: nn.RNNBase, path: str, x: Tensor | PackedSequence, hx: Any) -> Any:
     """Stand in for `nn.LSTM.forward` and `nn.GRU.forward`."""
     is_lstm = isinstance(layer, nn.LSTM)
+    if isinstance(x, PackedSequence):
+        batch = batch_of(x)
+        output, *final = _opaque_stack(layer, path, batch.padded, _states(hx, is_lstm), batch.lengths)
+        return batch.with_padded(output).packed(), (tuple(final) if is_lstm else final[0])
     is_batched = x.dim() == 3
     batch_axis = 0 if layer.batch_first else 1
     if not is_batched:

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from rnnexport.capture.failures import tracing_error
 from rnnexport.capture.inputs import InputSpec
 from rnnexport.capture.interception import recurrent_layers_caught
+from rnnexport.capture.packed import packing_caught
 from rnnexport.errors import InputError
 
 
@@ -65,7 +66,13 @@ def trace(module: nn.Module, inputs: Sequence[InputSpec]) -> torch.export.Export
         {axis: torch.export.Dim.DYNAMIC for axis, d in enumerate(spec.shape) if isinstance(d, str)} for spec in inputs
     )
     with ExitStack() as stack:
-        for context in (left_as_found(module), recurrent_layers_caught(module), quiet(), torch.no_grad()):
+        for context in (
+            left_as_found(module),
+            recurrent_layers_caught(module),
+            packing_caught(),
+            quiet(),
+            torch.no_grad(),
+        ):
             stack.enter_context(context)
         try:
             return torch.export.export(entry, tensors, dynamic_shapes=(dynamic,), strict=False)
