@@ -1,0 +1,268 @@
+"""Lengths that every runtime keeps: LSTM, GRU and RNN nodes without `sequence_lens`, the same function.
+
+OpenVINO ignores `sequence_lens` where shapes are dynamic, and both it and ONNX Runtime lose the state of a row of
+length 0. The fused operators without lengths are right everywhere, so the lengths are moved out of them. Rules:
+
+1. A forward node reads padding only after a row's last valid step, so what it does there can be left as it is, whatever
+   stands in X. This covers all attributes. Its Y_c is the exception: no output holds c at the last valid step.
+2. A reverse or bidirectional node, and one whose Y_c is used, must stand still on padding: X is replaced there by 0
+   (NaN or 1e30 never reaches a state) and gets the column of `freezing.py`, which is 1 on padding.
+3. The backward half of an LSTM meets padding first, where c stands still but h becomes 0. Given an initial h, R·h_0
+   reaches its first valid step through H more input columns. Zeros do not count as given.
+4. Y is 0 on padding, as the operator says, by a Where; left out if Y only feeds recurrent nodes with the same lengths,
+   since those do not read it there (rules 1 and 2).
+5. Y_h is gathered from Y: a forward half's at the last valid step, a backward half's at step 0.
+6. A row of length 0 keeps its state: Y_h = initial_h and Y_c = initial_c, or 0 without them.
+7. Masks are written once for nodes with the same lengths and, as far as the graph shows it, the same time axis.
+8. Names of graph inputs and outputs, and of the values that nodes compute, stay. New names follow from the old ones.
+9. What cannot be rewritten is refused by name before anything is changed. Functions are not searched: inline them.
+
+Lengths over T count as T. (The operator does not allow them.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import onnx_ir as ir
+
+from rnnexport.passes.freezing import freezing_weights, why_not_freezable
+from rnnexport.passes.masks import LengthMasks
+from rnnexport.passes.preconditions import RefusedNodeError, node_name
+from rnnexport.passes.writer import GraphWriter
+from rnnexport.passes.zeros import is_zero
+
+_OPERATORS = ("LSTM", "GRU", "RNN")
+_X, _W, _R, _B, _LENGTHS, _INITIAL_H, _INITIAL_C = range(7)
+_Y, _Y_H, _Y_C = range(3)
+_MIN_OPSET = 11
+"""The first operator set with Range and GatherND."""
+
+
+class ExactLengths(ir.passes.InPlacePass):
+    """Rewrite every LSTM, GRU and RNN node that has `sequence_lens`; see the rules of this module.
+
+    Takes a valid model of operator set 11 or later whose nodes stand in topological order. Leaves a valid model in
+    which no recurrent node has lengths. A second run changes nothing.
+
+    Raises:
+        ExportError: A node cannot be rewritten; nothing was changed.
+    """
+
+    def requires(self, model: ir.Model) -> None:
+        """Refuse what cannot be rewritten.
+
+        Raises:
+            RefusedNodeError: With the node's name and the reason.
+        """
+        for graph in model.graphs():
+            for node in _nodes_with_lengths(graph):
+                _check(node, model.opset_imports.get("", 1))
+
+    def call(self, model: ir.Model) -> ir.passes.PassResult:
+        """Rewrite all nodes, those of subgraphs included."""
+        modified = False
+        for graph in list(model.graphs()):
+            rewriter = _GraphRewriter(model, graph)
+            for node in list(_nodes_with_lengths(graph)):
+                rewriter.rewrite(node)
+                modified = True
+        return ir.passes.PassResult(model, modified)
+
+    def ensures(self, model: ir.Model) -> None:
+        """Check that no lengths are left.
+
+        Raises:
+            PostconditionError: A node still has lengths; a defect of this pass.
+        """
+        for graph in model.graphs():
+            for node in _nodes_with_lengths(graph):
+                raise ir.passes.PostconditionError(f"node {node_name(node)!r} still has sequence_lens")
+
+
+def _nodes_with_lengths(graph: ir.Graph) -> Iterator[ir.Node]:
+    recurrent = (node for node in graph if node.domain == "" and node.op_type in _OPERATORS)
+    return (node for node in recurrent if _input(node, _LENGTHS) is not None)
+
+
+def _check(node: ir.Node, opset_version: int) -> None:
+    if opset_version < _MIN_OPSET:
+        raise RefusedNodeError(
+            node, f"lengths need operator set {_MIN_OPSET}, the model has {opset_version}; convert it"
+        )
+    if node.attributes.get_int("layout", 0):
+        raise RefusedNodeError(node, "layout=1 runs in no runtime; write the node with layout=0 and Transpose")
+    _dtype(node)
+    if _must_freeze(node) and (reason := why_not_freezable(node)):
+        raise RefusedNodeError(node, f"its lengths cannot be kept exactly: {reason}")
+
+
+def _input(node: ir.Node, index: int) -> ir.Value | None:
+    return node.inputs[index] if index < len(node.inputs) else None
+
+
+def _required(node: ir.Node, index: int) -> ir.Value:
+    value = _input(node, index)
+    if value is None:
+        raise RefusedNodeError(node, f"input {index} is missing; the model is not valid")
+    return value
+
+
+def _used_output(node: ir.Node, index: int) -> ir.Value | None:
+    if index >= len(node.outputs):
+        return None
+    value = node.outputs[index]
+    return value if value.is_graph_output() or value.uses() else None
+
+
+def _direction(node: ir.Node) -> str:
+    return node.attributes.get_string("direction", "forward")
+
+
+def _must_freeze(node: ir.Node) -> bool:
+    return _direction(node) != "forward" or _used_output(node, _Y_C) is not None
+
+
+def _dtype(node: ir.Node) -> ir.DataType:
+    for value in node.inputs[: _B + 1]:
+        if value is not None and value.dtype is not None:
+            return value.dtype
+    raise RefusedNodeError(node, "the type of its inputs is unknown; infer shapes and types first")
+
+
+class _GraphRewriter:
+    """Rewrites the nodes of one graph, which must come in topological order."""
+
+    def __init__(self, model: ir.Model, graph: ir.Graph) -> None:
+        self._graph = graph
+        self._writer = GraphWriter(model, graph)
+        self._masks: dict[tuple[ir.Value, ir.Value], LengthMasks] = {}
+        self._time_axes: dict[ir.Value, ir.Value] = {}
+        """From the Y of a node that was rewritten to the value that its time axis comes from."""
+
+    def rewrite(self, node: ir.Node) -> None:
+        """Put a node without lengths, and what surrounds it, in place of `node`."""
+        self._writer.before = node
+        x, time_axis = _required(node, _X), self._time_axis(node)
+        masks = self._masks_for(node, time_axis)
+        inputs = self._frozen_inputs(node, x, masks) if _must_freeze(node) else list(node.inputs)
+        inputs[_LENGTHS] = None
+        while inputs[-1] is None:
+            inputs.pop()
+        names = [f"{node_name(node)}.padded_{name}" for name in ("Y", "Y_h", "Y_c")]
+        count = 3 if _used_output(node, _Y_C) else 1
+        padded = self._writer.node(node.op_type, inputs, names[:count], list(node.attributes.values()))
+        replaced = self._outputs(node, padded, masks)
+        old, new = zip(*replaced, strict=True) if replaced else ((), ())
+        for old_value, new_value in replaced:
+            if old_value is node.outputs[_Y]:
+                self._time_axes[new_value] = time_axis
+        weight = _required(node, _W)
+        ir.convenience.replace_nodes_and_values(self._graph, node, [node], [], old, new)
+        _remove_if_unused(weight)
+
+    def _masks_for(self, node: ir.Node, time_axis: ir.Value) -> LengthMasks:
+        lengths = _required(node, _LENGTHS)
+        key = (_uncast(lengths), time_axis)
+        if key not in self._masks:
+            self._masks[key] = LengthMasks(self._writer, f"{node_name(node)}.lengths", _required(node, _X), lengths)
+        return self._masks[key]
+
+    def _time_axis(self, node: ir.Node) -> ir.Value:
+        """The value whose first axis is the node's time axis: that of the layer below, or its own X."""
+        x = _required(node, _X)
+        y = _layer_output(x)
+        return x if y is None else self._time_axes.get(y, x)
+
+    def _frozen_inputs(self, node: ir.Node, x: ir.Value, masks: LengthMasks) -> list[ir.Value | None]:
+        """X with the freezing column and W with its weights; rules 2 and 3."""
+        name, zero = node_name(node), self._zero(node)
+        initial_h = _input(node, _INITIAL_H)
+        with_state = node.op_type == "LSTM" and _direction(node) != "forward" and not is_zero(initial_h)
+        columns = [
+            self._writer.op("Where", [masks.valid(), x, zero], f"{name}.valid_X"),
+            masks.padding(_dtype(node)),
+        ]
+        if with_state:
+            last = self._writer.constant(np.array([-1]), "exact_lengths.last")
+            backward = self._writer.op("Gather", [initial_h, last], f"{name}.backward_h", axis=0)
+            first = [masks.first_backward_step(), backward, zero]
+            columns.append(self._writer.op("Where", first, f"{name}.first_backward_h"))
+        inputs = list(node.inputs)
+        inputs[_X] = self._writer.op("Concat", columns, f"{name}.frozen_X", axis=2)
+        inputs[_W] = self._writer.constant(freezing_weights(node, with_state), f"{name}.frozen_W")
+        return inputs
+
+    def _outputs(
+        self, node: ir.Node, padded: Sequence[ir.Value], masks: LengthMasks
+    ) -> list[tuple[ir.Value, ir.Value]]:
+        """Each used output of `node` and what takes its place; rules 4, 5 and 6."""
+        name, zero, y = node_name(node), self._zero(node), padded[_Y]
+        replaced = []
+        if old_y := _used_output(node, _Y):
+            if not _only_read_where_valid(old_y, _required(node, _LENGTHS)):
+                y = self._writer.op("Where", [masks.valid_output(), y, zero], f"{name}.Y")
+            replaced.append((old_y, y))
+        if old_y_h := _used_output(node, _Y_H):
+            index = masks.last_state_index(_direction(node))
+            last = self._writer.op("GatherND", [padded[_Y], index], f"{name}.last_h")
+            initial_h = _input(node, _INITIAL_H) or zero
+            y_h = self._writer.op("Where", [masks.is_empty(), initial_h, last], f"{name}.Y_h")
+            replaced.append((old_y_h, y_h))
+        if old_y_c := _used_output(node, _Y_C):
+            replaced.append((old_y_c, padded[_Y_C]))
+        return replaced
+
+    def _zero(self, node: ir.Node) -> ir.Value:
+        return self._writer.constant(np.array(0, _dtype(node).numpy()), "exact_lengths.zero")
+
+
+def _remove_if_unused(weight: ir.Value) -> None:
+    if weight.uses() or weight.is_graph_output() or weight.is_graph_input():
+        return
+    if weight.is_initializer() and weight.graph is not None and weight.name is not None:
+        weight.graph.initializers.pop(weight.name)
+
+
+def _uncast(lengths: ir.Value) -> ir.Value:
+    """The value itself without casts, so that layers that cast it one by one share their masks."""
+    node = lengths.producer()
+    source = node.inputs[0] if node is not None and node.op_type == "Cast" else None
+    return lengths if source is None else _uncast(source)
+
+
+def _joins_directions(node: ir.Node | None) -> bool:
+    """Whether the node takes Y [T, D, B, H], or its transpose, nearer to the X [T, B, D·H] of a layer above."""
+    if node is None:
+        return False
+    if node.op_type == "Transpose":
+        return list(node.attributes.get_ints("perm") or ()) == [0, 2, 1, 3]
+    operand = node.inputs[1] if len(node.inputs) > 1 else None
+    tensor = ir.convenience.get_const_tensor(operand) if operand is not None else None
+    if node.op_type == "Squeeze":
+        axes = tensor.numpy().tolist() if tensor is not None else node.attributes.get_ints("axes")
+        return list(axes or ()) == [1]
+    return node.op_type == "Reshape" and tensor is not None and tensor.numpy().tolist() == [0, 0, -1]
+
+
+def _layer_output(x: ir.Value) -> ir.Value | None:
+    """The Y that `x` [T, B, D·H] is, in other shape; `None` if the graph does not show it."""
+    node = x.producer()
+    if not _joins_directions(node):
+        return None
+    assert node is not None
+    source = node.inputs[0]
+    return source if source is None else _layer_output(source) or source
+
+
+def _only_read_where_valid(value: ir.Value, lengths: ir.Value) -> bool:
+    """Whether all that reads Y, or Y in other shape, is a recurrent node with the same lengths."""
+    if value.is_graph_output():
+        return False
+    for node, index in value.uses():
+        other = _input(node, _LENGTHS) if node.op_type in _OPERATORS and index == _X else None
+        is_layer = other is not None and _uncast(other) is _uncast(lengths)
+        if not is_layer and not (_joins_directions(node) and _only_read_where_valid(node.outputs[0], lengths)):
+            return False
+    return True
