@@ -147,7 +147,7 @@ def _train(task: Task, settings: Settings, folder: Path, *, resume: bool) -> Tra
 
     started = time.perf_counter()
     model = _build_model(task, settings, dataset)
-    training = ClassifierTraining(model, task.defaults.learning_rate, settings.seed)
+    training = ClassifierTraining(model, task.defaults, settings.seed)
     fit(
         training,
         dataset,

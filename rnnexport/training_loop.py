@@ -1,7 +1,7 @@
 """The loop, in Lightning: batches, loss, early stopping, the best checkpoint, and a resume that is bit-equal.
 
-A resumed run ends with the very weights of an uninterrupted one: everything random in an epoch, the order of the series
-and dropout, is a function of the seed and the epoch's number, and checkpoints are written at the end of an epoch.
+A resumed run ends with the very weights of an uninterrupted one: the order of the series, noise and dropout are
+functions of the seed and the epoch's number, and checkpoints are written at the end of an epoch.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from torch.utils.data import DataLoader, Sampler
 from rnnexport.errors import TrainingError
 from rnnexport.models import SequenceClassifier
 from rnnexport.tasks.padding import pad_series
-from rnnexport.tasks.task import Dataset, Split
+from rnnexport.tasks.task import Dataset, Split, TrainingDefaults
 
 Batch = tuple[Tensor, Tensor, Tensor]
 """x [B, T, I], lengths [B], labels [B]."""
@@ -55,28 +55,30 @@ class EpochShuffle(Sampler[int]):
 class ClassifierTraining(LightningModule):
     """Loss and optimizer of a `SequenceClassifier`."""
 
-    def __init__(self, model: SequenceClassifier, learning_rate: float, seed: int) -> None:
+    def __init__(self, model: SequenceClassifier, defaults: TrainingDefaults, seed: int) -> None:
         """Train `model` in place."""
         super().__init__()
         self.model = model
-        self._learning_rate = learning_rate
+        self._defaults = defaults
         self._seed = seed
         self.history: list[dict[str, float]] = []
         """Losses of each epoch that this process ran, and of those before a resume."""
 
     def on_train_epoch_start(self) -> None:
-        """Make dropout a function of seed and epoch."""
+        """Make noise and dropout a function of seed and epoch."""
         torch.manual_seed(int(np.random.SeedSequence([self._seed, self.current_epoch]).generate_state(1)[0]))
 
     def training_step(self, batch: Batch, _: int) -> Tensor:
         """Return the batch's mean loss."""
-        loss = classification_loss(self.model(*batch[:2]), batch[2])
+        x, lengths, labels = batch
+        noise = self._defaults.input_noise * self.model.std * torch.randn_like(x)
+        loss = classification_loss(self.model(x + noise, lengths), labels)
         if not torch.isfinite(loss):
             raise TrainingError(
                 f"the training diverged in epoch {self.current_epoch + 1}: the loss is {loss.item()}; "
                 "look for extreme values in the data, or train a smaller model"
             )
-        self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=len(batch[2]), prog_bar=True)
+        self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=len(labels), prog_bar=True)
         return loss
 
     def validation_step(self, batch: Batch, _: int) -> None:
@@ -98,8 +100,10 @@ class ClassifierTraining(LightningModule):
         self.history = checkpoint["history"]
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        """Adam."""
-        return torch.optim.Adam(self.model.parameters(), lr=self._learning_rate)
+        """AdamW, which without weight decay is Adam."""
+        return torch.optim.AdamW(
+            self.model.parameters(), lr=self._defaults.learning_rate, weight_decay=self._defaults.weight_decay
+        )
 
 
 def classification_loss(logits: Tensor, labels: Tensor) -> Tensor:

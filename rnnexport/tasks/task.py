@@ -51,6 +51,9 @@ class TrainingDefaults:
     batch_size: int
     learning_rate: float
     dropout: float = 0.0
+    weight_decay: float = 0.0
+    input_noise: float = 0.0
+    """Standard deviation of the noise that training adds to each value, in units of the feature's own."""
     patience: int | None = None
     """Epochs without a better validation loss after which training stops; `None` runs all epochs."""
 

@@ -41,6 +41,15 @@ TASK = Task(
     licence="CC BY 4.0 (UCI Machine Learning Repository, https://doi.org/10.24432/C5NS47)",
     metric="accuracy",
     num_outputs=9,
-    defaults=TrainingDefaults(hidden_size=64, epochs=100, batch_size=16, learning_rate=3e-3, dropout=0.2, patience=25),
+    defaults=TrainingDefaults(
+        hidden_size=64,
+        epochs=100,
+        batch_size=16,
+        learning_rate=3e-3,
+        dropout=0.5,
+        weight_decay=0.1,
+        input_noise=0.3,
+        patience=25,
+    ),
     load=load,
 )

@@ -1,0 +1,155 @@
+"""Training: repeatable, resumable, and never half-written."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from rnnexport.errors import CheckpointError, InputError, TrainingError, UnknownNameError
+from rnnexport.models import load_model
+from rnnexport.tasks import article, get_task
+from rnnexport.training import find_newest_checkpoint, train
+
+SHORT = ["--task", "article", "--cell", "gru", "--epochs", "12", "--hidden-size", "4"]
+FILES = {"evaluation.npz", "metrics.json", "model.json", "model.safetensors"}
+
+
+def start(folder: Path, *arguments: str) -> subprocess.Popen[bytes]:
+    code = "import sys; from rnnexport.cli import main; main()"
+    command = [sys.executable, "-c", code, "train", *SHORT, "--out", str(folder), *arguments]
+    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+def test_a_resumed_training_ends_with_the_weights_of_an_uninterrupted_one(tmp_path: Path, how: signal.Signals) -> None:
+    whole = train("article", "gru", epochs=12, hidden_size=4, out=tmp_path / "whole")
+    process = start(tmp_path / "cut")
+    while not (tmp_path / "cut" / "trainer" / "last.ckpt").exists():
+        assert process.poll() is None
+        time.sleep(0.005)
+    process.send_signal(how)
+    _, said = process.communicate()
+    assert process.returncode == (130 if how is signal.SIGINT else -signal.SIGKILL), said
+    assert not (tmp_path / "cut" / "model.json").exists()
+    resumed = train("article", "gru", epochs=12, hidden_size=4, out=tmp_path / "cut", resume=True)
+    weights = [(tmp_path / name / "model.safetensors").read_bytes() for name in ("whole", "cut")]
+    assert weights[0] == weights[1]
+    assert resumed.history == whole.history
+    assert {path.name for path in (tmp_path / "cut").iterdir()} == FILES
+
+
+def test_the_seed_determines_the_weights(tmp_path: Path) -> None:
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        train("article", "lstm", epochs=2, hidden_size=4, seed=seed, out=tmp_path / name)
+    a, b, c = ((tmp_path / name / "model.safetensors").read_bytes() for name in "abc")
+    assert a == b
+    assert a != c
+
+
+def test_keeps_the_epoch_with_the_best_validation_loss(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(article, "SERIES", 60)
+    hasty = dataclasses.replace(article.TASK.defaults, learning_rate=0.03)
+    monkeypatch.setattr(article, "TASK", dataclasses.replace(article.TASK, defaults=hasty))
+    result = train("article", "lstm", epochs=30, hidden_size=32, out=tmp_path)
+    losses = [epoch["validation_loss"] for epoch in result.history]
+    assert np.argmin(losses) < len(losses) - 1, "random labels should be overfitted"
+    model = load_model(tmp_path / "model.json", tmp_path / "model.safetensors")
+    validation = get_task("article").load(0).validation
+    x = torch.from_numpy(np.stack(validation.series))
+    logits = model(x, torch.full((len(x),), x.shape[1]))
+    labels = torch.from_numpy(validation.labels).float()
+    loss = torch.nn.functional.binary_cross_entropy_with_logits(logits[:, 0], labels)
+    assert loss.item() == pytest.approx(min(losses), rel=1e-5)
+
+
+def test_learns_to_tell_the_speakers_of_vowels(tmp_path: Path) -> None:
+    result = train("vowels", "gru", epochs=10, out=tmp_path)
+    assert result.test > 0.9
+    assert result.baseline < 0.2
+
+
+def test_the_evaluation_set_is_part_of_the_test_split(tmp_path: Path) -> None:
+    train("article", "gru", epochs=1, out=tmp_path)
+    test = get_task("article").load(0).test
+    with np.load(tmp_path / "evaluation.npz", allow_pickle=False) as kept:
+        np.testing.assert_array_equal(kept["values"], np.concatenate(test.series))
+        np.testing.assert_array_equal(kept["labels"], test.labels)
+
+
+def test_a_resume_with_other_settings_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "trainer").mkdir()
+    process = start(tmp_path)
+    while not (tmp_path / "trainer" / "last.ckpt").exists():
+        time.sleep(0.005)
+    process.kill()
+    process.communicate()
+    with pytest.raises(CheckpointError, match="interrupted with hidden_size = 4, not 5; resume with the same settings"):
+        train("article", "gru", epochs=12, hidden_size=5, out=tmp_path, resume=True)
+
+
+def test_a_resume_of_nothing_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="holds no interrupted training; train without --resume"):
+        train("article", "gru", out=tmp_path, resume=True)
+
+
+def test_a_diverging_training_stops_and_leaves_the_old_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train("article", "gru", epochs=1, out=tmp_path)
+    before = (tmp_path / "model.safetensors").read_bytes()
+
+    wild = dataclasses.replace(article.TASK.defaults, learning_rate=1e37)
+    monkeypatch.setattr(article, "TASK", dataclasses.replace(article.TASK, defaults=wild))
+    with pytest.raises(TrainingError, match=r"the training diverged in epoch 1: the loss is (nan|inf)"):
+        train("article", "gru", epochs=1, out=tmp_path)
+    assert (tmp_path / "model.safetensors").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"hidden_size": 0}, "hidden_size is 0; it must be at least 1"),
+        ({"epochs": -1}, "epochs is -1; it must be at least 1"),
+        ({"dropout": 1.0}, "dropout is 1.0; it must be at least 0 and below 1"),
+        ({"seed": -1}, "seed is -1; it must not be negative"),
+    ],
+)
+def test_rejects_settings_before_anything_is_written(tmp_path: Path, arguments: dict[str, float], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        train("article", "gru", out=tmp_path / "new", **arguments)  # type: ignore[arg-type]
+    assert not (tmp_path / "new").exists()
+
+
+def test_rejects_an_unknown_cell_and_task(tmp_path: Path) -> None:
+    with pytest.raises(UnknownNameError, match="cell 'ltsm' is unknown; did you mean 'lstm'"):
+        train("article", "ltsm", out=tmp_path)
+    with pytest.raises(UnknownNameError, match="task 'articel' is unknown; did you mean 'article'"):
+        train("articel", "lstm", out=tmp_path)
+
+
+def test_an_unwritable_folder_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match=r"cannot write checkpoint .*file/gru: Not a directory"):
+        train("article", "gru", out=tmp_path / "file" / "gru")
+
+
+def test_finds_the_newest_checkpoint_of_a_cell(tmp_path: Path) -> None:
+    for name, cell in (("first", "gru"), ("second", "gru"), ("third", "lstm")):
+        train("article", cell, epochs=1, hidden_size=2, out=tmp_path / name)
+    assert find_newest_checkpoint("gru", tmp_path) == tmp_path / "second"
+    with pytest.raises(CheckpointError, match="make one with: rnnexport train --cell gru-reset-before"):
+        find_newest_checkpoint("gru-reset-before", tmp_path)
+
+
+def test_metrics_are_kept_as_json(tmp_path: Path) -> None:
+    result = train("article", "lstm", epochs=2, hidden_size=4, out=tmp_path)
+    assert json.loads((tmp_path / "metrics.json").read_text()) == result.model_dump(mode="json")
