@@ -39,7 +39,7 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
 
 
 Run = Callable[..., Outcome]
-HEAVY = ("torch", "onnx", "onnx_ir", "onnxruntime", "openvino", "numpy", "pydantic", "lightning", "sktime")
+HEAVY = ("torch", "onnx", "onnx_ir", "onnxruntime", "openvino", "numpy", "lightning", "sktime")
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["bench", "--help"]])

@@ -11,11 +11,12 @@ from rnnexport.report.numbers import percent
 
 def parity_tables(report: ParityReport) -> list[Table | Text]:
     """One row per runtime and output, then one line per fault."""
-    table = Table(title=f"{report.bundle}: parity with the float64 reference", title_justify="left")
-    for heading in ("runtime", "output", "calls", "largest error", "× PyTorch float32's own", "worst at"):
+    reference = f" ({report.metric} {percent(report.reference_metric)})" if report.metric else ""
+    table = Table(title=f"{report.bundle}: parity with the float64 reference{reference}", title_justify="left")
+    for heading in ("runtime", "output", "calls", "largest error", "× float32's own", "worst at"):
         table.add_column(heading)
     if report.metric is not None:
-        table.add_column(f"{report.metric} (reference {percent(report.reference_metric)})")
+        table.add_column(report.metric)
     table.add_column("verdict")
     for runtime in report.runtimes:
         for output in report.outputs:

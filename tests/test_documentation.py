@@ -1,0 +1,66 @@
+"""What the documents show works as pasted."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import numpy_helper
+
+import rnnexport
+from rnnexport.bundle import load_bundle, reference_bundles
+from rnnexport.engines import get_engine
+from rnnexport.runtime import list_definitions, load_definition
+
+ROOT = Path(__file__).resolve().parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def blocks(text: str, language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
+
+
+@pytest.mark.parametrize("code", blocks(README, "python"))
+def test_python_of_the_readme_runs(code: str, tmp_path: Path) -> None:
+    subprocess.run([sys.executable, "-W", "error", "-c", code], check=True, cwd=tmp_path)
+
+
+@pytest.mark.parametrize("bundle", reference_bundles(), ids=lambda path: path.name)
+def test_the_snippet_of_a_bundle_card_runs(bundle: Path) -> None:
+    (code,) = blocks((bundle / "README.md").read_text(encoding="utf-8"), "python")
+    subprocess.run([sys.executable, "-c", code + "assert logits.shape == (2, 9)"], check=True, cwd=bundle)
+
+
+@pytest.mark.parametrize("bundle", reference_bundles(), ids=lambda path: path.name)
+def test_the_test_data_of_a_bundle_is_what_the_graph_computes(bundle: Path) -> None:
+    def read(kind: str) -> dict[str, np.ndarray]:
+        protos = [onnx.TensorProto.FromString(p.read_bytes()) for p in sorted(bundle.glob(f"test_data_set_0/{kind}_*"))]
+        return {proto.name: numpy_helper.to_array(proto) for proto in protos}
+
+    session = get_engine("onnxruntime").load(bundle / "model.onnx", load_definition("ort-cpu"))
+    for name, expected in read("output").items():
+        np.testing.assert_allclose(session.run(read("input"))[name], expected, atol=1e-5, rtol=1e-6)
+
+
+def test_the_readme_names_every_runtime_and_session() -> None:
+    for definition in list_definitions():
+        assert f"`{definition.name}`" in README
+    for session in re.findall(r"^@nox\.session\ndef (\w+)", (ROOT / "noxfile.py").read_text(), re.MULTILINE):
+        assert f"`{session}`" in README or f"nox -s {session}" in README, session
+
+
+def test_a_bundle_has_the_files_that_the_readme_lists() -> None:
+    listed = re.findall(r"^\| (`[^|]+) \|", README, re.MULTILINE)
+    names = {name.rstrip("/") for cell in listed for name in re.findall(r"`([^`]+)`", cell)}
+    kept = {name.split("/")[0] for name in load_bundle(reference_bundles()[0]).manifest.files}
+    assert kept | {"manifest.json"} == names
+
+
+def test_the_public_names_are_those_of_the_readme() -> None:
+    assert sorted(rnnexport.__all__) == ["bench", "export", "load", "train", "verify"]
+    assert all(callable(getattr(rnnexport, name)) for name in rnnexport.__all__)
