@@ -22,7 +22,7 @@ DEFAULT_CELLS = ("lstm", "gru")
 TOLERANCES = {
     "float32": Tolerance(atol=1e-5, rtol=1.3e-6),
     "float16": Tolerance(atol=5e-3, rtol=5e-3),
-    "bfloat16": Tolerance(atol=1e-1, rtol=5e-2),
+    "bfloat16": Tolerance(atol=2.5e-1, rtol=5e-2),
 }
 """float32: that of torch.testing.assert_close. The others: a few units in the last place of logits up to 10."""
 
