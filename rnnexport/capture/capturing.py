@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import onnx_ir as ir
 import torch
 from torch import nn
 from torch.utils._pytree import KeyPath, tree_flatten_with_path, tree_unflatten
 
 from rnnexport.capture.captured import Captured
-from rnnexport.capture.failures import translation_error
 from rnnexport.capture.inputs import InputSpec
 from rnnexport.capture.lowering import lower_recurrent_layers
 from rnnexport.capture.opsets import DEFAULT_OPSET, check_opset
+from rnnexport.capture.sizes import check_conditions, dimension_names
 from rnnexport.capture.tidying import tidy
-from rnnexport.capture.tracing import dimension_names, quiet, trace
-from rnnexport.errors import InputError
+from rnnexport.capture.tracing import Entry, sample_sizes, trace
+from rnnexport.capture.translation import translate
+from rnnexport.errors import InputError, RnnexportError
 
 
 def capture(
@@ -42,15 +42,34 @@ def capture(
     """
     check_opset(opset_version)
     _check_inputs(inputs)
-    program = trace(module, inputs)
-    names = _output_names(program, output_names)
-    model = _translate(program, opset_version)
-    lower_recurrent_layers(model)
-    tidy(model, [spec.name for spec in inputs], names, dimension_names(program, inputs))
-    in_training = any(child.training for child in module.modules())
-    return Captured(
-        model, ["the module was in training mode; it is exported in evaluation mode"] if in_training else []
-    )
+    sizes = sample_sizes(module, inputs)
+    traced = trace(module, inputs, sizes)
+    dimensions = dimension_names(traced.program, inputs)
+    notes = check_conditions(traced.program, dimensions, lambda other: _can_trace(module, inputs, {**sizes, **other}))
+    names = _output_names(traced.program, output_names)
+    translated = translate(traced.program, opset_version)
+    lower_recurrent_layers(translated.model)
+    tidy(translated.model, [spec.name for spec in inputs], names, dimensions)
+    changed = [*traced.kept, *_changed_buffers(translated)]
+    if changed:
+        notes.append(f"forward sets {', '.join(changed)}, which the graph does not keep between calls")
+    if any(child.training for child in module.modules()):
+        notes.append("the module was in training mode; it is exported in evaluation mode")
+    return Captured(translated.model, notes)
+
+
+def _changed_buffers(translated: torch.onnx.ONNXProgram) -> list[str]:
+    assert translated.exported_program is not None
+    changed = translated.exported_program.graph_signature.buffers_to_mutate.values()
+    return [name.removeprefix(f"{Entry.PREFIX}.") for name in changed]
+
+
+def _can_trace(module: nn.Module, inputs: Sequence[InputSpec], sizes: dict[str, int]) -> bool:
+    try:
+        trace(module, inputs, sizes)
+    except RnnexportError:
+        return False
+    return True
 
 
 def _check_inputs(inputs: Sequence[InputSpec]) -> None:
@@ -84,13 +103,3 @@ def _output_name(path: KeyPath) -> str:
     parts = [str(getattr(key, "key", getattr(key, "name", getattr(key, "idx", "")))) for key in path]
     name = "_".join(parts)
     return name if name[:1].isalpha() else "_".join(["output", *parts])
-
-
-def _translate(program: torch.export.ExportedProgram, opset_version: int) -> ir.Model:
-    try:
-        with quiet():
-            result = torch.onnx.export(program, dynamo=True, optimize=False, verbose=False, opset_version=opset_version)
-    except Exception as exc:
-        raise translation_error(exc) from exc
-    assert result is not None
-    return result.model

@@ -20,9 +20,9 @@ _HERE = Path(__file__).parent
 
 def tracing_error(exc: Exception, inputs: Sequence[InputSpec], sizes: Mapping[str, int]) -> RnnexportError:
     """Say in one line why the module could not be traced."""
-    if isinstance(exc, RnnexportError):
-        return exc
     place = _place_of_failure(exc)
+    if isinstance(exc, RnnexportError):
+        return type(exc)(f"{place}{exc}")
     if isinstance(exc, GuardOnDataDependentSymNode):
         return ExportError(
             f"{place}forward depends on the values of its inputs here, and a graph computes the same steps for all "
@@ -37,15 +37,26 @@ def tracing_error(exc: Exception, inputs: Sequence[InputSpec], sizes: Mapping[st
 def frozen_error(dimension: str, place: str) -> ExportError:
     """Say that the module's code turned a dynamic size into a number."""
     return ExportError(
-        f"{place}forward turns dimension {dimension!r} into a number, so the graph would work for that one size; use "
-        f"tensor operations over the whole dimension, or give {dimension!r} a fixed size in the inputs"
+        f"{place}forward turns dimension {dimension!r} into a number, so the graph would work for that one size; write "
+        f"x.shape[0] for len(x), and tensor operations for a loop, or give {dimension!r} a fixed size in the inputs"
     )
 
 
-def translation_error(exc: Exception) -> ExportError:
-    """Say in one line which operator has no ONNX form."""
-    cause = list(_chain(exc))[-1]
-    return ExportError(f"the module cannot be written as ONNX: {_first_line(cause)}")
+def translation_error(exc: Exception, program: torch.export.ExportedProgram) -> ExportError:
+    """Say in one line which operator has no ONNX form, and where the module uses it."""
+    reason = _first_line(list(_chain(exc))[-1])
+    if match := re.search(r"OpOverload\(op='([\w.]+)'", reason):
+        stem = match[1].rpartition(".")[2].strip("_")  # what the user called may have been decomposed into it
+        users = [node for node in program.graph.nodes if stem in str(node.target)]
+        place = _place_in_stack(users[0].meta.get("stack_trace") or "") if users else ""
+        return ExportError(f"{place}operator {match[1]} has no ONNX form; write it with other operators")
+    return ExportError(f"the module cannot be written as ONNX: {reason}")
+
+
+def _place_in_stack(stack: str) -> str:
+    """The innermost place in the user's code of a stack trace given as text."""
+    places = [match for match in re.findall(r'File "([^"]+)", line (\d+)', stack) if is_user_code(match[0])]
+    return f"{places[-1][0]}:{places[-1][1]}: " if places else ""
 
 
 def place_of(frame: traceback.FrameSummary | None) -> str:

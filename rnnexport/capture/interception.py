@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NoReturn
 
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
@@ -19,6 +19,7 @@ from torch.onnx.ops import symbolic_multi_out
 
 from rnnexport.capture.packed import batch_of
 from rnnexport.cells import ResetBeforeGRU
+from rnnexport.errors import ExportError
 
 DOMAIN = "rnnexport"
 """The ONNX domain of the opaque operators."""
@@ -35,12 +36,17 @@ def recurrent_layers_caught(module: nn.Module) -> Iterator[None]:
     def cell(self: nn.RNNCellBase, input: Tensor, hx: Any = None) -> Any:
         return _cell(self, paths.get(id(self), ""), input, hx)
 
+    def refuse(self: nn.Module, input: Tensor, hx: Any = None) -> NoReturn:
+        raise ExportError(f"layer {paths.get(id(self), '')!r} is an nn.{type(self).__name__}; use an nn.LSTM or nn.GRU")
+
     table: list[tuple[type[nn.Module], Callable[..., Any]]] = [
         (nn.LSTM, stack),
         (nn.GRU, stack),
         (ResetBeforeGRU, stack),
         (nn.LSTMCell, cell),
         (nn.GRUCell, cell),
+        (nn.RNN, refuse),
+        (nn.RNNCell, refuse),
     ]
     originals = [(kind, kind.forward) for kind, _ in table]
     try:

@@ -2,7 +2,7 @@
 
 1. One node per layer, named after the module: `encoder.rnn.layer0`; a second call: `encoder.rnn.call2.layer0`.
 2. An initial state that is all zeros is left out, as ONNX defines.
-3. Weights must not depend on the inputs.
+3. Weights may be computed, as a weight norm does, but not from the inputs.
 """
 
 from __future__ import annotations
@@ -14,12 +14,14 @@ import onnx_ir as ir
 import torch
 from onnx_ir.convenience import replace_nodes_and_values
 from onnx_ir.tape import Tape
+from onnxscript.optimizer import fold_constants
 from torch import Tensor
 
 from rnnexport.capture.interception import DOMAIN
 from rnnexport.capture.recurrent import DirectionWeights, RecurrentLayer, RecurrentValues, add_layer
 from rnnexport.errors import ExportError
 
+_ANY_SIZE = 2**40
 _NUM_OPERANDS = 4
 """x, h_0, c_0 and lengths come before the weights."""
 
@@ -31,7 +33,10 @@ def lower_recurrent_layers(model: ir.Model) -> None:
         ExportError: A layer's weights are computed from the inputs.
     """
     calls: Counter[str] = Counter()
-    for node in [node for node in model.graph if node.domain == DOMAIN]:
+    nodes = [node for node in model.graph if node.domain == DOMAIN]
+    if any(_tensor(value) is None for node in nodes for value in node.inputs[_NUM_OPERANDS:]):
+        fold_constants(model, input_size_limit=_ANY_SIZE, output_size_limit=_ANY_SIZE)  # a weight norm, for example
+    for node in nodes:
         path = node.attributes["path"].as_string() or node.op_type.lower()
         calls[path] += 1
         _lower(model.graph, node, path if calls[path] == 1 else f"{path}.call{calls[path]}")
@@ -83,11 +88,15 @@ def _layers(node: ir.Node, name: str) -> list[RecurrentLayer]:
     ]
 
 
+def _tensor(value: ir.Value | None) -> ir.TensorProtocol | None:
+    return None if value is None else ir.convenience.get_const_tensor(value)
+
+
 def _constant(value: ir.Value | None, name: str) -> Tensor:
-    tensor = ir.convenience.get_const_tensor(value) if value is not None else None
+    tensor = _tensor(value)
     if tensor is None:
         raise ExportError(f"the weights of layer {name!r} are computed from the inputs; ONNX needs constant weights")
-    raw = tensor.raw
+    raw = getattr(tensor, "raw", None)
     return raw if isinstance(raw, Tensor) else torch.from_numpy(tensor.numpy().copy())
 
 
@@ -112,7 +121,18 @@ def _op(tape: Tape, op_type: str, inputs: list[ir.Value], name: str, **attribute
     return tape.op(op_type, inputs, attributes, name=name, output=ir.Value(name=name))
 
 
-_KEEPS_ZERO = {"Cast", "Expand", "Gather", "Identity", "Reshape", "Slice", "Squeeze", "Transpose", "Unsqueeze"}
+_KEEPS_ZERO = {
+    "Cast",
+    "CastLike",
+    "Expand",
+    "Gather",
+    "Identity",
+    "Reshape",
+    "Slice",
+    "Squeeze",
+    "Transpose",
+    "Unsqueeze",
+}
 
 
 def _is_zero(value: ir.Value) -> bool:

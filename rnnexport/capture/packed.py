@@ -1,7 +1,7 @@
 """Packed sequences while a module is traced: a padded batch and its lengths, under PyTorch's own type.
 
-1. `pack_padded_sequence` and `pad_packed_sequence` are replaced in their code objects, so it does not matter under which
-   name the user's code imported them.
+1. `pack_padded_sequence` and `pad_packed_sequence` are replaced in their code objects, so the names under which the
+   user's code imported them do not matter.
 2. A recurrent layer takes the padded batch and the lengths as they stand: nothing is sorted, gathered or put back.
 3. `PackedSequence.data` is what PyTorch would hold: the valid rows, step by step, longest series first. It is computed
    in the graph only if something reads it; packed again after element-wise work, it is scattered back.
@@ -44,7 +44,8 @@ class PaddedBatch:
             return self
         time_steps, batch_size = self.padded.shape[:2]
         blank = rows.new_zeros(time_steps * batch_size, *rows.shape[1:])
-        batch = blank.index_put((self._places(),), rows).unflatten(0, (time_steps, batch_size))
+        batch = blank.index_put((self._places(),), rows)
+        batch = batch.reshape(time_steps, batch_size, *rows.shape[1:])
         if self.order is not None:
             batch = batch.index_select(1, torch.argsort(self.order))
         return self.with_padded(batch)

@@ -61,7 +61,7 @@ def _name_node(node: ir.Node, nodes: _Names, values: _Names, keep: set[ir.Value]
     scopes = node.metadata_props.get(_SCOPES)
     if scopes is not None:
         path = ast.literal_eval(scopes)[-2:-1] or [""]
-        inside = path[0].removeprefix(Entry.PREFIX).removeprefix(".")
+        inside = path[0].removeprefix(Entry.PREFIX).removeprefix(".") if path[0].startswith(Entry.PREFIX) else ""
         node.name = nodes.take(f"{inside}.{node.op_type}".removeprefix("."))
     for index, value in enumerate(node.outputs):
         if value in keep:

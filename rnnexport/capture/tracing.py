@@ -9,12 +9,13 @@
 from __future__ import annotations
 
 import inspect
+import io
 import itertools
 import logging
-import re
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, redirect_stderr
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -37,6 +38,7 @@ class Entry(nn.Module):
         super().__init__()
         self.module, self.inputs = module, inputs
         self.by_name = _is_by_name(module, inputs)
+        self.kept: list[str] = []
 
     def forward(self, *tensors: Tensor) -> Any:
         """Call the module; sizes that share a name become one variable."""
@@ -46,18 +48,48 @@ class Entry(nn.Module):
                 if isinstance(dimension, str):
                     torch._check(size == sizes.setdefault(dimension, size))  # type: ignore[no-untyped-call]
         arguments = nested({spec.name: tensor for spec, tensor in zip(self.inputs, tensors, strict=True)})
-        return self.module(**arguments) if self.by_name else self.module(*arguments.values())
+        before = _attributes(self.module)
+        result = self.module(**arguments) if self.by_name else self.module(*arguments.values())
+        after = _attributes(self.module)
+        self.kept[:] = [name for name in after if after[name] is not before.get(name, _ABSENT)]
+        return result
 
 
-def trace(module: nn.Module, inputs: Sequence[InputSpec]) -> torch.export.ExportedProgram:
+_ABSENT = object()
+
+
+def _attributes(module: nn.Module) -> dict[str, Any]:
+    """What a module and its children hold beside parameters and buffers, by path."""
+    return {
+        f"{path}.{name}".removeprefix("."): value
+        for path, child in module.named_modules()
+        for name, value in child.__dict__.items()
+        if not name.startswith("_")
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """What torch.export saw."""
+
+    program: torch.export.ExportedProgram
+    kept: list[str]
+    """Attributes that forward set, for its next call or for others to read."""
+
+
+def trace(module: nn.Module, inputs: Sequence[InputSpec], sizes: dict[str, int]) -> Trace:
     """Trace `module` with one opaque operator per recurrent call.
+
+    Args:
+        module: The user's module.
+        inputs: What its forward is given.
+        sizes: A size for every symbolic dimension to trace with.
 
     Raises:
         InputError: The inputs do not fit the module's forward.
         ExportError: The forward depends on values or sizes in a way that a graph cannot hold.
     """
     entry = Entry(module, inputs)
-    sizes = sample_sizes(module, inputs)
     tensors = tuple(
         torch.empty([sizes[d] if isinstance(d, str) else d for d in spec.shape], dtype=getattr(torch, spec.dtype))
         for spec in inputs
@@ -75,21 +107,22 @@ def trace(module: nn.Module, inputs: Sequence[InputSpec]) -> torch.export.Export
         ):
             stack.enter_context(context)
         try:
-            return torch.export.export(entry, tensors, dynamic_shapes=(dynamic,), strict=False)
+            program = torch.export.export(entry, tensors, dynamic_shapes=(dynamic,), strict=False)
         except Exception as exc:
             raise tracing_error(exc, inputs, sizes) from exc
+    return Trace(program, entry.kept)
 
 
 def sample_sizes(module: nn.Module, inputs: Sequence[InputSpec]) -> dict[str, int]:
     """Choose a size for every symbolic dimension.
 
-    Multiples of 24 satisfy a module that halves or groups its steps; numbers that are no size of a parameter or input
-    tell a frozen size from one that belongs to the module.
+    Multiples of 24 satisfy a module that halves or groups its steps; different ones, which are no size of a parameter
+    or input, tell sizes apart.
     """
     taken = {size for tensor in module.state_dict().values() if isinstance(tensor, Tensor) for size in tensor.shape}
     taken |= {d for spec in inputs for d in spec.shape if isinstance(d, int)}
     names = list(dict.fromkeys(d for spec in inputs for d in spec.shape if isinstance(d, str)))
-    free = (24 * k for k in itertools.count(5, 2) if 24 * k not in taken)
+    free = (24 * k for k in itertools.count(2) if 24 * k not in taken)
     return dict(zip(names, free, strict=False))
 
 
@@ -134,6 +167,7 @@ def left_as_found(module: nn.Module) -> Iterator[None]:
     """Set evaluation mode, and afterwards put back every attribute that the module and its children had."""
     found = [(child, dict(child.__dict__)) for child in module.modules()]
     tables = [(table, dict(table)) for _, state in found for table in state.values() if type(table) is dict]
+    lists = [(items, list(items)) for _, state in found for items in state.values() if type(items) is list]
     for child, _ in found:
         child.__dict__["training"] = False
     try:
@@ -145,32 +179,18 @@ def left_as_found(module: nn.Module) -> Iterator[None]:
         for table, entries in tables:
             table.clear()
             table.update(entries)
+        for items, entries_of_list in lists:
+            items[:] = entries_of_list
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Keep the exporter's warnings and log lines off the user's terminal; what matters is raised."""
+    """Keep the exporter's warnings, log lines and printed graphs off the user's terminal; what matters is raised."""
     disabled = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), redirect_stderr(io.StringIO()):
             warnings.simplefilter("ignore")
             yield
     finally:
         logging.disable(disabled)
-
-
-def dimension_names(program: torch.export.ExportedProgram, inputs: Sequence[InputSpec]) -> dict[str, str]:
-    """Return which size variable of the trace is which symbolic dimension: `{"s77": "batch"}`."""
-    names: dict[str, str] = {}
-    for spec, placeholder in zip(inputs, user_inputs(program), strict=True):
-        for dimension, size in zip(spec.shape, placeholder.meta["val"].shape, strict=True):
-            if isinstance(dimension, str) and re.fullmatch(r"\w+", str(size)):
-                names[str(size)] = dimension
-    return names
-
-
-def user_inputs(program: torch.export.ExportedProgram) -> list[torch.fx.Node]:
-    """Return the placeholders of the module's inputs, in order."""
-    wanted = set(program.graph_signature.user_inputs)
-    return [node for node in program.graph.nodes if node.op == "placeholder" and node.name in wanted]

@@ -1,0 +1,152 @@
+"""What cannot be one graph for all sizes is refused in one line that names the place."""
+
+import re
+
+import pytest
+import torch
+from torch import nn
+from torch.nn.utils.rnn import pack_padded_sequence
+
+from rnnexport.capture import capture, parse_input_spec
+from rnnexport.errors import ExportError, InputError
+
+HERE = re.escape(__file__) + r":\d+: "
+SERIES = "x:float32[batch,time,4]"
+
+
+class Calls(nn.Module):
+    """forward is the function given."""
+
+    def __init__(self, function, layer=None):
+        super().__init__()
+        self.function, self.layer = function, layer
+
+    def forward(self, x):
+        return self.function(x) if self.layer is None else self.function(self.layer, x)
+
+
+def refusal(module, *inputs, error=ExportError, **options):
+    with pytest.raises(error) as caught:
+        capture(module.eval(), [parse_input_spec(text) for text in inputs or [SERIES]], **options)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def branch_on_values(x):
+    if x.sum() > 0:
+        return x * 2
+    return x
+
+
+def branch_on_time(x):
+    if x.shape[1] > 50:
+        return x * 2
+    return x
+
+
+def drop_odd_step(x):
+    return x[:, :-1] if x.shape[1] % 2 else x
+
+
+def loop_with_memory(x):
+    total = x[:, 0]
+    for step in range(1, x.shape[1]):
+        total = total + x[:, step] / len(x)
+    return total
+
+
+def packed_by_a_list(gru, x):
+    return gru(pack_padded_sequence(x, [3, 2, 1], batch_first=True))[1]
+
+
+def batch_sizes(gru, x):
+    packed = pack_padded_sequence(x, x.new_ones(x.shape[0]).long(), batch_first=True)
+    return packed.batch_sizes[0]
+
+
+@pytest.mark.parametrize(
+    ("function", "layer", "message"),
+    [
+        (branch_on_values, None, "forward depends on the values of its inputs here"),
+        (branch_on_time, None, "forward takes another branch unless time > 50.*'if x.shape"),
+        (drop_odd_step, None, "forward takes another branch unless Eq.Mod.time, 2., 0."),
+        (loop_with_memory, None, "forward turns dimension '(batch|time)' into a number"),
+        (lambda x: x @ torch.ones(5, 2), None, r"forward fails with x:float32\[batch,time,4\]: a and b must have same"),
+        (lambda gru, x: gru(x), nn.GRU(5, 4), "input.size.-1. must be equal to input_size. Expected 5, got 4"),
+        (lambda rnn, x: rnn(x), nn.RNN(4, 4), "layer 'layer' is an nn.RNN; use an nn.LSTM or nn.GRU"),
+        (lambda x: torch.linalg.svd(x)[1], None, "operator aten._linalg_svd has no ONNX form"),
+        (packed_by_a_list, nn.GRU(4, 4), "pack_padded_sequence is given lengths as numbers"),
+        (batch_sizes, nn.GRU(4, 4), r"PackedSequence.batch_sizes.\[0\] cannot be captured"),
+    ],
+)
+def test_names_place_and_reason(function, layer, message):
+    assert re.match(HERE + ".*" + message, refusal(Calls(function, layer)))
+
+
+def test_weights_from_the_inputs():
+    def forward(gru, x):
+        weights = {**dict(gru.named_parameters()), "weight_ih_l0": gru.weight_ih_l0 * x.mean()}
+        return torch.func.functional_call(gru, weights, (x,))[0]
+
+    assert "weights of layer 'layer' are computed from the inputs" in refusal(Calls(forward, nn.GRU(4, 4)))
+
+
+def test_requirements_of_operators_become_notes():
+    captured = capture(nn.Conv1d(4, 4, 5).eval(), [parse_input_spec("input:float32[batch,4,time]")])
+    assert captured.notes == ["the module works only where time >= 5"]
+
+
+def test_assertions_become_notes():
+    def forward(x):
+        assert x.shape[1] < 1000
+        return x
+
+    assert capture(Calls(forward).eval(), [parse_input_spec(SERIES)]).notes == [
+        "the module works only where time < 1000"
+    ]
+
+
+class Two(nn.Module):
+    def forward(self, x, y):
+        return x + y
+
+
+@pytest.mark.parametrize(
+    ("inputs", "options", "message"),
+    [
+        ([SERIES], {}, r"inputs x do not fit Two.forward\(x, y\): missing a required argument: 'y'"),
+        ([SERIES, "z:float32[batch]"], {}, r"input 'z' is no parameter of Two.forward\(x, y\)"),
+        ([SERIES, SERIES], {}, "input 'x' is given twice"),
+        ([SERIES, "y:float32[batch,time,4]"], {"opset_version": 17}, "opset_version 17 is out of range; use 18 to 22"),
+        ([SERIES, "y:float32[batch,time,4]"], {"output_names": ["a", "b"]}, "forward returns 1 tensors"),
+    ],
+)
+def test_calls_that_do_not_fit(inputs, options, message):
+    assert re.search(message, refusal(Two(), *inputs, error=InputError, **options))
+
+
+def test_no_inputs():
+    with pytest.raises(InputError, match="a graph needs at least one input"):
+        capture(Two(), [])
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("x:float32[batch,time", "input 'x:float32.batch,time' cannot be read; write it like"),
+        ("float32[batch]", "cannot be read"),
+        ("x:float31[batch]", "element type 'float31' is unknown; choose one of: float32, "),
+        ("x:float32[0]", "dimension '0' is neither a name nor a positive number"),
+        ("x:float32[batch,]", "dimension '' is neither"),
+        ("x:float32[-1]", "dimension '-1' is neither"),
+    ],
+)
+def test_input_that_cannot_be_read(text, message):
+    with pytest.raises(InputError, match=message):
+        parse_input_spec(text)
+
+
+def test_reads_inputs():
+    spec = parse_input_spec(" hx.0 : int64[batch, time,12]")
+    assert (spec.name, spec.dtype, spec.shape) == ("hx.0", "int64", ("batch", "time", 12))
+    assert parse_input_spec("scale:float32[]").shape == ()
