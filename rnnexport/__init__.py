@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rnnexport.benchmark.benchmark import bench
-    from rnnexport.exporting import export
+    from rnnexport.exporting.export import export
     from rnnexport.parity.verify import verify
     from rnnexport.predictor import load
     from rnnexport.training import train
@@ -26,7 +26,7 @@ __all__ = ["bench", "export", "load", "train", "verify"]
 
 _HOMES = {
     "bench": "rnnexport.benchmark.benchmark",
-    "export": "rnnexport.exporting",
+    "export": "rnnexport.exporting.export",
     "load": "rnnexport.predictor",
     "train": "rnnexport.training",
     "verify": "rnnexport.parity.verify",

@@ -53,6 +53,8 @@ class TensorInfo(_Strict):
     role: Literal["features", "lengths", "indices", "state", "output"] = "features"
     """`lengths` counts the time steps of each row; `indices` are integers below `upper_bound`."""
     upper_bound: int | None = None
+    time_axis: str | None = None
+    """For `lengths`: the symbolic dimension that it counts."""
 
 
 class Tolerance(_Strict):
@@ -68,6 +70,12 @@ class Source(_Strict):
     kind: Literal["builtin", "module", "onnx"]
     """`builtin`: model.json and weights rebuild it; `module`: a user's code; `onnx`: a file without its source."""
     name: str
+
+    @property
+    def description(self) -> str:
+        """What it is, for a sentence."""
+        kinds = {"builtin": "a model of rnnexport", "module": "a module of the user's", "onnx": "an ONNX file"}
+        return f"{kinds[self.kind]}, {self.name}"
 
 
 class Manifest(_Strict):
@@ -121,6 +129,12 @@ class Bundle:
         """What the definition's engine loads: the source model for the torch engine, else the graph."""
         return self.description_path if definition.engine == "torch" else self.model_path
 
+    def why_not_applicable(self, definition: Definition) -> str | None:
+        """Say why the definition's engine has nothing to run here, or `None` where it has."""
+        if definition.engine == "torch" and self.manifest.source.kind != "builtin":
+            return f"n/a: the bundle keeps no PyTorch source, since it was made from {self.manifest.source.description}"
+        return None
+
     @cached_property
     def evaluation(self) -> Evaluation | None:
         """The labelled series, or `None` where the bundle keeps none."""
@@ -129,6 +143,11 @@ class Bundle:
         with np.load(self.path / "evaluation.npz", allow_pickle=False) as arrays:
             ends = np.cumsum(arrays["lengths"])[:-1]
             return Evaluation(np.split(arrays["values"], ends), arrays["labels"])
+
+    @property
+    def series(self) -> list[NDArray[np.float32]]:
+        """The model's own series, each [time, features]; none where the bundle keeps none."""
+        return self.evaluation.series if self.evaluation else []
 
     def write_evidence(self, name: str, document: dict[str, Any]) -> None:
         """Replace `name` (such as `parity.json`) atomically, stamped with the manifest's hash.

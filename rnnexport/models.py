@@ -144,23 +144,37 @@ def load_model(description_path: Path, weights_path: Path) -> SequenceClassifier
         CheckpointError: A file is missing, damaged or a pickle, the weights do not fit, or one is not finite.
     """
     model = SequenceClassifier(load_description(description_path).config)
-    weights = _read_weights(weights_path)
-    expected = model.state_dict()
-    if missing := sorted(expected.keys() ^ weights.keys()):
-        raise CheckpointError(f"{weights_path} does not fit {description_path}: tensor {missing[0]!r} is only in one")
-    for name, tensor in weights.items():
-        if tensor.shape != expected[name].shape:
-            raise CheckpointError(
-                f"{weights_path} does not fit {description_path}: tensor {name!r} is {list(tensor.shape)}, "
-                f"not {list(expected[name].shape)}"
-            )
-        if not torch.isfinite(tensor).all():
-            raise CheckpointError(f"{weights_path}: tensor {name!r} holds NaN or infinity; the training diverged")
+    weights = read_weights(weights_path)
+    check_weights(model, weights, weights_path, str(description_path))
     model.load_state_dict(weights)
     return model.eval()
 
 
-def _read_weights(path: Path) -> dict[str, Tensor]:
+def check_weights(model: nn.Module, weights: dict[str, Tensor], weights_path: Path, model_name: str) -> None:
+    """Refuse weights that do not fit `model`, or that are not finite.
+
+    Raises:
+        CheckpointError: Names the first tensor that is wrong.
+    """
+    expected = model.state_dict()
+    if missing := sorted(expected.keys() ^ weights.keys()):
+        raise CheckpointError(f"{weights_path} does not fit {model_name}: tensor {missing[0]!r} is only in one")
+    for name, tensor in weights.items():
+        if tensor.shape != expected[name].shape:
+            raise CheckpointError(
+                f"{weights_path} does not fit {model_name}: tensor {name!r} is {list(tensor.shape)}, "
+                f"not {list(expected[name].shape)}"
+            )
+        if not torch.isfinite(tensor).all():
+            raise CheckpointError(f"{weights_path}: tensor {name!r} holds NaN or infinity; the training diverged")
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """Read a safetensors file.
+
+    Raises:
+        CheckpointError: The file is missing, damaged or a pickle.
+    """
     try:
         with path.open("rb") as file:
             start = file.read(4)

@@ -15,6 +15,7 @@ from rnnexport.bundle import Bundle, load_bundle
 from rnnexport.engines import get_engine
 from rnnexport.errors import InputError
 from rnnexport.runtime import load_definition
+from rnnexport.tasks.padding import pad_series
 
 Series = NDArray[np.float32]
 SERIES_COLUMN = "series"
@@ -60,10 +61,7 @@ class Predictor:
             return np.zeros((0, len(self.class_names)))
         for index, values in enumerate(series):
             self._check(str(index), values)
-        lengths = np.array([len(values) for values in series], np.int64)
-        padded = np.zeros((len(series), lengths.max(), series[0].shape[1]), np.float32)
-        for row, values in enumerate(series):
-            padded[row, : len(values)] = values
+        padded, lengths = pad_series(series)
         (logits,) = self._session.run({self._features: padded, self._lengths: lengths}).values()
         return class_probabilities(logits)
 

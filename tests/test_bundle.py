@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import resource
 import signal
 import subprocess
@@ -71,24 +70,26 @@ def test_an_export_that_fails_leaves_the_old_bundle(tmp_path: Path, error: type[
     assert [path.name for path in tmp_path.iterdir()] == ["gru"]
 
 
-def _write_and_wait(target: Path, started: multiprocessing.synchronize.Event) -> None:
-    with write_bundle(target) as folder:
-        (folder / "model.onnx").write_text("half")
-        started.set()
-        signal.pause()
+_WRITE_AND_WAIT = """
+import signal, sys
+from pathlib import Path
+from rnnexport.bundle import write_bundle
+with write_bundle(Path(sys.argv[1])) as folder:
+    (folder / "model.onnx").write_text("half")
+    print("writing", flush=True)
+    signal.pause()
+"""
 
 
 def test_a_killed_export_leaves_the_old_bundle_and_the_next_one_works(tmp_path: Path) -> None:
     write(tmp_path / "gru", "old")
-    context = multiprocessing.get_context("spawn")
-    started = context.Event()
-    process = context.Process(target=_write_and_wait, args=(tmp_path / "gru", started))
-    process.start()
-    assert started.wait(60)
-    with pytest.raises(BundleError, match="is being written by another command"):
-        write(tmp_path / "gru", "other")
-    process.kill()
-    process.join()
+    command = [sys.executable, "-c", _WRITE_AND_WAIT, str(tmp_path / "gru")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "writing\n"
+        with pytest.raises(BundleError, match="is being written by another command"):
+            write(tmp_path / "gru", "other")
+        process.kill()
     assert load_bundle(tmp_path / "gru").model_path.read_text() == "old"
     write(tmp_path / "gru", "new")
     assert load_bundle(tmp_path / "gru").model_path.read_text() == "new"

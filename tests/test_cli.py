@@ -109,6 +109,17 @@ def test_bench_prints_a_table(run: Run) -> None:
     assert outcome.err == ""
 
 
+def test_a_local_definition_that_hides_a_shipped_one_is_told(
+    run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("runtimes").mkdir()
+    Path("runtimes/ort-cpu.toml").write_text('engine = "onnxruntime"\nprecision = "float32"\nthreads = 1\n')
+    outcome = run("bench", GRU, "--runtime", "ort-cpu", "--seconds", "0.02", "--json")
+    assert "runtime 'ort-cpu' is runtimes/ort-cpu.toml, not the one that comes with rnnexport" in outcome.err
+    assert json.loads(outcome.out)["measurements"][0]["definition"]["threads"] == 1
+
+
 def test_show_lists_the_files_and_the_evidence(run: Run) -> None:
     outcome = run("show", GRU)
     assert outcome.status == 0

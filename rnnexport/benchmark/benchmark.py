@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from pydantic import BaseModel
@@ -36,7 +36,9 @@ class Measurement(BaseModel):
     batch_size: int
     time_steps: int
     failure: str | None = None
-    """Why there are no figures."""
+    """What went wrong, so that there are no figures."""
+    not_applicable: str | None = None
+    """Why there was nothing to measure."""
     samples_ns: list[int] = []
     load_ns: int | None = None
     first_call_ns: int | None = None
@@ -102,7 +104,7 @@ def bench(
     measurements: list[Measurement] = []
     for bundle in opened:
         generator = np.random.default_rng(seed)
-        cases = [draw_feeds(bundle, shape, generator) for shape in shapes]
+        cases = [draw_feeds(bundle.manifest.inputs, bundle.series, shape, generator) for shape in shapes]
         expected = references(bundle, cases)
         rows: list[Measurement] = []
         for definition in definitions:
@@ -125,6 +127,8 @@ def _measure(
     expected: Sequence[dict[str, Reference]],
     seconds: float,
 ) -> list[Measurement]:
+    if reason := bundle.why_not_applicable(definition):
+        return [_row(bundle, definition, shape, not_applicable=reason) for shape in shapes]
     arguments = {
         "model": str(bundle.file_for(definition)),
         "definition": definition.model_dump(),
@@ -140,16 +144,19 @@ def _measure(
 def _measurement(
     bundle: Bundle, definition: Definition, shape: CaseShape, result: CaseResult, reference: dict[str, Reference]
 ) -> Measurement:
-    row = Measurement(
+    failure = _fault(bundle, definition, result, reference)
+    figures = {} if failure else result.extras
+    return _row(bundle, definition, shape, failure=failure, **figures)
+
+
+def _row(bundle: Bundle, definition: Definition, shape: CaseShape, **content: Any) -> Measurement:
+    return Measurement(
         bundle=str(bundle.path),
         definition=definition,
         batch_size=shape.batch_size,
         time_steps=shape.time_steps,
-        failure=_fault(bundle, definition, result, reference),
+        **content,
     )
-    if row.failure:
-        return row
-    return row.model_copy(update=result.extras)
 
 
 def _fault(bundle: Bundle, definition: Definition, result: CaseResult, reference: dict[str, Reference]) -> str | None:

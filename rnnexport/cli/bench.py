@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from rnnexport.cli.options import Json, Runtimes, Seed
-from rnnexport.cli.output import print_result, progress
+from rnnexport.cli.output import print_result, progress, tell_shadowed
 
 
 def bench(
@@ -33,6 +33,7 @@ def bench(
     from rnnexport.benchmark.benchmark import bench as bench_bundles
     from rnnexport.report.latency import latency_tables
 
+    tell_shadowed(runtime or ())
     with progress("measuring") as on_progress:
         report = bench_bundles(
             bundles or (),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -11,7 +12,34 @@ from rnnexport.cli.options import Json
 from rnnexport.cli.output import print_result, say
 
 
+class LengthsChoice(StrEnum):
+    """The values of `--lengths`."""
+
+    EXACT = "exact"
+    SEQUENCE_LENS = "sequence-lens"
+    NONE = "none"
+
+
 def export(
+    source: Annotated[
+        str | None,
+        typer.Argument(
+            help="A module of your own, as my_package.models:TaggerNet. Default: what `rnnexport train` made.",
+            show_default=False,
+        ),
+    ] = None,
+    weights: Annotated[
+        Path | None, typer.Option(help="The module's weights, a .safetensors file.", show_default=False)
+    ] = None,
+    input_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--input",
+            help="An input of the module's forward: name:dtype[dimensions], where a word is a dynamic dimension. "
+            "Repeat it for several.",
+            show_default=False,
+        ),
+    ] = None,
     cell: Annotated[
         str | None,
         typer.Option(
@@ -25,27 +53,42 @@ def export(
     out: Annotated[
         Path | None,
         typer.Option(
-            help="Folder of the bundle. Default: exported/CELL. With both cells: OUT/CELL.", show_default=False
+            help="The bundle's folder. Default: exported/CELL. With both cells: OUT/CELL.", show_default=False
         ),
     ] = None,
+    lengths: Annotated[
+        LengthsChoice,
+        typer.Option(
+            help="How padded batches stay right: exact in every runtime, or by the operator's own sequence_lens input, "
+            "which OpenVINO ignores with dynamic shapes, or none: every row is as long as the batch."
+        ),
+    ] = LengthsChoice.EXACT,
     opset: Annotated[int | None, typer.Option(help="ONNX operator set version.", show_default=False)] = None,
     json: Json = False,
 ) -> None:
-    """Write a trained model as an ONNX bundle.
+    """Write a model as an ONNX bundle.
 
     Example: rnnexport export --cell gru --out exported/gru
+
+    Example: rnnexport export my_package.models:TaggerNet --weights tagger.safetensors --input tokens:int64[batch,time]
     """
-    from rnnexport.exporting import export as export_checkpoint
-    from rnnexport.exporting import newest_checkpoints
-    from rnnexport.models import load_description
+    from rnnexport.exporting.checkpoint import newest_checkpoints
+    from rnnexport.exporting.export import export as export_source
+    from rnnexport.exporting.user_code import load_module
     from rnnexport.report.bundle import bundle_tables
 
-    bundles = []
-    checkpoints = [checkpoint] if checkpoint else newest_checkpoints(cell)
-    for path in checkpoints:
-        description = load_description(path / "model.json")
-        say(f"exporting {path} (task {description.task}, cell {description.config.cell})")
-        target = out / description.config.cell if out and len(checkpoints) > 1 else out
-        bundles.append(export_checkpoint(path, target, opset_version=opset))
-    manifests = [bundle.manifest for bundle in bundles]
-    print_result(manifests, [table for bundle in bundles for table in bundle_tables(bundle)], as_json=json)
+    if source is not None:
+        model = load_module(source, weights)
+        bundles = [export_source(model, out, inputs=input_ or (), lengths=lengths.value, opset_version=opset)]
+    else:
+        bundles = []
+        checkpoints = [checkpoint] if checkpoint else newest_checkpoints(cell)
+        for path in checkpoints:
+            say(f"exporting {path}")
+            target = out / path.name if out and len(checkpoints) > 1 else out
+            bundles.append(export_source(path, target, lengths=lengths.value, opset_version=opset))
+    print_result(
+        [bundle.manifest for bundle in bundles],
+        [table for bundle in bundles for table in bundle_tables(bundle)],
+        as_json=json,
+    )

@@ -43,3 +43,11 @@ def progress(what: str) -> Iterator[Callable[[str], None]]:
 
     with Console(stderr=True).status(what) as status:
         yield lambda message: status.update(f"{what}: {message}")
+
+
+def tell_shadowed(runtimes: Sequence[str]) -> None:
+    """Say which of the runtimes named is a local definition that hides a shipped one."""
+    from rnnexport.runtime import shadowing_notice
+
+    for notice in filter(None, map(shadowing_notice, runtimes)):
+        say(notice)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer
 
 from rnnexport.cli.options import BundlePaths, Json, Runtimes, Seed
-from rnnexport.cli.output import print_result, progress
+from rnnexport.cli.output import print_result, progress, tell_shadowed
 
 
 def verify(bundles: BundlePaths, runtime: Runtimes = None, seed: Seed = 0, json: Json = False) -> None:
@@ -19,6 +19,7 @@ def verify(bundles: BundlePaths, runtime: Runtimes = None, seed: Seed = 0, json:
     from rnnexport.parity.verify import verify as verify_bundle
     from rnnexport.report.parity import parity_tables
 
+    tell_shadowed(runtime or ())
     reports = []
     for bundle in bundles:
         with progress(f"verifying {bundle}") as on_progress:

@@ -15,10 +15,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rnnexport.bundle import Bundle, TensorInfo
+from rnnexport.bundle import TensorInfo
 from rnnexport.engines.contract import Feeds
 
 BATCH, TIME = "batch", "time"
+BATCH_NAMES = {"batch", "batch_size", "b", "n"}
 
 
 @dataclass(frozen=True)
@@ -60,44 +61,85 @@ GRID = (
 )
 
 
-def draw_cases(bundle: Bundle, shapes: Sequence[CaseShape] = GRID, seed: int = 0) -> list[Case]:
-    """Draw the feeds of every call in `shapes`; the same seed draws the same feeds."""
+def draw_cases(
+    inputs: Sequence[TensorInfo],
+    series: Sequence[NDArray[np.float32]],
+    shapes: Sequence[CaseShape] = GRID,
+    seed: int = 0,
+) -> list[Case]:
+    """Draw the feeds of every call in `shapes`; the same seed draws the same feeds.
+
+    `series` are the model's own, each [time, features]; none will do.
+    """
     generator = np.random.default_rng(seed)
-    return [Case(shape.name, draw_feeds(bundle, shape, generator)) for shape in shapes]
+    return [Case(shape.name, draw_feeds(inputs, series, shape, generator)) for shape in shapes]
 
 
-def draw_feeds(bundle: Bundle, shape: CaseShape, generator: np.random.Generator) -> Feeds:
+def draw_feeds(
+    inputs: Sequence[TensorInfo],
+    series: Sequence[NDArray[np.float32]],
+    shape: CaseShape,
+    generator: np.random.Generator,
+) -> Feeds:
     """Draw one call's inputs as the manifest declares them."""
-    inputs = bundle.manifest.inputs
-    lengths = _draw_lengths(shape, generator)
-    with_lengths = any(info.role == "lengths" for info in inputs)
-    series = bundle.evaluation.series if bundle.evaluation else []
+    sizes = symbol_sizes(inputs, shape)
     feeds: dict[str, NDArray[Any]] = {}
     for info in inputs:
         if info.role == "lengths":
-            feeds[info.name] = lengths.astype(info.dtype)
-        elif info.role == "features" and shape.from_series and series:
+            feeds[info.name] = _draw_lengths(info, sizes, shape, generator)
+        elif info.role == "features" and shape.from_series and _fits(info, series):
             feeds[info.name] = _take_series(series, shape, generator).astype(info.dtype)
         else:
-            feeds[info.name] = _draw_values(info, shape, generator)
-        if with_lengths and info.role == "features" and info.shape[:2] == (BATCH, TIME):
-            feeds[info.name][_is_padding(lengths, shape.time_steps)] = shape.padding_value
+            feeds[info.name] = _draw_values(info, sizes, generator)
+    for lengths in inputs:
+        if lengths.role == "lengths":
+            for info in inputs:
+                if info.role == "features":
+                    _fill_padding(feeds[info.name], info, feeds[lengths.name], lengths, shape.padding_value)
     return feeds
 
 
-def _draw_lengths(shape: CaseShape, generator: np.random.Generator) -> NDArray[np.int64]:
-    """Lengths in 1 … time_steps, with the full length and 1 among them as far as the batch has room."""
-    if not shape.mixed_lengths:
-        return np.full(shape.batch_size, shape.time_steps)
-    lengths = generator.integers(1, shape.time_steps + 1, size=shape.batch_size)
-    lengths[0] = shape.time_steps
-    if shape.batch_size > 2:
+def symbol_sizes(inputs: Sequence[TensorInfo], shape: CaseShape) -> dict[str, int]:
+    """Give every symbolic dimension a size.
+
+    The batch is the dimension of a `lengths` input, or one with a usual name; every other dimension is taken for time,
+    and a second one, such as the target's in an encoder-decoder, gets another size.
+    """
+    symbols = list(dict.fromkeys(d for info in inputs for d in info.shape if isinstance(d, str)))
+    batch = {info.shape[0] for info in inputs if info.role == "lengths"}
+    batch |= {symbol for symbol in symbols if symbol.lower() in BATCH_NAMES}
+    times = [symbol for symbol in symbols if symbol not in batch]
+    return dict.fromkeys(symbols, shape.batch_size) | {
+        symbol: shape.time_steps + number for number, symbol in enumerate(times)
+    }
+
+
+def _draw_lengths(
+    info: TensorInfo, sizes: dict[str, int], shape: CaseShape, generator: np.random.Generator
+) -> NDArray[Any]:
+    """Lengths in 1 … time steps, with the full length and 1 among them as far as the batch has room."""
+    full = sizes.get(info.time_axis or TIME, shape.time_steps)
+    count = _size(info.shape[0], sizes)
+    lengths = np.full(count, full) if not shape.mixed_lengths else generator.integers(1, full + 1, size=count)
+    lengths[0] = full
+    if shape.mixed_lengths and count > 2:
         lengths[1] = 1
-    return generator.permutation(lengths)
+    return generator.permutation(lengths).astype(info.dtype)
 
 
-def _is_padding(lengths: NDArray[np.int64], time_steps: int) -> NDArray[np.bool_]:
-    return np.asarray(np.arange(time_steps)[None, :] >= lengths[:, None])
+def _fill_padding(
+    values: NDArray[Any], info: TensorInfo, lengths: NDArray[Any], lengths_info: TensorInfo, padding_value: float
+) -> None:
+    """Write `padding_value` where the series has ended, if `info` has the axes of the batch and of its time."""
+    time_axis = lengths_info.time_axis or TIME
+    if not {lengths_info.shape[0], time_axis} <= set(info.shape) or not np.issubdtype(values.dtype, np.floating):
+        return
+    batch_first = np.moveaxis(values, (info.shape.index(lengths_info.shape[0]), info.shape.index(time_axis)), (0, 1))
+    batch_first[np.arange(batch_first.shape[1])[None, :] >= lengths[:, None]] = padding_value
+
+
+def _fits(info: TensorInfo, series: Sequence[NDArray[np.float32]]) -> bool:
+    return bool(series) and info.shape == (BATCH, TIME, series[0].shape[1])
 
 
 def _take_series(
@@ -108,14 +150,12 @@ def _take_series(
     return np.stack([np.resize(series[i], (shape.time_steps, series[i].shape[1])) for i in chosen])
 
 
-def _draw_values(info: TensorInfo, shape: CaseShape, generator: np.random.Generator) -> NDArray[Any]:
-    sizes = [_size(dimension, shape) for dimension in info.shape]
+def _draw_values(info: TensorInfo, sizes: dict[str, int], generator: np.random.Generator) -> NDArray[Any]:
+    dimensions = [_size(dimension, sizes) for dimension in info.shape]
     if np.issubdtype(np.dtype(info.dtype), np.floating):
-        return generator.standard_normal(sizes).astype(info.dtype)
-    return generator.integers(info.upper_bound or 2, size=sizes).astype(info.dtype)
+        return generator.standard_normal(dimensions).astype(info.dtype)
+    return generator.integers(info.upper_bound or 2, size=dimensions).astype(info.dtype)
 
 
-def _size(dimension: int | str, shape: CaseShape) -> int:
-    if isinstance(dimension, int):
-        return dimension
-    return shape.batch_size if dimension == BATCH else shape.time_steps
+def _size(dimension: int | str, sizes: dict[str, int]) -> int:
+    return dimension if isinstance(dimension, int) else sizes[dimension]

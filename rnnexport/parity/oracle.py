@@ -7,14 +7,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from rnnexport.bundle import Bundle
 from rnnexport.engines import get_engine
 from rnnexport.engines.contract import Definition, Feeds
 from rnnexport.errors import InputError
 from rnnexport.parity.compare import Reference
+from rnnexport.parity.grid import Case
 from rnnexport.worker import Arrays, Extras, run_job
 
+KEPT_CASES = "parity_cases.npz"
 _FLOAT64 = Definition(name="oracle", engine="torch", precision="float64")
 _FLOAT32 = Definition(name="torch-float32", engine="torch", precision="float32")
 
@@ -31,6 +34,29 @@ def references(bundle: Bundle, cases: Sequence[Feeds]) -> list[dict[str, Referen
     arguments = {"description": str(bundle.description_path)}
     results = run_job("rnnexport.parity.oracle:reference_job", arguments, cases)
     return [_unpack(bundle, result.checked().outputs) for result in results]
+
+
+def keep_cases(path: Path, cases: Sequence[Case], outputs: Sequence[Feeds]) -> None:
+    """Write calls and their outputs, named as `reference_job` names them, to a npz that `kept_cases` reads."""
+    arrays = {
+        f"{number}:{case.name}/{kind}/{name}": array
+        for number, (case, answers) in enumerate(zip(cases, outputs, strict=True))
+        for kind, group in (("input", case.feeds), ("output", answers))
+        for name, array in group.items()
+    }
+    np.savez_compressed(path, allow_pickle=False, **arrays)
+
+
+def kept_cases(bundle: Bundle) -> tuple[list[Case], list[dict[str, Reference]]]:
+    """Return the calls that the bundle of a user's module keeps, and what their outputs should be."""
+    with np.load(bundle.path / KEPT_CASES, allow_pickle=False) as archive:
+        arrays = {name: archive[name] for name in archive.files}
+    groups: dict[str, dict[str, dict[str, NDArray[Any]]]] = {}
+    for key, array in arrays.items():
+        case, kind, name = key.split("/", 2)
+        groups.setdefault(case, {"input": {}, "output": {}})[kind][name] = array
+    cases = [Case(name.partition(":")[2], group["input"]) for name, group in groups.items()]
+    return cases, [_unpack(bundle, group["output"]) for group in groups.values()]
 
 
 def _unpack(bundle: Bundle, arrays: Feeds) -> dict[str, Reference]:

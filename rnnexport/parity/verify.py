@@ -11,7 +11,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel
 
@@ -20,9 +19,10 @@ from rnnexport.engines.contract import Definition, Feeds
 from rnnexport.errors import BundleError, RuntimeUnavailableError
 from rnnexport.parity.compare import Comparison, Reference, compare
 from rnnexport.parity.grid import Case, draw_cases
-from rnnexport.parity.oracle import references
+from rnnexport.parity.oracle import kept_cases, references
 from rnnexport.runtime import RuntimeStatus, choose_runtimes
 from rnnexport.tasks.metrics import get_metric
+from rnnexport.tasks.padding import pad_series
 from rnnexport.versions import tool_versions
 from rnnexport.worker import CaseResult, infer
 
@@ -51,6 +51,8 @@ class RuntimeParity(BaseModel):
     cases: list[CaseVerdict]
     metric: float | None = None
     metric_agrees: bool = True
+    not_applicable: str | None = None
+    """Why there was nothing to run, where that is so."""
 
     @property
     def passed(self) -> bool:
@@ -107,11 +109,8 @@ def verify(
     """
     bundle = load_bundle(Path(path))
     definitions, not_usable = choose_runtimes(runtimes)
-    cases = draw_cases(bundle, seed=seed)
-    if bundle.evaluation is not None:
-        cases.append(Case(EVALUATION, evaluation_feeds(bundle, bundle.evaluation)))
     on_progress("the float64 reference")
-    expected = references(bundle, [case.feeds for case in cases])
+    cases, expected = judged_cases(bundle, seed)
     judged = []
     for definition in definitions:
         on_progress(definition.name)
@@ -130,12 +129,22 @@ def verify(
     return report
 
 
+def judged_cases(bundle: Bundle, seed: int) -> tuple[list[Case], list[dict[str, Reference]]]:
+    """Return the calls at which a bundle is judged, and what their outputs should be.
+
+    A bundle whose source cannot be rebuilt keeps both; the seed does not change them.
+    """
+    if bundle.manifest.source.kind == "module":
+        return kept_cases(bundle)
+    cases = draw_cases(bundle.manifest.inputs, bundle.series, seed=seed)
+    if bundle.evaluation is not None:
+        cases.append(Case(EVALUATION, evaluation_feeds(bundle, bundle.evaluation)))
+    return cases, references(bundle, [case.feeds for case in cases])
+
+
 def evaluation_feeds(bundle: Bundle, evaluation: Evaluation) -> Feeds:
     """Pad the bundle's labelled series into one batch."""
-    lengths = np.array([len(series) for series in evaluation.series])
-    padded = np.zeros((len(lengths), lengths.max(), evaluation.series[0].shape[1]), np.float32)
-    for row, series in enumerate(evaluation.series):
-        padded[row, : len(series)] = series
+    padded, lengths = pad_series(evaluation.series)
     by_role: dict[str, NDArray[Any]] = {"features": padded, "lengths": lengths}
     return {info.name: by_role[info.role].astype(info.dtype) for info in bundle.manifest.inputs}
 
@@ -157,6 +166,8 @@ def _judge_runtime(
     bundle: Bundle, definition: Definition, cases: Sequence[Case], expected: Sequence[dict[str, Reference]]
 ) -> RuntimeParity:
     tolerance = tolerance_for(bundle, definition.precision)
+    if reason := bundle.why_not_applicable(definition):
+        return RuntimeParity(definition=definition, tolerance=tolerance, cases=[], not_applicable=reason)
     results = list(infer(bundle.file_for(definition), definition, [case.feeds for case in cases]))
     verdicts = [
         _judge_case(case.name, result, reference, tolerance)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from rich.table import Table
 from rich.text import Text
 
@@ -36,13 +38,25 @@ def latency_tables(report: BenchReport) -> list[Table | Text]:
         for m in report.measurements
         if m.failure
     ]
-    return [table, *faults, *(Text(str(missing.error()), style="yellow") for missing in report.not_usable)]
+    reasons = dict.fromkeys(f"{m.definition.name}: {m.not_applicable}" for m in report.measurements if m.not_applicable)
+    return [
+        table,
+        *faults,
+        *map(Text, reasons),
+        *(Text(str(missing.error()), style="yellow") for missing in report.not_usable),
+    ]
 
 
 def _row(row: Measurement) -> list[str]:
-    unstable = "" if row.stable else "[yellow]unstable[/]"
+    note = "[yellow]unstable[/]"
+    if row.failure:
+        note = "[red]no figure[/]"
+    elif row.not_applicable:
+        note = "n/a"
+    elif row.stable:
+        note = ""
     return [
-        row.bundle,
+        Path(row.bundle).name,
         row.definition.name,
         f"{row.batch_size} × {row.time_steps}",
         duration(row.latency_ns(50)),
@@ -53,5 +67,5 @@ def _row(row: Measurement) -> list[str]:
         duration(row.first_call_ns),
         size(row.peak_memory_bytes),
         str(len(row.samples_ns)),
-        "[red]no figure[/]" if row.failure else unstable,
+        note,
     ]

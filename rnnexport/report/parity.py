@@ -24,6 +24,7 @@ def parity_tables(report: ParityReport) -> list[Table | Text]:
     for missing in report.not_usable:
         table.add_row(missing.definition.name, *["-"] * (len(table.columns) - 2), "[yellow]not usable[/]")
     faults: list[Table | Text] = [Text(line, style="red") for runtime in report.runtimes for line in _faults(runtime)]
+    faults += [Text(f"{r.definition.name}: {r.not_applicable}") for r in report.runtimes if r.not_applicable]
     missing_lines = [Text(str(missing.error()), style="yellow") for missing in report.not_usable]
     return [table, *faults, *missing_lines]
 
@@ -31,6 +32,8 @@ def parity_tables(report: ParityReport) -> list[Table | Text]:
 def _row(report: ParityReport, runtime: RuntimeParity, output: str) -> list[str]:
     worst = runtime.worst(output)
     verdict = "[green]pass[/]" if runtime.passed else "[red]FAIL[/]"
+    if runtime.not_applicable:
+        verdict = "n/a"
     metric = [percent(runtime.metric)] if report.metric is not None else []
     if worst is None:
         return [runtime.definition.name, output, "0", "-", "-", "-", *metric, verdict]

@@ -1,0 +1,1 @@
+"""From a trained model to a bundle: puts the floors below together."""

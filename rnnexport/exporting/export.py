@@ -1,0 +1,63 @@
+"""`rnnexport.export`: one door for every kind of source."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rnnexport.bundle import Bundle
+from rnnexport.errors import InputError
+from rnnexport.exporting.checkpoint import EXPORTED, export_checkpoint
+from rnnexport.exporting.writing import Lengths
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from rnnexport.capture import InputSpec
+
+
+def export(
+    source: nn.Module | str | Path,
+    out: str | Path | None = None,
+    *,
+    inputs: Sequence[str | InputSpec] = (),
+    output_names: Sequence[str] | None = None,
+    lengths: Lengths = "exact",
+    opset_version: int | None = None,
+) -> Bundle:
+    """Write a model as a bundle.
+
+    Args:
+        source: A module of your own, or the checkpoint folder that `train` wrote.
+        out: The bundle's folder. Default: `exported/CELL` for a checkpoint, `exported/CLASS` for a module.
+        inputs: What a module's forward takes, such as `"tokens:int64[batch,time]"`; words are dynamic dimensions.
+        output_names: Names of a module's outputs, in the order in which forward returns its tensors.
+        lengths: What becomes of packed sequences: `exact` is right in every runtime, `sequence-lens` leaves the
+            operator's own input, which OpenVINO ignores with dynamic shapes.
+        opset_version: ONNX operator set.
+
+    Raises:
+        InputError: `source` or `inputs` are wrong.
+        CheckpointError: The checkpoint is missing or damaged.
+        ExportError: The module cannot be written as one graph for all sizes.
+        BundleError: `out` cannot be written.
+    """
+    target = Path(out) if out is not None else None
+    if isinstance(source, str | Path):
+        return export_checkpoint(Path(source), target, lengths=lengths, opset_version=opset_version)
+    from rnnexport.capture import parse_input_spec
+    from rnnexport.exporting.module import export_module
+
+    if not inputs:
+        raise InputError("a module needs its inputs; give them like inputs=['tokens:int64[batch,time]']")
+    specs = [parse_input_spec(spec) if isinstance(spec, str) else spec for spec in inputs]
+    bundle, _ = export_module(
+        source,
+        specs,
+        target or EXPORTED / type(source).__name__,
+        output_names=output_names,
+        lengths=lengths,
+        opset_version=opset_version,
+    )
+    return bundle

@@ -1,0 +1,118 @@
+"""A user's own module as a bundle that anyone can verify later without the module's code.
+
+The bundle keeps the calls of the parity grid with what the module answers in float64 and in its own precision, because
+the module itself cannot be part of it: code is never taken from a file.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rnnexport.bundle import Bundle, Manifest, Source, load_bundle, seal, write_bundle
+from rnnexport.engines.contract import Feeds
+from rnnexport.errors import ExportError
+from rnnexport.exporting.writing import (
+    TOLERANCES,
+    Lengths,
+    apply_lengths,
+    input_infos,
+    output_infos,
+    save_graph,
+    write_test_data,
+)
+from rnnexport.model_card import model_card
+from rnnexport.parity.grid import Case, draw_cases
+from rnnexport.parity.oracle import KEPT_CASES, keep_cases
+from rnnexport.versions import tool_versions
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from rnnexport.capture import InputSpec
+
+
+def export_module(
+    module: nn.Module,
+    inputs: Sequence[InputSpec],
+    out: Path,
+    *,
+    output_names: Sequence[str] | None = None,
+    lengths: Lengths = "exact",
+    opset_version: int | None = None,
+) -> tuple[Bundle, list[str]]:
+    """Write `module` as a bundle at `out`; also returns what the user should know, in sentences.
+
+    Raises:
+        InputError: The inputs do not fit the module's forward.
+        ExportError: The module cannot be written as one graph for all sizes, or fails on a drawn call.
+        BundleError: `out` cannot be written.
+    """
+    from rnnexport.capture import DEFAULT_OPSET, capture
+
+    captured = capture(module, inputs, output_names=output_names, opset_version=opset_version or DEFAULT_OPSET)
+    graph = captured.model
+    name = type(module).__name__
+    manifest = Manifest(
+        name=out.name,
+        source=Source(kind="module", name=name),
+        inputs=input_infos(graph),
+        outputs=output_infos(graph),
+        tolerances=TOLERANCES,
+        versions=tool_versions(),
+        files={},
+    )
+    apply_lengths(graph, lengths)
+    cases = draw_cases(manifest.inputs, [])
+    answers = _answers(module, inputs, manifest, cases)
+    with write_bundle(out) as folder:
+        save_graph(graph, manifest, folder / "model.onnx")
+        keep_cases(folder / KEPT_CASES, cases, answers)
+        outputs = {info.name: answers[0][f"float64/{info.name}"].astype(info.dtype) for info in manifest.outputs}
+        write_test_data(folder / "test_data_set_0", cases[0].feeds, outputs)
+        description = f"The PyTorch module `{name}`, captured with one fused node per recurrent layer."
+        (folder / "README.md").write_text(model_card(manifest, description), encoding="utf-8")
+        seal(folder, manifest)
+    return load_bundle(out), captured.notes
+
+
+def _answers(module: nn.Module, inputs: Sequence[InputSpec], manifest: Manifest, cases: Sequence[Case]) -> list[Feeds]:
+    """What the module says to each call in float64 and in its own precision, named as the oracle names them."""
+    names = [info.name for info in manifest.outputs]
+    models = {"float64": copy.deepcopy(module).double().eval(), "float32": copy.deepcopy(module).eval()}
+    return [
+        {
+            f"{precision}/{name}": array
+            for precision, model in models.items()
+            for name, array in zip(names, _call(model, inputs, case, widen=precision == "float64"), strict=True)
+        }
+        for case in cases
+    ]
+
+
+def _call(module: nn.Module, inputs: Sequence[InputSpec], case: Case, *, widen: bool) -> list[NDArray[Any]]:
+    import torch
+
+    from rnnexport.capture.tracing import Entry
+
+    tensors = [_tensor(case.feeds[spec.name], widen=widen) for spec in inputs]
+    try:
+        with torch.inference_mode():
+            result = Entry(module, inputs)(*tensors)
+    except Exception as exc:  # the user's code can raise anything
+        first_line = (str(exc).splitlines() or [""])[0]
+        raise ExportError(f"the module fails at {case.name}: {type(exc).__name__}: {first_line}") from exc
+    leaves = torch.utils._pytree.tree_leaves(result)
+    return [leaf.numpy() for leaf in leaves if isinstance(leaf, torch.Tensor)]
+
+
+def _tensor(array: NDArray[Any], *, widen: bool) -> Tensor:
+    import torch
+
+    wide = np.issubdtype(array.dtype, np.floating) and widen
+    return torch.from_numpy(array.astype(np.float64) if wide else np.array(array))

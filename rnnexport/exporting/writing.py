@@ -1,0 +1,92 @@
+"""What every export writes, whatever the model came from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from numpy.typing import NDArray
+
+from rnnexport.bundle import Manifest, TensorInfo, Tolerance
+
+if TYPE_CHECKING:
+    import onnx_ir
+
+Lengths = Literal["exact", "sequence-lens", "none"]
+TOLERANCES = {
+    "float32": Tolerance(atol=1e-5, rtol=1.3e-6),
+    "float16": Tolerance(atol=5e-3, rtol=5e-3),
+    "bfloat16": Tolerance(atol=2.5e-1, rtol=5e-2),
+}
+"""float32: that of torch.testing.assert_close. The others: a few units in the last place of logits up to 30."""
+EXTERNAL_DATA_BYTES = 2**31 - 2**20
+"""Graphs of this size and more keep their weights in a file beside them: protobuf cannot hold 2 GiB."""
+
+
+def input_infos(graph: onnx_ir.Model) -> tuple[TensorInfo, ...]:
+    """Describe the inputs of a graph that still has its `sequence_lens`, with the role of each."""
+    from rnnexport.passes.roles import input_roles
+
+    roles = input_roles(graph)
+    return tuple(
+        TensorInfo(
+            **_described(value),
+            role=roles[value.name or ""].role,
+            upper_bound=roles[value.name or ""].upper_bound,
+            time_axis=roles[value.name or ""].time_axis,
+        )
+        for value in graph.graph.inputs
+    )
+
+
+def output_infos(graph: onnx_ir.Model) -> tuple[TensorInfo, ...]:
+    """Describe the outputs of a graph."""
+    return tuple(TensorInfo(**_described(value), role="output") for value in graph.graph.outputs)
+
+
+def _described(value: onnx_ir.Value) -> dict[str, Any]:
+    dimensions = value.shape or ()
+    return {
+        "name": value.name,
+        "dtype": str(value.dtype.numpy()) if value.dtype is not None else "float32",
+        "shape": tuple(
+            d if isinstance(d, int) else str(d.value or f"{value.name}_{i}") for i, d in enumerate(dimensions)
+        ),
+    }
+
+
+def apply_lengths(graph: onnx_ir.Model, lengths: Lengths) -> None:
+    """Make the lengths of a captured graph what the user asked for.
+
+    Raises:
+        ExportError: A node's lengths cannot be made exact.
+    """
+    from rnnexport.passes.lengths import ExactLengths
+
+    if lengths == "exact":
+        ExactLengths()(graph)
+
+
+def save_graph(graph: onnx_ir.Model, manifest: Manifest, path: Path) -> None:
+    """Write a checked graph, with the facts that a reader without the manifest needs in `metadata_props`."""
+    import onnx
+    import onnx_ir
+
+    graph.metadata_props["rnnexport.source"] = manifest.source.name
+    for info in manifest.inputs:
+        graph.metadata_props[f"rnnexport.role.{info.name}"] = info.role
+    size = sum(value.const_value.nbytes for value in graph.graph.initializers.values() if value.const_value is not None)
+    onnx_ir.save(graph, path, external_data=f"{path.name}.data" if size >= EXTERNAL_DATA_BYTES else None)
+    onnx.checker.check_model(path, full_check=True)
+
+
+def write_test_data(folder: Path, inputs: Mapping[str, NDArray[Any]], outputs: Mapping[str, NDArray[Any]]) -> None:
+    """Write one call in the layout of the ONNX backend tests: input_0.pb …, output_0.pb, as TensorProto."""
+    from onnx import numpy_helper
+
+    folder.mkdir()
+    for kind, arrays in (("input", inputs), ("output", outputs)):
+        for number, (name, array) in enumerate(arrays.items()):
+            proto = numpy_helper.from_array(array, name)
+            (folder / f"{kind}_{number}.pb").write_bytes(proto.SerializeToString())

@@ -1,0 +1,77 @@
+"""What a graph does with each of its inputs, read off the graph.
+
+1. What reaches the `sequence_lens` of a recurrent node, through casts only, counts time steps: `lengths`.
+2. What reaches the indices of a Gather whose data are known, through casts only, is `indices` below the data's size.
+3. What reaches `initial_h` or `initial_c`, through changes of layout only, is a `state`.
+4. Anything else is `features`.
+
+Run it before `ExactLengths`, which takes `sequence_lens` away.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import onnx_ir as ir
+
+Role = Literal["features", "lengths", "indices", "state"]
+_RECURRENT = ("LSTM", "GRU", "RNN")
+_SAME_VALUES = ("Cast", "Identity")
+_SAME_LAYOUT = (*_SAME_VALUES, "Transpose", "Unsqueeze", "Squeeze", "Reshape", "Slice", "Split", "Gather")
+_SEQUENCE_LENS, _INITIAL_H, _INITIAL_C = 4, 5, 6
+
+
+@dataclass(frozen=True, slots=True)
+class InputRole:
+    """What one graph input is for."""
+
+    role: Role
+    upper_bound: int | None = None
+    """For `indices`: every value must lie below it."""
+    time_axis: str | None = None
+    """For `lengths`: the symbolic dimension whose steps it counts, where the graph names it."""
+
+
+def input_roles(model: ir.Model) -> dict[str, InputRole]:
+    """Return the role of each input of the graph, by name."""
+    return {value.name or "": _role(value) for value in model.graph.inputs}
+
+
+def _role(value: ir.Value) -> InputRole:
+    for user, position in _uses(value, _SAME_VALUES):
+        if user.op_type in _RECURRENT and position == _SEQUENCE_LENS:
+            return InputRole("lengths", time_axis=_time_axis(user))
+        if user.op_type == "Gather" and position == 1 and (size := _gathered_size(user)) is not None:
+            return InputRole("indices", upper_bound=size)
+    for user, position in _uses(value, _SAME_LAYOUT):
+        if user.op_type in _RECURRENT and position in (_INITIAL_H, _INITIAL_C):
+            return InputRole("state")
+    return InputRole("features")
+
+
+def _uses(value: ir.Value, through: tuple[str, ...]) -> Iterator[tuple[ir.Node, int]]:
+    """Yield every node and input position that `value` reaches, passing through the first input of `through` only."""
+    for node, position in value.uses():
+        yield node, position
+        if node.op_type in through and position == 0:
+            for output in node.outputs:
+                yield from _uses(output, through)
+
+
+def _gathered_size(node: ir.Node) -> int | None:
+    """Size of the constant's axis that a Gather picks from."""
+    data = node.inputs[0]
+    axis = node.attributes.get_int("axis", 0)
+    if data is None or data.const_value is None:
+        return None
+    size = data.const_value.shape[axis]
+    return size if isinstance(size, int) else None
+
+
+def _time_axis(node: ir.Node) -> str | None:
+    """Name of the first dimension of X [T, B, I]."""
+    x = node.inputs[0]
+    size = x.shape[0] if x is not None and x.shape is not None else None
+    return size.value if isinstance(size, ir.SymbolicDim) else None
