@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch.fx.experimental.symbolic_shapes import ShapeEnv, SLoc
+from torch.fx.experimental.symbolic_shapes import ShapeEnv
 
 from rnnexport.capture.failures import is_user_code, place_of, source_line
 from rnnexport.capture.inputs import InputSpec
@@ -93,12 +93,12 @@ def _conditions(program: torch.export.ExportedProgram) -> Iterator[Any]:
     return (
         guard
         for guard in shapes.guards
-        if not re.fullmatch(r"Ne\([^%]*, [01]\)", str(guard.expr).replace("Mod(", "%")) and not _is_ours(guard.sloc)
+        if not re.fullmatch(r"Ne\([^%]*, [01]\)", str(guard.expr).replace("Mod(", "%"))
+        and not _is_ours(guard.sloc.framework_loc)
     )
 
 
-def _is_ours(location: SLoc) -> bool:
-    frame = location.framework_loc
+def _is_ours(frame: object) -> bool:
     return isinstance(frame, traceback.FrameSummary) and Path(frame.filename).parent == Path(__file__).parent
 
 

@@ -13,7 +13,7 @@ import io
 import itertools
 import logging
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, redirect_stderr
 from dataclasses import dataclass
 from typing import Any
@@ -34,11 +34,13 @@ class Entry(nn.Module):
     PREFIX = "module"
     """What parameter names and module paths begin with inside the trace."""
 
-    def __init__(self, module: nn.Module, inputs: Sequence[InputSpec]) -> None:
+    def __init__(
+        self, module: nn.Module, inputs: Sequence[InputSpec], report_kept: Callable[[Iterable[str]], None]
+    ) -> None:
         super().__init__()
         self.module, self.inputs = module, inputs
         self.by_name = _is_by_name(module, inputs)
-        self.kept: list[str] = []
+        self.report_kept = report_kept  # a list as attribute would be put back by torch.export
 
     def forward(self, *tensors: Tensor) -> Any:
         """Call the module; sizes that share a name become one variable."""
@@ -51,7 +53,7 @@ class Entry(nn.Module):
         before = _attributes(self.module)
         result = self.module(**arguments) if self.by_name else self.module(*arguments.values())
         after = _attributes(self.module)
-        self.kept[:] = [name for name in after if after[name] is not before.get(name, _ABSENT)]
+        self.report_kept(name for name in after if after[name] is not before.get(name, _ABSENT))
         return result
 
 
@@ -89,7 +91,8 @@ def trace(module: nn.Module, inputs: Sequence[InputSpec], sizes: dict[str, int])
         InputError: The inputs do not fit the module's forward.
         ExportError: The forward depends on values or sizes in a way that a graph cannot hold.
     """
-    entry = Entry(module, inputs)
+    kept: list[str] = []
+    entry = Entry(module, inputs, kept.extend)
     tensors = tuple(
         torch.empty([sizes[d] if isinstance(d, str) else d for d in spec.shape], dtype=getattr(torch, spec.dtype))
         for spec in inputs
@@ -110,7 +113,7 @@ def trace(module: nn.Module, inputs: Sequence[InputSpec], sizes: dict[str, int])
             program = torch.export.export(entry, tensors, dynamic_shapes=(dynamic,), strict=False)
         except Exception as exc:
             raise tracing_error(exc, inputs, sizes) from exc
-    return Trace(program, entry.kept)
+    return Trace(program, sorted(set(kept)))
 
 
 def sample_sizes(module: nn.Module, inputs: Sequence[InputSpec]) -> dict[str, int]:
