@@ -19,7 +19,7 @@ from rnnexport.engines.contract import Definition, Feeds
 from rnnexport.errors import RuntimeUnavailableError
 from rnnexport.parity.compare import Reference, compare
 from rnnexport.parity.grid import CaseShape, draw_feeds
-from rnnexport.parity.oracle import references
+from rnnexport.parity.oracle import feeds_for, references
 from rnnexport.parity.verify import tolerance_for
 from rnnexport.runtime import RuntimeStatus, choose_runtimes
 from rnnexport.versions import tool_versions
@@ -134,7 +134,7 @@ def _measure(
         "definition": definition.model_dump(),
         "seconds": seconds,
     }
-    results = run_job("rnnexport.benchmark.timing:timing_job", arguments, cases)
+    results = run_job("rnnexport.benchmark.timing:timing_job", arguments, feeds_for(definition, cases))
     return [
         _measurement(bundle, definition, shape, result, reference)
         for shape, result, reference in zip(shapes, results, expected, strict=True)

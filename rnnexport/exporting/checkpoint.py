@@ -6,9 +6,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from rnnexport.bundle import Bundle, Manifest, Source, load_bundle, seal, write_bundle
+from rnnexport.bundle import Bundle, Manifest, Source, TensorInfo, load_bundle, seal, write_bundle
 from rnnexport.exporting.writing import (
     TOLERANCES,
     Lengths,
@@ -19,6 +17,8 @@ from rnnexport.exporting.writing import (
     write_test_data,
 )
 from rnnexport.model_card import model_card
+from rnnexport.parity.grid import CaseShape, draw_cases
+from rnnexport.parity.oracle import source_feeds
 from rnnexport.versions import tool_versions
 
 if TYPE_CHECKING:
@@ -58,24 +58,29 @@ def export_checkpoint(
     model = load_model(source / "model.json", source / "model.safetensors")
     target = out or EXPORTED / description.config.cell
     graph = capture_plain(model, opset_version=opset_version or DEFAULT_OPSET).model
-    manifest = _manifest(target.name, description, graph)
+    inputs = input_infos(graph)
     apply_lengths(graph, lengths)
+    manifest = _manifest(target.name, description, graph, inputs)
     with write_bundle(target) as folder:
         save_graph(graph, manifest, folder / "model.onnx")
         shutil.copyfile(source / "model.json", folder / "model.json")
         shutil.copyfile(source / "model.safetensors", folder / "weights.safetensors")
-        shutil.copyfile(source / "evaluation.npz", folder / "evaluation.npz")
-        _write_example(model, folder / "test_data_set_0")
+        if lengths != "none":  # without lengths the labelled series would need a call each
+            shutil.copyfile(source / "evaluation.npz", folder / "evaluation.npz")
+        _write_example(model, manifest, folder / "test_data_set_0")
         (folder / "README.md").write_text(model_card(manifest, _describe(description)), encoding="utf-8")
         seal(folder, manifest)
     return load_bundle(target)
 
 
-def _manifest(name: str, description: ModelDescription, graph: onnx_ir.Model) -> Manifest:
+def _manifest(
+    name: str, description: ModelDescription, graph: onnx_ir.Model, inputs: tuple[TensorInfo, ...]
+) -> Manifest:
+    kept = {value.name for value in graph.graph.inputs}
     return Manifest(
         name=name,
         source=Source(kind="builtin", name=f"{description.architecture} ({description.config.cell})"),
-        inputs=input_infos(graph),
+        inputs=tuple(info for info in inputs if info.name in kept),
         outputs=output_infos(graph),
         task=description.task,
         metric=description.metric,
@@ -86,14 +91,14 @@ def _manifest(name: str, description: ModelDescription, graph: onnx_ir.Model) ->
     )
 
 
-def _write_example(model: SequenceClassifier, folder: Path) -> None:
+def _write_example(model: SequenceClassifier, manifest: Manifest, folder: Path) -> None:
     import torch
 
-    x = np.random.default_rng(0).standard_normal((2, 20, model.config.input_size)).astype(np.float32)
-    lengths = np.array([20, 13])
+    (case,) = draw_cases(manifest.inputs, [], [CaseShape(2, 20)])
+    x, lengths = (torch.from_numpy(array) for array in source_feeds(case.feeds).values())
     with torch.inference_mode():
-        logits = model.double()(torch.from_numpy(x).double(), torch.from_numpy(lengths)).float().numpy()
-    write_test_data(folder, {"x": x, "lengths": lengths}, {"logits": logits})
+        logits = model.double()(x.double(), lengths).float().numpy()
+    write_test_data(folder, case.feeds, {"logits": logits})
 
 
 def _describe(description: ModelDescription) -> str:

@@ -7,6 +7,7 @@ the module itself cannot be part of it: code is never taken from a file.
 from __future__ import annotations
 
 import copy
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,7 +28,7 @@ from rnnexport.exporting.writing import (
     write_test_data,
 )
 from rnnexport.model_card import model_card
-from rnnexport.parity.grid import Case, draw_cases
+from rnnexport.parity.grid import GRID, Case, draw_cases
 from rnnexport.parity.oracle import KEPT_CASES, keep_cases
 from rnnexport.versions import tool_versions
 
@@ -58,18 +59,22 @@ def export_module(
     captured = capture(module, inputs, output_names=output_names, opset_version=opset_version or DEFAULT_OPSET)
     graph = captured.model
     name = type(module).__name__
+    infos = input_infos(graph)
+    apply_lengths(graph, lengths)
+    taken = {value.name for value in graph.graph.inputs}
     manifest = Manifest(
         name=out.name,
         source=Source(kind="module", name=name),
-        inputs=input_infos(graph),
+        inputs=tuple(info for info in infos if info.name in taken),
         outputs=output_infos(graph),
         tolerances=TOLERANCES,
         versions=tool_versions(),
         files={},
     )
-    apply_lengths(graph, lengths)
-    cases = draw_cases(manifest.inputs, [])
-    answers = _answers(module, inputs, manifest, cases)
+    shapes = [dataclasses.replace(shape, mixed_lengths=lengths != "none") for shape in GRID]
+    calls = draw_cases(infos, [], shapes)
+    answers = _answers(module, inputs, manifest, calls)
+    cases = [Case(call.name, {name: call.feeds[name] for name in call.feeds if name in taken}) for call in calls]
     with write_bundle(out) as folder:
         save_graph(graph, manifest, folder / "model.onnx")
         keep_cases(folder / KEPT_CASES, cases, answers)
@@ -103,7 +108,7 @@ def _call(module: nn.Module, inputs: Sequence[InputSpec], case: Case, *, widen: 
     tensors = [_tensor(case.feeds[spec.name], widen=widen) for spec in inputs]
     try:
         with torch.inference_mode():
-            result = Entry(module, inputs)(*tensors)
+            result = Entry(module, inputs, lambda _: None)(*tensors)
     except Exception as exc:  # the user's code can raise anything
         first_line = (str(exc).splitlines() or [""])[0]
         raise ExportError(f"the module fails at {case.name}: {type(exc).__name__}: {first_line}") from exc

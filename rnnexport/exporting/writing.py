@@ -62,10 +62,13 @@ def apply_lengths(graph: onnx_ir.Model, lengths: Lengths) -> None:
     Raises:
         ExportError: A node's lengths cannot be made exact.
     """
+    from rnnexport.passes.drop_lengths import DropLengths
     from rnnexport.passes.lengths import ExactLengths
 
     if lengths == "exact":
         ExactLengths()(graph)
+    elif lengths == "none":
+        DropLengths()(graph)
 
 
 def save_graph(graph: onnx_ir.Model, manifest: Manifest, path: Path) -> None:

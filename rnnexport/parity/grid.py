@@ -42,10 +42,9 @@ class CaseShape:
 
     @property
     def name(self) -> str:
-        """Such as `batch=3 time=12, own series, padding nan`."""
-        own = ", own series" if self.from_series else ""
-        padding = f", padding {self.padding_value:g}" if self.padding_value != 0 else ""
-        return f"batch={self.batch_size} time={self.time_steps}{own}{padding}"
+        """Such as `batch=3 time=12, padding nan`."""
+        padding = f", padding {self.padding_value:g}" if self.padding_value != 0 and self.mixed_lengths else ""
+        return f"batch={self.batch_size} time={self.time_steps}{padding}"
 
 
 GRID = (

@@ -32,8 +32,20 @@ def references(bundle: Bundle, cases: Sequence[Feeds]) -> list[dict[str, Referen
     if bundle.manifest.source.kind != "builtin":
         raise InputError(f"bundle {str(bundle.path)!r} has no source model that can be rebuilt as a reference")
     arguments = {"description": str(bundle.description_path)}
-    results = run_job("rnnexport.parity.oracle:reference_job", arguments, cases)
+    sources = [source_feeds(feeds) for feeds in cases]
+    results = run_job("rnnexport.parity.oracle:reference_job", arguments, sources)
     return [_unpack(bundle, result.checked().outputs) for result in results]
+
+
+def source_feeds(feeds: Feeds) -> Feeds:
+    """Return what a `SequenceClassifier` takes for a call of its graph: without lengths, every row is a full one."""
+    x = feeds["x"]
+    return {"x": x, "lengths": feeds.get("lengths", np.full(x.shape[0], x.shape[1]))}
+
+
+def feeds_for(definition: Definition, cases: Sequence[Feeds]) -> Sequence[Feeds]:
+    """Return what a runtime takes for calls of the graph; the torch engine runs the source model."""
+    return [source_feeds(feeds) for feeds in cases] if definition.engine == "torch" else cases
 
 
 def keep_cases(path: Path, cases: Sequence[Case], outputs: Sequence[Feeds]) -> None:

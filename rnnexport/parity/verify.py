@@ -19,7 +19,7 @@ from rnnexport.engines.contract import Definition, Feeds
 from rnnexport.errors import BundleError, RuntimeUnavailableError
 from rnnexport.parity.compare import Comparison, Reference, compare
 from rnnexport.parity.grid import Case, draw_cases
-from rnnexport.parity.oracle import kept_cases, references
+from rnnexport.parity.oracle import feeds_for, kept_cases, references
 from rnnexport.runtime import RuntimeStatus, choose_runtimes
 from rnnexport.tasks.metrics import get_metric
 from rnnexport.tasks.padding import pad_series
@@ -119,7 +119,7 @@ def verify(
         bundle=str(path),
         seed=seed,
         outputs=[info.name for info in bundle.manifest.outputs],
-        metric=bundle.manifest.metric,
+        metric=bundle.manifest.metric if bundle.evaluation else None,
         reference_metric=_reference_metric(bundle, expected),
         runtimes=judged,
         not_usable=not_usable,
@@ -168,17 +168,24 @@ def _judge_runtime(
     tolerance = tolerance_for(bundle, definition.precision)
     if reason := bundle.why_not_applicable(definition):
         return RuntimeParity(definition=definition, tolerance=tolerance, cases=[], not_applicable=reason)
-    results = list(infer(bundle.file_for(definition), definition, [case.feeds for case in cases]))
+    feeds = feeds_for(definition, [case.feeds for case in cases])
+    results = list(infer(bundle.file_for(definition), definition, feeds))
     verdicts = [
         _judge_case(case.name, result, reference, tolerance)
         for case, result, reference in zip(cases, results, expected, strict=True)
     ]
-    metric = _metric(bundle, results[-1].outputs) if results[-1].failure is None else None
+    metric = _metric(bundle, results[-1].outputs) if _has_shapes(results[-1], expected[-1]) else None
     reference_metric = _reference_metric(bundle, expected)
     agrees = metric is None or reference_metric is None or _agrees(metric, reference_metric, definition)
     return RuntimeParity(
         definition=definition, tolerance=tolerance, cases=verdicts, metric=metric, metric_agrees=agrees
     )
+
+
+def _has_shapes(result: CaseResult, reference: dict[str, Reference]) -> bool:
+    return {name: array.shape for name, array in result.outputs.items()} == {
+        name: ref.expected.shape for name, ref in reference.items()
+    }
 
 
 def _judge_case(name: str, result: CaseResult, reference: dict[str, Reference], tolerance: Tolerance) -> CaseVerdict:
