@@ -50,18 +50,13 @@ def why_not_freezable(node: ir.Node) -> str | None:
     return None
 
 
-def freezing_weights(node: ir.Node, backward_half_reads_state: bool) -> NDArray[np.generic]:
-    """Return W [D, G·H, I + 1], or [D, G·H, I + 1 + H] if columns for the backward half's first state are wanted.
-
-    The column after the input is the one that freezes; the last H columns pass through the backward half's R.
-    """
-    w, r = _array(node, _W), _array(node, _R)
-    hidden_size = r.shape[2]
-    freeze = np.repeat(np.array(_SIGNS[node.op_type]) * _WEIGHT, hidden_size)
-    parts = [w, np.broadcast_to(freeze[None, :, None], (*w.shape[:2], 1))]
-    if backward_half_reads_state:
-        parts.append(np.where(np.arange(len(r))[:, None, None] == len(r) - 1, r, 0))
-    return np.concatenate([part.astype(w.dtype) for part in parts], axis=2)
+def freezing_weights(node: ir.Node) -> NDArray[np.generic]:
+    """Return W [D, G·H, I + 1], whose last column shuts the gates."""
+    w = _array(node, _W)
+    hidden_size = w.shape[1] // len(_SIGNS[node.op_type])
+    column = np.repeat(np.array(_SIGNS[node.op_type]) * _WEIGHT, hidden_size)
+    columns = np.broadcast_to(column[None, :, None], (*w.shape[:2], 1))
+    return np.concatenate([w, columns.astype(w.dtype)], axis=2)
 
 
 def _saturation(node: ir.Node) -> tuple[float, str | None]:

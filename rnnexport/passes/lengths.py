@@ -7,17 +7,18 @@ length 0. The fused operators without lengths are right everywhere, so the lengt
    stands in X. This covers all attributes. Its Y_c is the exception: no output holds c at the last valid step.
 2. A reverse or bidirectional node, and one whose Y_c is used, must stand still on padding: X is replaced there by 0
    (NaN or 1e30 never reaches a state) and gets the column of `freezing.py`, which is 1 on padding.
-3. The backward half of an LSTM meets padding first, where c stands still but h becomes 0. Given an initial h, R·h_0
-   reaches its first valid step through H more input columns. Zeros do not count as given.
+3. A reverse or bidirectional node that cannot stand still becomes one or two forward nodes on reversed input, see
+   `directions.py`. So does an LSTM with an initial h: its backward half meets padding first, where h would become 0.
 4. Y is 0 on padding, as the operator says, by a Where; left out if Y only feeds recurrent nodes with the same lengths,
    since those do not read it there (rules 1 and 2).
 5. Y_h is gathered from Y: a forward half's at the last valid step, a backward half's at step 0.
 6. A row of length 0 keeps its state: Y_h = initial_h and Y_c = initial_c, or 0 without them.
 7. Masks are written once for nodes with the same lengths and, as far as the graph shows it, the same time axis.
 8. Names of graph inputs and outputs, and of the values that nodes compute, stay. New names follow from the old ones.
-9. What cannot be rewritten is refused by name before anything is changed. Functions are not searched: inline them.
+9. What cannot be rewritten is refused by name before anything is changed: an LSTM whose Y_c is used but which cannot
+   stand still, and forms no runtime has. Functions are not searched: inline them first.
 
-Lengths over T count as T. (The operator does not allow them.)
+Lengths below 0 or over T, which the operator does not allow, count as 0 and T, or the runtime refuses them.
 """
 
 from __future__ import annotations
@@ -27,9 +28,10 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import onnx_ir as ir
 
+from rnnexport.passes.directions import why_not_divisible, write_forward_nodes
 from rnnexport.passes.freezing import freezing_weights, why_not_freezable
 from rnnexport.passes.masks import LengthMasks
-from rnnexport.passes.preconditions import RefusedNodeError, node_name
+from rnnexport.passes.nodes import RefusedNodeError, node_name, optional_input, required_input, used_output
 from rnnexport.passes.writer import GraphWriter
 from rnnexport.passes.zeros import is_zero
 
@@ -83,7 +85,7 @@ class ExactLengths(ir.passes.InPlacePass):
 
 def _nodes_with_lengths(graph: ir.Graph) -> Iterator[ir.Node]:
     recurrent = (node for node in graph if node.domain == "" and node.op_type in _OPERATORS)
-    return (node for node in recurrent if _input(node, _LENGTHS) is not None)
+    return (node for node in recurrent if optional_input(node, _LENGTHS) is not None)
 
 
 def _check(node: ir.Node, opset_version: int) -> None:
@@ -94,26 +96,11 @@ def _check(node: ir.Node, opset_version: int) -> None:
     if node.attributes.get_int("layout", 0):
         raise RefusedNodeError(node, "layout=1 runs in no runtime; write the node with layout=0 and Transpose")
     _dtype(node)
-    if _must_freeze(node) and (reason := why_not_freezable(node)):
+    reason = why_not_freezable(node) if used_output(node, _Y_C) else None
+    if _must_divide(node):
+        reason = reason or why_not_divisible(node)
+    if reason:
         raise RefusedNodeError(node, f"its lengths cannot be kept exactly: {reason}")
-
-
-def _input(node: ir.Node, index: int) -> ir.Value | None:
-    return node.inputs[index] if index < len(node.inputs) else None
-
-
-def _required(node: ir.Node, index: int) -> ir.Value:
-    value = _input(node, index)
-    if value is None:
-        raise RefusedNodeError(node, f"input {index} is missing; the model is not valid")
-    return value
-
-
-def _used_output(node: ir.Node, index: int) -> ir.Value | None:
-    if index >= len(node.outputs):
-        return None
-    value = node.outputs[index]
-    return value if value.is_graph_output() or value.uses() else None
 
 
 def _direction(node: ir.Node) -> str:
@@ -121,7 +108,14 @@ def _direction(node: ir.Node) -> str:
 
 
 def _must_freeze(node: ir.Node) -> bool:
-    return _direction(node) != "forward" or _used_output(node, _Y_C) is not None
+    """Rules 1 and 2."""
+    return _direction(node) != "forward" or used_output(node, _Y_C) is not None
+
+
+def _must_divide(node: ir.Node) -> bool:
+    """Rule 3."""
+    loses_h = node.op_type == "LSTM" and not is_zero(optional_input(node, _INITIAL_H))
+    return _direction(node) != "forward" and (loses_h or why_not_freezable(node) is not None)
 
 
 def _dtype(node: ir.Node) -> ir.DataType:
@@ -142,77 +136,83 @@ class _GraphRewriter:
         """From the Y of a node that was rewritten to the value that its time axis comes from."""
 
     def rewrite(self, node: ir.Node) -> None:
-        """Put a node without lengths, and what surrounds it, in place of `node`."""
+        """Put what has no lengths in place of `node`."""
         self._writer.before = node
-        x, time_axis = _required(node, _X), self._time_axis(node)
+        time_axis = self._time_axis(node)
         masks = self._masks_for(node, time_axis)
-        inputs = self._frozen_inputs(node, x, masks) if _must_freeze(node) else list(node.inputs)
+        if _must_divide(node):
+            halves, replaced = write_forward_nodes(self._writer, node, masks.lengths())
+            self._time_axes |= {required_input(half, _X): time_axis for half in halves}
+        else:
+            halves, replaced = [], self._write_without_lengths(node, masks)
+        self._time_axes |= {new: time_axis for old, new in replaced if old is node.outputs[_Y]}
+        self._replace(node, replaced)
+        for half in halves:
+            self.rewrite(half)
+
+    def _write_without_lengths(self, node: ir.Node, masks: LengthMasks) -> list[tuple[ir.Value, ir.Value]]:
+        """Write the node without lengths; return each used output and what takes its place."""
+        inputs = self._frozen_inputs(node, masks) if _must_freeze(node) else list(node.inputs)
         inputs[_LENGTHS] = None
         while inputs[-1] is None:
             inputs.pop()
         names = [f"{node_name(node)}.padded_{name}" for name in ("Y", "Y_h", "Y_c")]
-        count = 3 if _used_output(node, _Y_C) else 1
+        count = 3 if used_output(node, _Y_C) else 1
         padded = self._writer.node(node.op_type, inputs, names[:count], list(node.attributes.values()))
-        replaced = self._outputs(node, padded, masks)
-        old, new = zip(*replaced, strict=True) if replaced else ((), ())
-        for old_value, new_value in replaced:
-            if old_value is node.outputs[_Y]:
-                self._time_axes[new_value] = time_axis
-        weight = _required(node, _W)
-        ir.convenience.replace_nodes_and_values(self._graph, node, [node], [], old, new)
-        _remove_if_unused(weight)
+        replaced = []
+        if y := used_output(node, _Y):
+            replaced.append((y, self._valid_y(node, y, padded[_Y], masks)))
+        if y_h := used_output(node, _Y_H):
+            replaced.append((y_h, self._last_y_h(node, padded[_Y], masks)))
+        if y_c := used_output(node, _Y_C):
+            replaced.append((y_c, padded[_Y_C]))
+        return replaced
 
     def _masks_for(self, node: ir.Node, time_axis: ir.Value) -> LengthMasks:
-        lengths = _required(node, _LENGTHS)
+        lengths = required_input(node, _LENGTHS)
         key = (_uncast(lengths), time_axis)
         if key not in self._masks:
-            self._masks[key] = LengthMasks(self._writer, f"{node_name(node)}.lengths", _required(node, _X), lengths)
+            self._masks[key] = LengthMasks(
+                self._writer, f"{node_name(node)}.lengths", required_input(node, _X), lengths
+            )
         return self._masks[key]
 
     def _time_axis(self, node: ir.Node) -> ir.Value:
         """The value whose first axis is the node's time axis: that of the layer below, or its own X."""
-        x = _required(node, _X)
-        y = _layer_output(x)
-        return x if y is None else self._time_axes.get(y, x)
+        x = required_input(node, _X)
+        return self._time_axes.get(_layer_output(x) or x, x)
 
-    def _frozen_inputs(self, node: ir.Node, x: ir.Value, masks: LengthMasks) -> list[ir.Value | None]:
-        """X with the freezing column and W with its weights; rules 2 and 3."""
-        name, zero = node_name(node), self._zero(node)
-        initial_h = _input(node, _INITIAL_H)
-        with_state = node.op_type == "LSTM" and _direction(node) != "forward" and not is_zero(initial_h)
-        columns = [
-            self._writer.op("Where", [masks.valid(), x, zero], f"{name}.valid_X"),
-            masks.padding(_dtype(node)),
-        ]
-        if with_state:
-            last = self._writer.constant(np.array([-1]), "exact_lengths.last")
-            backward = self._writer.op("Gather", [initial_h, last], f"{name}.backward_h", axis=0)
-            first = [masks.first_backward_step(), backward, zero]
-            columns.append(self._writer.op("Where", first, f"{name}.first_backward_h"))
+    def _frozen_inputs(self, node: ir.Node, masks: LengthMasks) -> list[ir.Value | None]:
+        """X with the freezing column and W with its weights; rule 2."""
+        name = node_name(node)
+        valid_x = self._writer.op(
+            "Where", [masks.valid(), required_input(node, _X), self._zero(node)], f"{name}.valid_X"
+        )
         inputs = list(node.inputs)
-        inputs[_X] = self._writer.op("Concat", columns, f"{name}.frozen_X", axis=2)
-        inputs[_W] = self._writer.constant(freezing_weights(node, with_state), f"{name}.frozen_W")
+        inputs[_X] = self._writer.op("Concat", [valid_x, masks.padding(_dtype(node))], f"{name}.frozen_X", axis=2)
+        inputs[_W] = self._writer.constant(freezing_weights(node), f"{name}.frozen_W")
         return inputs
 
-    def _outputs(
-        self, node: ir.Node, padded: Sequence[ir.Value], masks: LengthMasks
-    ) -> list[tuple[ir.Value, ir.Value]]:
-        """Each used output of `node` and what takes its place; rules 4, 5 and 6."""
-        name, zero, y = node_name(node), self._zero(node), padded[_Y]
-        replaced = []
-        if old_y := _used_output(node, _Y):
-            if not _only_read_where_valid(old_y, _required(node, _LENGTHS)):
-                y = self._writer.op("Where", [masks.valid_output(), y, zero], f"{name}.Y")
-            replaced.append((old_y, y))
-        if old_y_h := _used_output(node, _Y_H):
-            index = masks.last_state_index(_direction(node))
-            last = self._writer.op("GatherND", [padded[_Y], index], f"{name}.last_h")
-            initial_h = _input(node, _INITIAL_H) or zero
-            y_h = self._writer.op("Where", [masks.is_empty(), initial_h, last], f"{name}.Y_h")
-            replaced.append((old_y_h, y_h))
-        if old_y_c := _used_output(node, _Y_C):
-            replaced.append((old_y_c, padded[_Y_C]))
-        return replaced
+    def _valid_y(self, node: ir.Node, y: ir.Value, padded_y: ir.Value, masks: LengthMasks) -> ir.Value:
+        """Rule 4."""
+        if _only_read_where_valid(y, required_input(node, _LENGTHS)):
+            return padded_y
+        inputs = [masks.valid_output(), padded_y, self._zero(node)]
+        return self._writer.op("Where", inputs, f"{node_name(node)}.valid_Y")
+
+    def _last_y_h(self, node: ir.Node, padded_y: ir.Value, masks: LengthMasks) -> ir.Value:
+        """Rules 5 and 6."""
+        name, initial_h = node_name(node), optional_input(node, _INITIAL_H) or self._zero(node)
+        last = self._writer.op("GatherND", [padded_y, masks.last_state_index(_direction(node))], f"{name}.last_h")
+        return self._writer.op("Where", [masks.is_empty(), initial_h, last], f"{name}.last_Y_h")
+
+    def _replace(self, node: ir.Node, replaced: Sequence[tuple[ir.Value, ir.Value]]) -> None:
+        """Let new values take the names and readers of old ones; remove the node, and weights that nobody reads."""
+        weights = [value for value in node.inputs[_W:_LENGTHS] if value is not None]
+        old, new = [each[0] for each in replaced], [each[1] for each in replaced]
+        ir.convenience.replace_nodes_and_values(self._graph, node, [node], [], old, new)
+        for weight in weights:
+            _remove_if_unused(weight)
 
     def _zero(self, node: ir.Node) -> ir.Value:
         return self._writer.constant(np.array(0, _dtype(node).numpy()), "exact_lengths.zero")
@@ -261,7 +261,7 @@ def _only_read_where_valid(value: ir.Value, lengths: ir.Value) -> bool:
     if value.is_graph_output():
         return False
     for node, index in value.uses():
-        other = _input(node, _LENGTHS) if node.op_type in _OPERATORS and index == _X else None
+        other = optional_input(node, _LENGTHS) if node.op_type in _OPERATORS and index == _X else None
         is_layer = other is not None and _uncast(other) is _uncast(lengths)
         if not is_layer and not (_joins_directions(node) and _only_read_where_valid(node.outputs[0], lengths)):
             return False

@@ -21,6 +21,10 @@ class LengthMasks:
         self._writer, self._prefix, self._x, self._lengths = writer, prefix, x, lengths
         self._written: dict[str, ir.Value] = {}
 
+    def lengths(self) -> ir.Value:
+        """[B], int64, as they were given."""
+        return self._op("Cast", [self._lengths], "int64", to=ir.DataType.INT64)
+
     def valid(self) -> ir.Value:
         """[T, B, 1]: whether a step counts."""
         return self._op("Less", [self._steps(), self._by_row()], "valid")
@@ -40,12 +44,6 @@ class LengthMasks:
     def is_empty(self) -> ir.Value:
         """[1, B, 1]: whether a row has no valid step."""
         return self._op("Less", [self._by_row(), self._constant(1, "one")], "is_empty")
-
-    def first_backward_step(self) -> ir.Value:
-        """[T, B, 1]: a row's last valid step, in rows where padding follows it."""
-        is_last = self._op("Equal", [self._steps(), self._last()], "is_last")
-        is_padded = self._op("Less", [self._by_row(), self._time()], "is_padded")
-        return self._op("And", [is_last, is_padded], "first_backward_step")
 
     def last_state_index(self, direction: str) -> ir.Value:
         """[D, B, 3]: step, direction and row of each half's last state in Y. For an empty row it is any step."""
@@ -78,8 +76,7 @@ class LengthMasks:
 
     def _by_row(self) -> ir.Value:
         """The lengths [1, B, 1], at most T: OpenVINO's GatherND reads foreign memory where an index is too large."""
-        lengths = self._op("Cast", [self._lengths], "int64", to=ir.DataType.INT64)
-        given = self._op("Reshape", [lengths, self._constant([1, -1, 1], "row_shape")], "given")
+        given = self._op("Reshape", [self.lengths(), self._constant([1, -1, 1], "row_shape")], "given")
         is_too_long = self._op("Less", [self._time(), given], "is_too_long")
         return self._op("Where", [is_too_long, self._time(), given], "by_row")
 
