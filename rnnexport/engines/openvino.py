@@ -2,7 +2,7 @@
 
 1. The precision is always asked for, since OpenVINO picks bfloat16 by itself where the machine has it, and read back.
 2. Synchronous inference with one thread swallows run-time shape errors and returns stale output, so new feeds are
-   computed asynchronously. Only what `bind` repeats, on feeds that went well once, is synchronous: it saves 20-50 µs.
+   computed asynchronously. Only what `bind` repeats, on feeds that went well once, is synchronous, which costs less.
 3. Nothing is sent to anybody: importing openvino reports itself to Intel unless its telemetry package is out of sight.
 """
 
@@ -26,7 +26,8 @@ _STATIC_SHAPES = "static_shapes"
 _RESERVED = {"INFERENCE_PRECISION_HINT": "precision", "INFERENCE_NUM_THREADS": "threads", "DEVICE_ID": "device"}
 
 
-def _import_openvino() -> Any:
+def import_openvino() -> Any:
+    """Import the library so that it sends nothing to anybody."""
     if "openvino" in sys.modules:
         return sys.modules["openvino"]
     hidden = sys.modules.get("openvino_telemetry")
@@ -40,7 +41,7 @@ def _import_openvino() -> Any:
     return openvino
 
 
-def _engine_error(what: str, exc: Exception) -> EngineError:
+def engine_error(what: str, exc: Exception) -> EngineError:
     """OpenVINO's own words without the places in its source: the last line that says something."""
     lines = [line.strip() for line in str(exc).splitlines() if line.strip()]
     words = [line for line in lines if not line.startswith(("Exception from ", "Check '"))]
@@ -62,7 +63,7 @@ class OpenVinoSession:
             self._inputs = tuple(_spec(port) for port in self._model.inputs)
             self._outputs = tuple(_spec(port) for port in self._model.outputs)
         except RuntimeError as exc:
-            raise _engine_error(f"cannot load {self._name!r}", exc) from exc
+            raise engine_error(f"cannot load {self._name!r}", exc) from exc
         self._requests: dict[tuple[tuple[int, ...], ...], Any] = {}
         self._static = bool(definition.options.get(_STATIC_SHAPES))
         if not self._static:
@@ -112,7 +113,7 @@ class OpenVinoSession:
             compiled = self._core.compile_model(model, "CPU", _properties(self._definition))
             got = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
         except RuntimeError as exc:
-            raise _engine_error(f"cannot compile {self._name!r}", exc) from exc
+            raise engine_error(f"cannot compile {self._name!r}", exc) from exc
         if got != wanted:
             raise RuntimeUnavailableError(
                 f"runtime {self._definition.name!r} is not usable: asked for {wanted}, openvino would compute in {got}"
@@ -124,13 +125,13 @@ class OpenVinoSession:
             request.start_async({i: feeds[spec.name] for i, spec in enumerate(self._inputs)}, share_inputs=False)
             request.wait()
         except RuntimeError as exc:
-            raise _engine_error(f"failed on {self._name!r}", exc) from exc
+            raise engine_error(f"failed on {self._name!r}", exc) from exc
 
     def _repeat(self, request: Any) -> dict[str, NDArray[Any]]:
         try:
             request.infer()
         except RuntimeError as exc:
-            raise _engine_error(f"failed on {self._name!r}", exc) from exc
+            raise engine_error(f"failed on {self._name!r}", exc) from exc
         return self._views(request)
 
     def _views(self, request: Any) -> dict[str, NDArray[Any]]:
@@ -157,7 +158,7 @@ class OpenVinoEngine:
     def _available(self, definition: Definition, threads: int) -> Availability:
         """As `available`; finding out the default of 0 threads costs a compilation."""
         try:
-            library = _import_openvino()
+            library = import_openvino()
             core = library.Core()
             capabilities = core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
             threads = threads or _default_threads(library, core)
@@ -183,11 +184,11 @@ class OpenVinoEngine:
         self.check_options(definition)
         if not (availability := self._available(definition, threads=1)).usable:
             raise availability.error(definition.name)
-        return OpenVinoSession(_import_openvino().Core(), model, definition)
+        return OpenVinoSession(import_openvino().Core(), model, definition)
 
 
 def _check_properties(options: dict[str, Any]) -> None:
-    properties = _import_openvino().Core().get_property("CPU", "SUPPORTED_PROPERTIES")
+    properties = import_openvino().Core().get_property("CPU", "SUPPORTED_PROPERTIES")
     known = {_STATIC_SHAPES, *(name for name, access in properties.items() if access == "RW")} - _RESERVED.keys()
     for option, value in options.items():
         if option in _RESERVED:
