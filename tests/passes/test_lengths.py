@@ -216,3 +216,13 @@ def test_lengths_over_the_time_axis_count_as_its_end(engine, stack, load):
     expected = drawn.expected(feeds)
     feeds["lengths"][1] = 1_000_000  # OpenVINO's GatherND would read foreign memory
     assert_close(load(with_exact_lengths(drawn.model()), engine).run(feeds), expected)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_initial_c_without_initial_h(engine, stack, load):
+    drawn = stack("LSTM", "bidirectional", states=True)
+    model = drawn.model()
+    model.graph.node[0].input[5] = ""
+    feeds = drawn.feeds([5, 0, 3], 5)
+    feeds["initial_h.0"][:] = 0
+    assert_close(load(with_exact_lengths(model), engine).run(feeds), drawn.expected(feeds))
