@@ -9,12 +9,14 @@ from torch import nn
 from torch.utils._pytree import KeyPath, tree_flatten_with_path, tree_unflatten
 
 from rnnexport.capture.captured import Captured
+from rnnexport.capture.failures import FrozenDimensionError
 from rnnexport.capture.inputs import InputSpec
 from rnnexport.capture.lowering import lower_recurrent_layers
 from rnnexport.capture.opsets import DEFAULT_OPSET, check_opset
+from rnnexport.capture.rerolling import trace_with_loops
 from rnnexport.capture.sizes import check_conditions, dimension_names
 from rnnexport.capture.tidying import tidy
-from rnnexport.capture.tracing import Entry, sample_sizes, trace
+from rnnexport.capture.tracing import Entry, Trace, sample_sizes, trace
 from rnnexport.capture.translation import translate
 from rnnexport.errors import InputError, RnnexportError
 
@@ -43,7 +45,7 @@ def capture(
     check_opset(opset_version)
     _check_inputs(inputs)
     sizes = sample_sizes(module, inputs)
-    traced = trace(module, inputs, sizes)
+    traced = _trace(module, inputs, sizes)
     dimensions = dimension_names(traced.program, inputs)
     notes = check_conditions(traced.program, dimensions, lambda other: _can_trace(module, inputs, {**sizes, **other}))
     names = _output_names(traced.program, output_names)
@@ -56,6 +58,13 @@ def capture(
     if any(child.training for child in module.modules()):
         notes.append("the module was in training mode; it is exported in evaluation mode")
     return Captured(translated.model, notes)
+
+
+def _trace(module: nn.Module, inputs: Sequence[InputSpec], sizes: dict[str, int]) -> Trace:
+    try:
+        return trace(module, inputs, sizes)
+    except FrozenDimensionError as exc:
+        return trace_with_loops(module, inputs, sizes, exc)
 
 
 def _changed_buffers(translated: torch.onnx.ONNXProgram) -> list[str]:

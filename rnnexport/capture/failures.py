@@ -18,9 +18,23 @@ _TORCH = Path(torch.__file__).parent
 _HERE = Path(__file__).parent
 
 
+class FrozenDimensionError(ExportError):
+    """The module's code turned a dynamic size into a number."""
+
+    def __init__(self, dimension: str, place: str = "") -> None:
+        """Name the dimension, and the place as `file:line: `."""
+        super().__init__(
+            f"{place}forward turns dimension {dimension!r} into a number, so the graph would work for that one size; "
+            f"write x.shape[0] for len(x), and tensor operations for a loop, or give {dimension!r} a fixed size"
+        )
+        self.dimension, self.place = dimension, place
+
+
 def tracing_error(exc: Exception, inputs: Sequence[InputSpec], sizes: Mapping[str, int]) -> RnnexportError:
     """Say in one line why the module could not be traced."""
     place = _place_of_failure(exc)
+    if isinstance(exc, FrozenDimensionError):
+        return FrozenDimensionError(exc.dimension, place)
     if isinstance(exc, RnnexportError):
         return type(exc)(f"{place}{exc}")
     if isinstance(exc, GuardOnDataDependentSymNode):
@@ -29,17 +43,9 @@ def tracing_error(exc: Exception, inputs: Sequence[InputSpec], sizes: Mapping[st
             "values; torch.where chooses by value"
         )
     if frozen := _frozen_dimension(exc, sizes):
-        return frozen_error(*frozen)
+        return FrozenDimensionError(*frozen)
     given = ", ".join(f"{spec.name}:{spec.dtype}[{','.join(map(str, spec.shape))}]" for spec in inputs)
     return ExportError(f"{place}forward fails with {given}: {_first_line(exc)}")
-
-
-def frozen_error(dimension: str, place: str) -> ExportError:
-    """Say that the module's code turned a dynamic size into a number."""
-    return ExportError(
-        f"{place}forward turns dimension {dimension!r} into a number, so the graph would work for that one size; write "
-        f"x.shape[0] for len(x), and tensor operations for a loop, or give {dimension!r} a fixed size in the inputs"
-    )
 
 
 def translation_error(exc: Exception, program: torch.export.ExportedProgram) -> ExportError:

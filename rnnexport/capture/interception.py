@@ -26,14 +26,21 @@ DOMAIN = "rnnexport"
 
 
 @contextmanager
-def recurrent_layers_caught(module: nn.Module) -> Iterator[None]:
-    """Replace the forward of every recurrent layer class, for as long as the context lasts."""
+def recurrent_layers_caught(module: nn.Module, before_cell: Callable[[], None] | None) -> Iterator[None]:
+    """Replace the forward of every recurrent layer class, for as long as the context lasts.
+
+    Args:
+        module: Where the layers' paths come from.
+        before_cell: Called at each call of a cell; `None` leaves cells to PyTorch, whose own operators show them.
+    """
     paths = {id(child): path for path, child in module.named_modules()}
 
     def stack(self: nn.RNNBase, input: Tensor, hx: Any = None) -> Any:  # callers may name the arguments
         return _stack(self, paths.get(id(self), ""), input, hx)
 
     def cell(self: nn.RNNCellBase, input: Tensor, hx: Any = None) -> Any:
+        if before_cell is not None:
+            before_cell()
         return _cell(self, paths.get(id(self), ""), input, hx)
 
     def refuse(self: nn.Module, input: Tensor, hx: Any = None) -> NoReturn:
@@ -43,11 +50,11 @@ def recurrent_layers_caught(module: nn.Module) -> Iterator[None]:
         (nn.LSTM, stack),
         (nn.GRU, stack),
         (ResetBeforeGRU, stack),
-        (nn.LSTMCell, cell),
-        (nn.GRUCell, cell),
         (nn.RNN, refuse),
         (nn.RNNCell, refuse),
     ]
+    if before_cell is not None:
+        table += [(nn.LSTMCell, cell), (nn.GRUCell, cell)]
     originals = [(kind, kind.forward) for kind, _ in table]
     try:
         for kind, forward in table:
@@ -90,10 +97,26 @@ def _cell(layer: nn.RNNCellBase, path: str, x: Tensor, hx: Any) -> Any:
     rows = x if is_batched else x.unsqueeze(0)
     states = [(state if is_batched else state.unsqueeze(0)).unsqueeze(0) for state in _states(hx, is_lstm)]
     weights = [layer.weight_ih, layer.weight_hh, *([layer.bias_ih, layer.bias_hh] if layer.bias else [])]
-    sizes = {"hidden_size": layer.hidden_size, "num_layers": 1, "num_directions": 1, "bias": int(layer.bias)}
-    _, *final = _opaque("LSTM" if is_lstm else "GRU", path, rows.unsqueeze(0), states, None, weights, sizes)
+    _, *final = opaque_layer("LSTM" if is_lstm else "GRU", path, rows.unsqueeze(0), states, weights)
     final = [state.squeeze(0) if is_batched else state.squeeze(0).squeeze(0) for state in final]
     return tuple(final) if is_lstm else final[0]
+
+
+def opaque_layer(cell: str, path: str, x: Tensor, states: list[Tensor], weights: list[Tensor]) -> list[Tensor]:
+    """Put one layer of one direction into the graph.
+
+    Args:
+        cell: `LSTM` or `GRU`.
+        path: The module's path.
+        x: [T, B, I].
+        states: h_0 and, for an LSTM, c_0 [1, B, H]; empty for zeros.
+        weights: weight_ih, weight_hh and, if there are any, bias_ih, bias_hh.
+
+    Returns:
+        The output [T, B, H] and the final states [1, B, H].
+    """
+    sizes = {"hidden_size": weights[1].shape[1], "num_layers": 1, "num_directions": 1, "bias": int(len(weights) > 2)}
+    return _opaque(cell, path, x, states, None, weights, sizes)
 
 
 def _states(hx: Any, is_lstm: bool) -> list[Tensor]:

@@ -14,14 +14,14 @@ import itertools
 import logging
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, redirect_stderr
+from contextlib import AbstractContextManager, ExitStack, contextmanager, redirect_stderr
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from rnnexport.capture.failures import tracing_error
+from rnnexport.capture.failures import FrozenDimensionError, tracing_error
 from rnnexport.capture.inputs import InputSpec
 from rnnexport.capture.interception import recurrent_layers_caught
 from rnnexport.capture.packed import packing_caught
@@ -41,6 +41,7 @@ class Entry(nn.Module):
         self.module, self.inputs = module, inputs
         self.by_name = _is_by_name(module, inputs)
         self.report_kept = report_kept  # a list as attribute would be put back by torch.export
+        self.watch = SizeWatch()
 
     def forward(self, *tensors: Tensor) -> Any:
         """Call the module; sizes that share a name become one variable."""
@@ -49,12 +50,34 @@ class Entry(nn.Module):
             for dimension, size in zip(spec.shape, tensor.shape, strict=True):
                 if isinstance(dimension, str):
                     torch._check(size == sizes.setdefault(dimension, size))  # type: ignore[no-untyped-call]
+        self.watch.sizes = sizes
+        return self.call(tensors)
+
+    def call(self, tensors: Sequence[Tensor]) -> Any:
+        """Call the module, and report the attributes that it sets."""
         arguments = nested({spec.name: tensor for spec, tensor in zip(self.inputs, tensors, strict=True)})
         before = _attributes(self.module)
         result = self.module(**arguments) if self.by_name else self.module(*arguments.values())
         after = _attributes(self.module)
         self.report_kept(name for name in after if after[name] is not before.get(name, _ABSENT))
         return result
+
+
+class SizeWatch:
+    """Knows during a trace whether a symbolic size has become a number."""
+
+    def __init__(self) -> None:
+        self.sizes: dict[str, Any] = {}
+
+    def check(self) -> None:
+        """Stop the trace early: a loop that unrolls would go on for many steps.
+
+        Raises:
+            FrozenDimensionError: A size is a number.
+        """
+        for dimension, size in self.sizes.items():
+            if isinstance(size, torch.SymInt) and size.node.expr.is_number:
+                raise FrozenDimensionError(dimension)
 
 
 _ABSENT = object()
@@ -92,7 +115,12 @@ def trace(module: nn.Module, inputs: Sequence[InputSpec], sizes: dict[str, int])
         ExportError: The forward depends on values or sizes in a way that a graph cannot hold.
     """
     kept: list[str] = []
-    entry = Entry(module, inputs, kept.extend)
+    return Trace(export(Entry(module, inputs, kept.extend), sizes), sorted(set(kept)))
+
+
+def export(entry: Entry, sizes: dict[str, int], *, catch_cells: bool = True) -> torch.export.ExportedProgram:
+    """Trace `entry`; see `trace`. Without `catch_cells`, cells stay PyTorch's own operators."""
+    inputs = entry.inputs
     tensors = tuple(
         torch.empty([sizes[d] if isinstance(d, str) else d for d in spec.shape], dtype=getattr(torch, spec.dtype))
         for spec in inputs
@@ -100,20 +128,20 @@ def trace(module: nn.Module, inputs: Sequence[InputSpec], sizes: dict[str, int])
     dynamic = tuple(
         {axis: torch.export.Dim.DYNAMIC for axis, d in enumerate(spec.shape) if isinstance(d, str)} for spec in inputs
     )
+    contexts: list[AbstractContextManager[Any]] = [
+        left_as_found(entry.module),
+        recurrent_layers_caught(entry.module, entry.watch.check if catch_cells else None),
+        packing_caught(),
+        quiet(),
+        torch.no_grad(),
+    ]
     with ExitStack() as stack:
-        for context in (
-            left_as_found(module),
-            recurrent_layers_caught(module),
-            packing_caught(),
-            quiet(),
-            torch.no_grad(),
-        ):
+        for context in contexts:
             stack.enter_context(context)
         try:
-            program = torch.export.export(entry, tensors, dynamic_shapes=(dynamic,), strict=False)
+            return torch.export.export(entry, tensors, dynamic_shapes=(dynamic,), strict=False)
         except Exception as exc:
             raise tracing_error(exc, inputs, sizes) from exc
-    return Trace(program, sorted(set(kept)))
 
 
 def sample_sizes(module: nn.Module, inputs: Sequence[InputSpec]) -> dict[str, int]:

@@ -1,0 +1,240 @@
+"""Writes loops over time, which PyTorch unrolls, for any number of steps.
+
+1. The module is traced with its loop unrolled at three numbers of steps; `loops.find_outline` must give the same
+   outline for two pairs of them.
+2. The outline is traced in place of the module, with the number of steps symbolic.
+3. Before that it is run on random numbers, at one step and at several, and must give what the module gives.
+4. What cannot be written this way is refused with the place of the loop and the reason.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves, tree_unflatten
+
+from rnnexport.capture.failures import FrozenDimensionError
+from rnnexport.capture.inputs import InputSpec
+from rnnexport.capture.interception import opaque_layer
+from rnnexport.capture.loops import (
+    Affine,
+    Constant,
+    Element,
+    Gathered,
+    Loop,
+    NoMatchError,
+    Operation,
+    Outer,
+    Outline,
+    find_outline,
+)
+from rnnexport.capture.tracing import Entry, Trace, export, left_as_found
+from rnnexport.capture.vectorized import NotVectorizableError, Unbound, VectorizedLoop
+from rnnexport.errors import ExportError
+
+aten = torch.ops.aten
+_LENGTHS = (4, 6, 7)
+"""Numbers of steps at which loops are unrolled."""
+_TRIED = (1, 2, 5, 23, 150)
+"""Numbers of steps at which an outline is compared with its module."""
+
+
+def trace_with_loops(
+    module: nn.Module, inputs: Sequence[InputSpec], sizes: dict[str, int], frozen: FrozenDimensionError
+) -> Trace:
+    """Trace a module that loops over the dimension that froze.
+
+    Raises:
+        ExportError: The loop cannot be written for any number of steps.
+    """
+    try:
+        entry, kept = _outline_entry(module, inputs, sizes, frozen.dimension)
+        entry.compare_with_module()
+        return Trace(export(entry, sizes), kept)
+    except (NoMatchError, NotVectorizableError) as exc:
+        raise ExportError(
+            f"{frozen.place}forward loops over dimension {frozen.dimension!r} or needs its size as a number, and that "
+            f"cannot be written for any size: {exc}; use nn.LSTM, nn.GRU or tensor operations"
+        ) from exc
+
+
+def _outline_entry(
+    module: nn.Module, inputs: Sequence[InputSpec], sizes: dict[str, int], dimension: str
+) -> tuple[OutlineEntry, list[str]]:
+    programs, kept = [], list[str]()
+    for length in _LENGTHS:
+        fixed = [
+            InputSpec(spec.name, spec.dtype, tuple(length if d == dimension else d for d in spec.shape))
+            for spec in inputs
+        ]
+        programs.append(export(Entry(module, fixed, kept.extend), sizes, catch_cells=False))
+    short, middle, long = (program.graph for program in programs)
+    outline = find_outline(short, middle, _LENGTHS[:2])
+    if outline != find_outline(short, long, (_LENGTHS[0], _LENGTHS[2])):
+        raise NoMatchError("its steps differ from one number of steps to another")
+    return OutlineEntry(module, inputs, outline, programs[0], dimension), sorted(set(kept))
+
+
+class OutlineEntry(Entry):
+    """Computes an outline in place of the module that it was found in."""
+
+    def __init__(
+        self,
+        module: nn.Module,
+        inputs: Sequence[InputSpec],
+        outline: Outline,
+        program: torch.export.ExportedProgram,
+        dimension: str,
+    ) -> None:
+        super().__init__(module, inputs, lambda names: None)
+        self.outline, self.program, self.dimension = _Hidden(outline), _Hidden(program), dimension
+        self.is_real = False
+
+    def call(self, tensors: Sequence[Tensor]) -> Any:
+        """Run the outline."""
+        spec = self.program.value.call_spec.out_spec
+        return tree_unflatten(list(_OutlineRun(self, tensors).outputs()), spec)
+
+    def compare_with_module(self) -> None:
+        """Run outline and module on random numbers.
+
+        Raises:
+            NoMatchError: They differ.
+        """
+        original = Entry(self.module, self.inputs, lambda names: None)
+        with left_as_found(self.module), torch.random.fork_rng(devices=[]), torch.no_grad():
+            torch.manual_seed(0)
+            for length in _TRIED:
+                tensors = [_random(spec, {self.dimension: length}) for spec in self.inputs]
+                try:
+                    expected = tree_leaves(original(*tensors))
+                except Exception:  # the module itself has no answer at this size
+                    continue
+                self.is_real = True
+                actual = tree_leaves(self(*tensors))
+                self.is_real = False
+                for a, e in zip(actual, expected, strict=True):
+                    if isinstance(e, Tensor) and not (a.shape == e.shape and torch.allclose(a, e, 1e-3, 1e-4)):
+                        raise NoMatchError(f"at {length} steps it gives another result than its unrolled form")
+
+
+class _Hidden:
+    """Keeps torch.export from looking into a value."""
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+
+def _random(spec: InputSpec, sizes: dict[str, int]) -> Tensor:
+    shape = [sizes.get(d, 3) if isinstance(d, str) else d for d in spec.shape]
+    dtype = getattr(torch, spec.dtype)
+    return torch.randn(shape).to(dtype) if dtype.is_floating_point else torch.ones(shape, dtype=dtype)
+
+
+class _OutlineRun:
+    """One run through an outline."""
+
+    def __init__(self, entry: OutlineEntry, tensors: Sequence[Tensor]) -> None:
+        self.entry, self.outline = entry, entry.outline.value
+        self.length = next(
+            tensor.shape[spec.shape.index(entry.dimension)]
+            for spec, tensor in zip(entry.inputs, tensors, strict=True)
+            if entry.dimension in spec.shape
+        )
+        self.results: dict[int, Any] = {}
+        self.placeholders = _placeholders(entry, tensors)
+        for position, item in enumerate(self.outline.items):
+            self.results[position] = self.loop(item) if isinstance(item, Loop) else self.operation(item)
+
+    def outputs(self) -> Any:
+        return (self.resolve(output) for output in self.outline.outputs)
+
+    def loop(self, loop: Loop) -> VectorizedLoop:
+        done = VectorizedLoop(loop, self.length, self.resolve, self.run_cell)
+        for source, tensor in done.writes.items():
+            assert isinstance(source, int)
+            self.results[source] = tensor
+        return done
+
+    def operation(self, operation: Operation) -> Any:
+        args = [self.resolve(argument) for argument in operation.args]
+        if operation.target is aten.unbind.int:
+            return Unbound(args[0].movedim(args[1] if len(args) > 1 else 0, 0))
+        if args and isinstance(args[0], _Steps):
+            return args[0].joined(operation.target, args[1] if len(args) > 1 else 0)
+        if args and isinstance(args[0], Unbound):
+            return args[0].tensor.select(0, args[1])
+        return operation.target(*args, **{name: self.resolve(argument) for name, argument in operation.kwargs})
+
+    def resolve(self, reference: Any) -> Any:
+        """The value of an operand outside all loops."""
+        match reference:
+            case Constant(value):
+                return value
+            case Affine():
+                return reference.at(self.length)
+            case Outer(source):
+                return self.placeholders[source] if isinstance(source, str) else self.results[source]
+            case Element(loop, offset, index):
+                return self.results[loop].element(offset, index)
+            case Gathered(loop, offset, reverse):
+                steps = self.results[loop].steps(offset)
+                return _Steps(steps.flip(0) if reverse else steps)
+            case tuple():
+                return [self.resolve(item) for item in reference]
+        raise AssertionError(reference)
+
+    def run_cell(
+        self, kind: str, weight: Any, x: Tensor, states: list[Tensor], weights: list[Tensor | None]
+    ) -> tuple[Tensor, list[Tensor]]:
+        """Run a cell over all steps: as a fused layer, or, to compare, in PyTorch."""
+        given = [weight for weight in weights if weight is not None]
+        first = [state.unsqueeze(0) for state in states]
+        if self.entry.is_real:
+            options = (given, len(given) > 2, 1, 0.0, False, False, False)
+            y, *final = torch.lstm(x, first, *options) if kind == "LSTM" else torch.gru(x, first[0], *options)
+        else:
+            path = _parameter(self.entry.program.value, weight.source).rpartition(".")[0]
+            y, *final = opaque_layer(kind, path.removeprefix(Entry.PREFIX).removeprefix("."), x, first, given)
+        return y, [state.squeeze(0) for state in final]
+
+
+class _Steps:
+    """The list of a value at all steps, kept as one tensor [steps, …]."""
+
+    def __init__(self, tensor: Tensor) -> None:
+        self.tensor = tensor
+
+    def joined(self, target: Any, axis: int) -> Tensor:
+        """What `stack` or `cat` make of the list."""
+        if target is aten.stack.default:
+            return self.tensor.movedim(0, axis)
+        if target is aten.cat.default:
+            axis %= self.tensor.dim() - 1
+            return self.tensor.movedim(0, axis).flatten(axis, axis + 1)
+        raise NotVectorizableError(f"the results of all steps go into {target}")
+
+
+def _parameter(program: torch.export.ExportedProgram, placeholder: str | int) -> str:
+    signature = program.graph_signature
+    names = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
+    return str(names.get(str(placeholder), ""))
+
+
+def _placeholders(entry: OutlineEntry, tensors: Sequence[Tensor]) -> dict[str, Any]:
+    program = entry.program.value
+    signature = program.graph_signature
+    values: dict[str, Any] = dict(zip(signature.user_inputs, tensors, strict=True))
+    for name, path in {**signature.inputs_to_parameters, **signature.inputs_to_buffers}.items():
+        values[name] = _attribute(entry, path)
+    for name, path in signature.inputs_to_lifted_tensor_constants.items():
+        values[name] = program.constants[path]
+    return values
+
+
+def _attribute(module: nn.Module, path: str) -> Any:
+    parent, _, name = path.rpartition(".")
+    return getattr(module.get_submodule(parent), name)

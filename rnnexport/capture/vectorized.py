@@ -1,0 +1,297 @@
+"""Runs a loop of an outline over all its steps at once.
+
+1. A cell whose state is only its own previous output is a recurrent layer over the steps: one fused node.
+2. Everything else in the body is computed for all steps together, the steps in front.
+3. A loop in which a step needs, in any other way, what an earlier step made, is not of this kind.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._pytree import tree_flatten, tree_unflatten
+
+from rnnexport.capture.loops import Affine, Constant, Element, Gathered, Loop, Operation, Outer, Previous, Same
+
+aten = torch.ops.aten
+CELLS = {aten.lstm_cell.default: "LSTM", aten.gru_cell.default: "GRU"}
+_UNCHANGED = {
+    aten.dropout.default,
+    aten.clone.default,
+    aten.contiguous.default,
+    aten.alias.default,
+    aten.detach.default,
+}
+_TO_THE_END = 2**62
+
+
+class NotVectorizableError(Exception):
+    """The loop's steps depend on each other; the message says how."""
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """A value at every step."""
+
+    steps: Any
+    """[steps, …], or a tuple of such; `None` where only the final value is known"""
+    final: Tensor | None = None
+    """The last step's value, where it is known without slicing `steps`."""
+
+
+RunCell = Callable[..., tuple[Tensor, list[Tensor]]]
+"""cell, x [T, B, I], states [B, H], weights, → y [T, B, H], final states [B, H]"""
+
+
+class VectorizedLoop:
+    """The values of a loop's operations at all steps.
+
+    Args:
+        loop: The loop.
+        length: The number of steps that the outline's numbers refer to; may be symbolic.
+        outer: Gives the value of an `Outer`, `Element` or `Gathered`.
+        run_cell: Runs a recurrent layer.
+    """
+
+    def __init__(self, loop: Loop, length: Any, outer: Callable[[Any], Any], run_cell: RunCell) -> None:
+        self.body, self.length, self.outer, self.run_cell = loop.body, length, outer, run_cell
+        self.count = loop.count.at(length)
+        self.last = Affine(loop.count.per_length, 0, loop.count.constant - 1)
+        self.values: dict[int, Any] = {}
+        self.writes: dict[int | str, Tensor] = {}
+        self.written = self._written()
+        for offset, operation in enumerate(self.body):
+            if operation.target is aten.copy_.default:
+                self.value(offset)
+
+    def steps(self, offset: int) -> Tensor:
+        """All steps of an operation: [steps, …]."""
+        value = self.value(offset)
+        if not isinstance(value, Series):
+            return torch.as_tensor(value).expand(self.count, *value.shape)
+        if value.steps is None:
+            raise NotVectorizableError("a cell's c is used at every step")
+        return value.steps  # type: ignore[no-any-return]
+
+    def element(self, offset: int, index: Affine) -> Any:
+        """One step of an operation."""
+        value = self.value(offset)
+        if not isinstance(value, Series):
+            return value
+        if index == self.last:
+            return value.final if value.final is not None else self.steps(offset).select(0, -1)
+        return self.steps(offset).select(0, index.at(self.length))
+
+    def value(self, offset: int) -> Any:
+        """An operation's value: a `Series`, or the same for all steps."""
+        if offset not in self.values:
+            self.values[offset] = _PENDING
+            self.values[offset] = self.compute(self.body[offset], offset)
+        if self.values[offset] is _PENDING:
+            raise NotVectorizableError("a step reads what the step before it computed")
+        return self.values[offset]
+
+    def compute(self, operation: Operation, offset: int) -> Any:
+        """Compute an operation of the body at all steps."""
+        target = operation.target
+        if target in CELLS:
+            return self.cell(operation, offset)
+        if target is aten.copy_.default:
+            return self.write(operation)
+        if target in _UNCHANGED:
+            return self.resolve(operation.args[0])
+        if target is operator.getitem:
+            return self.item(operation)
+        if target in (aten.select.int, aten.slice.Tensor) and (moved := self.window(operation)) is not None:
+            return moved
+        if getattr(target, "_schema", None) is not None and target._schema.is_mutable:
+            raise NotVectorizableError(f"a step changes a tensor in place with {target}")
+        return self.everywhere(operation)
+
+    def cell(self, operation: Operation, offset: int) -> tuple[Series, ...]:
+        """A cell fed with its own previous output is a layer."""
+        kind = CELLS[operation.target]
+        states = operation.args[1] if kind == "LSTM" else (operation.args[1],)
+        outputs = [self.own_output(state, offset) for state in states]
+        wanted = [0, 1] if kind == "LSTM" else [None]
+        if outputs != wanted:
+            raise NotVectorizableError("a cell's state is changed between two steps")
+        initial = [self.outer(state.initial) for state in states]
+        x = self.resolve(operation.args[0])
+        x_steps = x.steps if isinstance(x, Series) else x.expand(self.count, *x.shape)
+        weights = [None if isinstance(w, Constant) else self.outer(w) for w in operation.args[2:]]
+        y, final = self.run_cell(kind, operation.args[2], x_steps, initial, weights)
+        results = tuple(Series(y if index == 0 else None, state) for index, state in enumerate(final))
+        return results if kind == "LSTM" else results[0]  # type: ignore[return-value]
+
+    def own_output(self, state: Any, cell: int) -> int | str | None:
+        """Which output of the cell a state is: 0 or 1 of an LSTM, `None` for a GRU's only one."""
+        if not isinstance(state, Previous):
+            return "another value"
+        offset = state.offset
+        while self.body[offset].target in _UNCHANGED and isinstance(self.body[offset].args[0], Same):
+            offset = self.body[offset].args[0].offset
+        operation = self.body[offset]
+        if offset == cell:
+            return None
+        if operation.target is operator.getitem and operation.args[0] == Same(cell):
+            return int(operation.args[1].constant)
+        return "another value"
+
+    def item(self, operation: Operation) -> Any:
+        """One output of a cell, or one part of what `unbind` gave."""
+        container, index = operation.args
+        value = self.resolve(container)
+        if isinstance(value, Unbound):
+            return Series(_run_of_steps(value.tensor, index, self.length, self.count))
+        if isinstance(value, Series):
+            return Series(value.steps[index.constant])
+        return value[index.constant]
+
+    def window(self, operation: Operation) -> Any:
+        """`x[:, t]` and `x[:, t:t+1]` at all steps are x with its steps in front."""
+        base = self.resolve(operation.args[0])
+        numbers = [argument for argument in operation.args[1:] if isinstance(argument, Affine)]
+        if isinstance(base, Series) or len(numbers) != len(operation.args) - 1:
+            return None
+        if operation.target is aten.slice.Tensor and len(numbers) > 2 and numbers[2].constant > _TO_THE_END:
+            return base if numbers[1] == Affine(0, 0, 0) else None
+        axis, start = numbers[0].constant, numbers[1]
+        if start.per_step == 0:
+            return None
+        if operation.target is aten.slice.Tensor:
+            if numbers[2:] != [Affine(start.per_length, start.per_step, start.constant + 1)]:
+                raise NotVectorizableError("a step reads several steps of a tensor")
+            axis = axis % base.dim()
+            moved = _run_of_steps(base.movedim(axis, 0), start, self.length, self.count)
+            return Series(moved.unsqueeze(axis + 1))
+        return Series(_run_of_steps(base.movedim(axis, 0), start, self.length, self.count))
+
+    def write(self, operation: Operation) -> None:
+        """`out[:, t] = value` at all steps is the values with their steps where out has them."""
+        target, source = operation.args[:2]
+        view = self.body[target.offset] if isinstance(target, Same) else None
+        if view is None or view.target is not aten.select.int:
+            raise NotVectorizableError("a step writes into a tensor that is not one step of an output")
+        base, axis, index = self.whole(view.args[0]), view.args[1].constant, view.args[2]
+        value = self.resolve(source)
+        steps = value.steps if isinstance(value, Series) else value.expand(self.count, *value.shape)
+        if index == Affine(1, -1, -1):
+            steps = steps.flip(0)
+        elif index != Affine(0, 1, 0):
+            raise NotVectorizableError("the steps do not write every step of their output")
+        if not isinstance(base, Outer):
+            raise NotVectorizableError("a step writes into what a step made")
+        out = self.outer(base)
+        axis %= out.dim()
+        torch._check(out.shape[axis] == self.count)  # type: ignore[no-untyped-call]
+        self.writes[base.source] = (
+            steps.expand(self.count, *out.movedim(axis, 0).shape[1:]).to(out.dtype).movedim(0, axis)
+        )
+
+    def whole(self, base: Any) -> Any:
+        """Look through `[:]`."""
+        while isinstance(base, Same) and self.body[base.offset].target is aten.slice.Tensor:
+            base = self.body[base.offset].args[0]
+        return base
+
+    def _written(self) -> set[Any]:
+        """The outputs that steps write into."""
+        targets = [operation.args[0] for operation in self.body if operation.target is aten.copy_.default]
+        views = [self.body[target.offset] for target in targets if isinstance(target, Same)]
+        return {self.whole(view.args[0]) for view in views}
+
+    def everywhere(self, operation: Operation) -> Any:
+        """Compute an operation at all steps together; once, if nothing in it depends on the step."""
+        operands = (self.resolve_all(operation.args), {name: self.resolve_all(arg) for name, arg in operation.kwargs})
+        leaves, structure = tree_flatten(operands, is_leaf=lambda leaf: isinstance(leaf, Series))
+        places = [place for place, leaf in enumerate(leaves) if isinstance(leaf, Series)]
+
+        def run(*tensors: Tensor) -> Any:
+            filled = list(leaves)
+            for place, tensor in zip(places, tensors, strict=True):
+                filled[place] = tensor
+            args, kwargs = tree_unflatten(filled, structure)
+            return operation.target(*args, **kwargs)
+
+        if not places:
+            return run()
+        if any(leaves[place].steps is None for place in places):
+            raise NotVectorizableError("a cell's c is used at every step")
+        if operation.target in (aten.layer_norm.default, aten.cat.default, aten.stack.default):
+            return Series(self.with_steps_in_front(operation.target, leaves, structure))
+        return Series(torch.func.vmap(run)(*(leaves[place].steps for place in places)))
+
+    def with_steps_in_front(self, target: Any, leaves: list[Any], structure: Any) -> Tensor:
+        """Operators that need only another axis; vmap would turn the sizes of their operands into numbers."""
+        steps = [leaf.steps if isinstance(leaf, Series) else leaf for leaf in leaves]
+        args, kwargs = tree_unflatten(steps, structure)
+        if target is aten.layer_norm.default:
+            return target(*args, **kwargs)  # type: ignore[no-any-return]
+        operands, axis = args[0], args[1] if len(args) > 1 else 0
+        alike = [
+            tensor if isinstance(leaf, Series) else tensor.expand(self.count, *tensor.shape)
+            for tensor, leaf in zip(operands, leaves, strict=False)
+        ]
+        return target(alike, axis + 1 if axis >= 0 else axis)  # type: ignore[no-any-return]
+
+    def resolve_all(self, argument: Any) -> Any:
+        """The value of an operand that may be a list."""
+        return [self.resolve_all(item) for item in argument] if isinstance(argument, tuple) else self.resolve(argument)
+
+    def resolve(self, reference: Any) -> Any:
+        """The value of an operand: a `Series`, or the same for all steps."""
+        match reference:
+            case Constant(value):
+                return value
+            case Affine():
+                if reference.per_step:
+                    raise NotVectorizableError("a step computes with its own number")
+                return reference.at(self.length)
+            case Same(offset):
+                return self.value(offset)
+            case Previous(offset, initial):
+                first = self.outer(initial)
+                steps = self.steps(offset)
+                return Series(torch.cat([first.expand(1, *steps.shape[1:]), steps])[:-1])
+            case Outer() if reference in self.written:
+                raise NotVectorizableError("a step reads an output that other steps write")
+            case Element(index=index) if index.per_step:
+                whole = self.outer(Gathered(reference.loop, reference.offset, reverse=False)).tensor
+                return Series(_run_of_steps(whole, index, self.length, self.count))
+        return self.outer(reference)
+
+
+@dataclass(frozen=True, slots=True)
+class Unbound:
+    """What `unbind` would give, not yet taken apart: a tensor with its parts in front."""
+
+    tensor: Tensor
+
+
+_PENDING = object()
+
+
+def _run_of_steps(tensor: Tensor, start: Affine, length: Any, count: Any) -> Tensor:
+    """Rows `start`, `start + 1` … or `start`, `start - 1` … of a tensor, `count` of them."""
+    if abs(start.per_step) != 1:
+        raise NotVectorizableError("a step reads more than one step ahead")
+    first = start.at(length)
+    if start.per_length == 0 and start.constant < 0:
+        first = first + tensor.shape[0]
+    lowest = first if start.per_step == 1 else first - count + 1
+    rows = tensor
+    if not _is_same(count, tensor.shape[0]):
+        rows = tensor.narrow(0, lowest, count)
+    return rows if start.per_step == 1 else rows.flip(0)
+
+
+def _is_same(first: Any, second: Any) -> bool:
+    from torch.fx.experimental.symbolic_shapes import statically_known_true
+
+    return bool(statically_known_true(first == second))

@@ -1,0 +1,160 @@
+"""Python loops over cells run for any number of steps, or are refused with the place and the reason."""
+
+import pytest
+import torch
+from torch import nn
+
+from rnnexport.capture import capture, parse_input_spec
+from rnnexport.errors import ExportError
+
+SERIES = "x:float32[batch,time,5]"
+
+
+class StackedSteps(nn.Module):
+    """The loop of the PyTorch documentation: a list of h, stacked."""
+
+    def __init__(self, bias=True):
+        super().__init__()
+        self.cell = nn.LSTMCell(5, 8, bias=bias)
+
+    def forward(self, x):
+        h, c = x.new_zeros(x.shape[0], 8), x.new_zeros(x.shape[0], 8)
+        steps = []
+        for t in range(x.shape[1]):
+            h, c = self.cell(x[:, t], (h, c))
+            steps.append(h)
+        return torch.stack(steps, dim=1), c
+
+
+class TwoCellsAndHead(nn.Module):
+    """Two cells per step with a normalisation between them, and a head on each step."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = nn.LSTMCell(5, 8), nn.GRUCell(8, 4)
+        self.norm, self.head = nn.LayerNorm(8), nn.Linear(4, 2)
+
+    def forward(self, x):
+        first, second, steps = None, None, []
+        for step in x.unbind(1):
+            first = self.first(step, first)
+            second = self.second(torch.relu(self.norm(first[0])), second)
+            steps.append(self.head(second))
+        return torch.stack(steps, 1)
+
+
+class Backwards(nn.Module):
+    """Steps in reverse order; only the last state counts."""
+
+    def __init__(self):
+        super().__init__()
+        self.cell = nn.GRUCell(5, 8)
+
+    def forward(self, x):
+        h = None
+        for t in reversed(range(x.shape[1])):
+            h = self.cell(x[:, t, :], h)
+        return h
+
+
+class WrittenInPlace(nn.Module):
+    """Each step fills its place in an output made before the loop."""
+
+    def __init__(self):
+        super().__init__()
+        self.cell = nn.GRUCell(5, 8)
+
+    def forward(self, x):
+        out = x.new_zeros(x.shape[0], x.shape[1], 8)
+        h = x.new_zeros(x.shape[0], 8)
+        for t in range(x.size(1)):
+            h = self.cell(x[:, t], h)
+            out[:, t] = h
+        return out
+
+
+class Bidirectional(nn.Module):
+    """Two loops, one in each direction, joined."""
+
+    def __init__(self):
+        super().__init__()
+        self.forwards, self.backwards = nn.GRUCell(5, 8), nn.GRUCell(5, 8)
+
+    def forward(self, x):
+        first, second = [], []
+        h = b = x.new_zeros(x.shape[0], 8)
+        for t in range(x.shape[1]):
+            h = self.forwards(x[:, t], h)
+            first.append(h)
+        for t in range(x.shape[1] - 1, -1, -1):
+            b = self.backwards(x[:, t], b)
+            second.append(b)
+        return torch.cat([torch.stack(first, 1), torch.stack(second[::-1], 1)], -1)
+
+
+MODULES = {
+    "stacked": StackedSteps,
+    "no-bias": lambda: StackedSteps(bias=False),
+    "two-cells": TwoCellsAndHead,
+    "backwards": Backwards,
+    "in-place": WrittenInPlace,
+    "bidirectional": Bidirectional,
+}
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_a_loop_over_a_cell_becomes_fused_nodes_for_any_number_of_steps(name, check, ops):
+    captured = check(MODULES[name](), SERIES)
+    fused = [op for op in ops(captured) if op in ("LSTM", "GRU")]
+    assert len(fused) == (2 if name in ("two-cells", "bidirectional") else 1)
+    assert not {"Loop", "Scan"} & set(ops(captured))
+
+
+class Decoder(nn.Module):
+    """What a step gives is what the next one takes."""
+
+    def __init__(self):
+        super().__init__()
+        self.cell, self.head = nn.GRUCell(5, 8), nn.Linear(8, 5)
+
+    def forward(self, x):
+        step, h, steps = x[:, 0], x.new_zeros(x.shape[0], 8), []
+        for _ in range(x.shape[1]):
+            h = self.cell(step, h)
+            step = self.head(h)
+            steps.append(step)
+        return torch.stack(steps, 1)
+
+
+class DecaysState(nn.Module):
+    """The state is changed between two steps."""
+
+    def __init__(self):
+        super().__init__()
+        self.cell = nn.GRUCell(5, 8)
+
+    def forward(self, x):
+        h = x.new_zeros(x.shape[0], 8)
+        for t in range(x.shape[1]):
+            h = 0.9 * self.cell(x[:, t], h)
+        return h
+
+
+class EverySecondStep(nn.Module):
+    """Which cell runs depends on the step's number."""
+
+    def __init__(self):
+        super().__init__()
+        self.even, self.odd = nn.GRUCell(5, 8), nn.GRUCell(5, 8)
+
+    def forward(self, x):
+        h = x.new_zeros(x.shape[0], 8)
+        for t in range(x.shape[1]):
+            h = (self.even if t % 2 == 0 else self.odd)(x[:, t], h)
+        return h
+
+
+@pytest.mark.parametrize(("module", "reason"), [(Decoder, "step"), (DecaysState, "state"), (EverySecondStep, "repeat")])
+def test_a_loop_that_is_no_recurrent_layer_is_refused_with_its_place(module, reason):
+    with pytest.raises(ExportError, match=rf"test_loops\.py:\d+: forward loops over dimension 'time'.*{reason}"):
+        capture(module(), [parse_input_spec(SERIES)])
