@@ -78,6 +78,17 @@ class Source(_Strict):
         return f"{kinds[self.kind]}, {self.name}"
 
 
+class StepGraphInfo(_Strict):
+    """`step.onnx`: it takes a chunk of the series and the states, and gives the outputs and the new states."""
+
+    inputs: tuple[TensorInfo, ...]
+    outputs: tuple[TensorInfo, ...]
+    time_dimension: str
+    """The symbolic dimension that is cut into chunks."""
+    batch_dimension: str
+    """The symbolic dimension of the streams that share a call; empty where the model takes one at a time."""
+
+
 class Manifest(_Strict):
     """What a bundle says of itself."""
 
@@ -88,6 +99,7 @@ class Manifest(_Strict):
     outputs: tuple[TensorInfo, ...]
     state_pairs: tuple[tuple[str, str], ...] = ()
     """(input, output) of the step graph that carry a recurrent state, such as ("h_0", "h_n")."""
+    step: StepGraphInfo | None = None
     task: str | None = None
     metric: str | None = None
     class_names: tuple[str, ...] = ()
@@ -119,6 +131,11 @@ class Bundle:
     def model_path(self) -> Path:
         """The sequence graph."""
         return self.path / "model.onnx"
+
+    @property
+    def step_path(self) -> Path:
+        """The step graph, where the manifest has one."""
+        return self.path / "step.onnx"
 
     @property
     def description_path(self) -> Path:

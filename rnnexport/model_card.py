@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from rnnexport.bundle import Manifest, TensorInfo
 
 _NUMPY_ZEROS = "np.zeros({shape}, np.{dtype})"
@@ -33,15 +35,51 @@ import onnxruntime
 
 session = onnxruntime.InferenceSession("model.onnx")
 feeds = {{
-{_feeds(manifest)}
+{_assignments(manifest.inputs)}
 }}
 {_output_tuple(manifest)} = session.run(None, feeds)
 ```
-
+{_streaming(manifest)}
 ## Check it
 
 `rnnexport verify .` judges every runtime of this machine against a float64 run of the source model;
 `test_data_set_0/` holds one call in the layout of the ONNX backend tests.
+"""
+
+
+def _streaming(manifest: Manifest) -> str:
+    if manifest.step is None:
+        return ""
+    rows = "\n".join(f"| `{before}` | `{after}` |" for before, after in manifest.state_pairs)
+    states = dict(manifest.state_pairs)
+    series = [info for info in manifest.step.inputs if info.name not in states]
+    starts = [info for info in manifest.step.inputs if info.name in states]
+    return f"""
+## Stream it
+
+`step.onnx` takes the next chunk of a series, of any length, and the states, and gives the new states:
+
+| state in | state out |
+|---|---|
+{rows}
+
+```python
+import numpy as np
+import onnxruntime
+
+session = onnxruntime.InferenceSession("step.onnx")
+pairs = {states!r}
+states = {{
+{_assignments(starts)}
+}}
+for _ in range(3):  # three chunks
+    chunk = {{
+{_assignments(series, indent=8)}
+    }}
+    results = session.run(None, chunk | states)
+    outputs = dict(zip([output.name for output in session.get_outputs()], results))
+    states = {{before: outputs[after] for before, after in pairs.items()}}
+```
 """
 
 
@@ -56,8 +94,8 @@ def _lengths_note(manifest: Manifest) -> str:
     return f" `{names[0]}` counts the time steps of each row; what stands after them never reaches a result."
 
 
-def _feeds(manifest: Manifest) -> str:
-    return "\n".join(f'    "{info.name}": {_example(info)},' for info in manifest.inputs)
+def _assignments(tensors: Sequence[TensorInfo], indent: int = 4) -> str:
+    return "\n".join(f'{" " * indent}"{info.name}": {_example(info)},' for info in tensors)
 
 
 def _example(info: TensorInfo) -> str:

@@ -14,14 +14,25 @@ if TYPE_CHECKING:
     from rnnexport.capture.inputs import InputSpec, parse_input_spec
     from rnnexport.capture.opsets import DEFAULT_OPSET, OPSETS
     from rnnexport.capture.plain import capture_plain
+    from rnnexport.capture.tracing import call_module
 
-__all__ = ["DEFAULT_OPSET", "OPSETS", "Captured", "InputSpec", "capture", "capture_plain", "parse_input_spec"]
+__all__ = [
+    "DEFAULT_OPSET",
+    "OPSETS",
+    "Captured",
+    "InputSpec",
+    "call_module",
+    "capture",
+    "capture_plain",
+    "parse_input_spec",
+]
 
 _HOMES = {
     "DEFAULT_OPSET": "opsets",
     "OPSETS": "opsets",
     "Captured": "captured",
     "InputSpec": "inputs",
+    "call_module": "tracing",
     "capture": "capturing",
     "capture_plain": "plain",
     "parse_input_spec": "inputs",

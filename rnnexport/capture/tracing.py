@@ -20,6 +20,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
 
 from rnnexport.capture.failures import FrozenDimensionError, tracing_error
 from rnnexport.capture.inputs import InputSpec
@@ -78,6 +79,13 @@ class SizeWatch:
         for dimension, size in self.sizes.items():
             if isinstance(size, torch.SymInt) and size.node.expr.is_number:
                 raise FrozenDimensionError(dimension)
+
+
+def call_module(module: nn.Module, inputs: Sequence[InputSpec], tensors: Sequence[Tensor]) -> list[Tensor]:
+    """Call a module with what a graph captured from it takes; its outputs in the graph's order."""
+    with quiet(), torch.inference_mode():
+        result = Entry(module, inputs, lambda _: None)(*tensors)
+    return [leaf for leaf in tree_leaves(result) if isinstance(leaf, Tensor)]
 
 
 _ABSENT = object()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -18,6 +19,13 @@ class LengthsChoice(StrEnum):
     EXACT = "exact"
     SEQUENCE_LENS = "sequence-lens"
     NONE = "none"
+
+
+class FormatChoice(StrEnum):
+    """The values of `--format`."""
+
+    ONNX = "onnx"
+    OPENVINO = "openvino"
 
 
 def export(
@@ -64,6 +72,21 @@ def export(
         ),
     ] = LengthsChoice.EXACT,
     opset: Annotated[int | None, typer.Option(help="ONNX operator set version.", show_default=False)] = None,
+    streaming: Annotated[
+        bool,
+        typer.Option(
+            "--streaming", help="Write step.onnx, too: chunks of a series and the states in, the new states out."
+        ),
+    ] = False,
+    format_: Annotated[
+        FormatChoice, typer.Option("--format", help="openvino: write OpenVINO's own format beside the ONNX file.")
+    ] = FormatChoice.ONNX,
+    compress: Annotated[
+        bool, typer.Option("--compress", help="Store the weights of OpenVINO's format as float16.")
+    ] = False,
+    stateful: Annotated[
+        bool, typer.Option("--stateful", help="Keep the states inside OpenVINO's step graph; reset_state clears them.")
+    ] = False,
     json: Json = False,
 ) -> None:
     """Write a model as an ONNX bundle.
@@ -77,16 +100,26 @@ def export(
     from rnnexport.exporting.user_code import load_module
     from rnnexport.report.bundle import bundle_tables
 
+    write = partial(
+        export_source,
+        inputs=input_ or (),
+        lengths=lengths.value,
+        opset_version=opset,
+        streaming=streaming,
+        openvino=format_ is FormatChoice.OPENVINO,
+        compress=compress,
+        stateful=stateful,
+        on_note=say,
+    )
     if source is not None:
-        model = load_module(source, weights)
-        bundles = [export_source(model, out, inputs=input_ or (), lengths=lengths.value, opset_version=opset)]
+        bundles = [write(load_module(source, weights), out)]
     else:
         bundles = []
         checkpoints = [checkpoint] if checkpoint else newest_checkpoints(cell)
         for path in checkpoints:
             say(f"exporting {path}")
             target = out / path.name if out and len(checkpoints) > 1 else out
-            bundles.append(export_source(path, target, lengths=lengths.value, opset_version=opset))
+            bundles.append(write(path, target))
     print_result(
         [bundle.manifest for bundle in bundles],
         [table for bundle in bundles for table in bundle_tables(bundle)],

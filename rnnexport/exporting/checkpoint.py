@@ -6,24 +6,15 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rnnexport.bundle import Bundle, Manifest, Source, TensorInfo, load_bundle, seal, write_bundle
-from rnnexport.exporting.writing import (
-    TOLERANCES,
-    Lengths,
-    apply_lengths,
-    input_infos,
-    output_infos,
-    save_graph,
-    write_test_data,
-)
+from rnnexport.bundle import Bundle, Manifest, Source, load_bundle, seal, write_bundle
+from rnnexport.exporting.graphs import Graphs, Options
+from rnnexport.exporting.writing import TOLERANCES, write_test_data
 from rnnexport.model_card import model_card
 from rnnexport.parity.grid import CaseShape, draw_cases
 from rnnexport.parity.oracle import source_feeds
 from rnnexport.versions import tool_versions
 
 if TYPE_CHECKING:
-    import onnx_ir
-
     from rnnexport.models import ModelDescription, SequenceClassifier
 
 EXPORTED = Path("exported")
@@ -41,13 +32,12 @@ def newest_checkpoints(cell: str | None = None) -> list[Path]:
     return [find_newest_checkpoint(each) for each in ([cell] if cell else DEFAULT_CELLS)]
 
 
-def export_checkpoint(
-    source: Path, out: Path | None = None, *, lengths: Lengths = "exact", opset_version: int | None = None
-) -> Bundle:
+def export_checkpoint(source: Path, out: Path | None, options: Options) -> Bundle:
     """Write the checkpoint folder of a training as a bundle at `out` (default: `exported/CELL`).
 
     Raises:
         CheckpointError: The checkpoint is missing or damaged.
+        ExportError: The model cannot be written as `options` ask.
         BundleError: `out` cannot be written.
         InputError: The operator set version is out of range.
     """
@@ -57,15 +47,14 @@ def export_checkpoint(
     description = load_description(source / "model.json")
     model = load_model(source / "model.json", source / "model.safetensors")
     target = out or EXPORTED / description.config.cell
-    graph = capture_plain(model, opset_version=opset_version or DEFAULT_OPSET).model
-    inputs = input_infos(graph)
-    apply_lengths(graph, lengths)
-    manifest = _manifest(target.name, description, graph, inputs)
+    captured = capture_plain(model, opset_version=options.opset_version or DEFAULT_OPSET)
+    graphs = Graphs.make(captured.model, options)
+    manifest = graphs.described(_manifest(target.name, description, graphs))
     with write_bundle(target) as folder:
-        save_graph(graph, manifest, folder / "model.onnx")
+        graphs.write(manifest, folder)
         shutil.copyfile(source / "model.json", folder / "model.json")
         shutil.copyfile(source / "model.safetensors", folder / "weights.safetensors")
-        if lengths != "none":  # without lengths the labelled series would need a call each
+        if options.lengths != "none":  # without lengths the labelled series would need a call each
             shutil.copyfile(source / "evaluation.npz", folder / "evaluation.npz")
         _write_example(model, manifest, folder / "test_data_set_0")
         (folder / "README.md").write_text(model_card(manifest, _describe(description)), encoding="utf-8")
@@ -73,15 +62,12 @@ def export_checkpoint(
     return load_bundle(target)
 
 
-def _manifest(
-    name: str, description: ModelDescription, graph: onnx_ir.Model, inputs: tuple[TensorInfo, ...]
-) -> Manifest:
-    kept = {value.name for value in graph.graph.inputs}
+def _manifest(name: str, description: ModelDescription, graphs: Graphs) -> Manifest:
     return Manifest(
         name=name,
         source=Source(kind="builtin", name=f"{description.architecture} ({description.config.cell})"),
-        inputs=tuple(info for info in inputs if info.name in kept),
-        outputs=output_infos(graph),
+        inputs=graphs.inputs,
+        outputs=graphs.outputs,
         task=description.task,
         metric=description.metric,
         class_names=description.class_names,

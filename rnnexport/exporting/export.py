@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rnnexport.bundle import Bundle
 from rnnexport.errors import InputError
 from rnnexport.exporting.checkpoint import EXPORTED, export_checkpoint
-from rnnexport.exporting.writing import Lengths
+from rnnexport.exporting.graphs import Lengths, Options
 
 if TYPE_CHECKING:
     from torch import nn
@@ -25,6 +25,11 @@ def export(
     output_names: Sequence[str] | None = None,
     lengths: Lengths = "exact",
     opset_version: int | None = None,
+    streaming: bool = False,
+    openvino: bool = False,
+    compress: bool = False,
+    stateful: bool = False,
+    on_note: Callable[[str], None] = lambda _: None,
 ) -> Bundle:
     """Write a model as a bundle.
 
@@ -36,6 +41,11 @@ def export(
         lengths: What becomes of packed sequences: `exact` is right in every runtime, `sequence-lens` leaves the
             operator's own input, which OpenVINO ignores with dynamic shapes.
         opset_version: ONNX operator set.
+        streaming: Write `step.onnx`, too: it takes a chunk of the series and the states, and gives the new states.
+        openvino: Write OpenVINO's own format, too.
+        compress: Store the weights of OpenVINO's format as float16.
+        stateful: Keep the states inside OpenVINO's step graph.
+        on_note: Is told what the export found that its user should know, one sentence each.
 
     Raises:
         InputError: `source` or `inputs` are wrong.
@@ -44,20 +54,23 @@ def export(
         BundleError: `out` cannot be written.
     """
     target = Path(out) if out is not None else None
+    options = Options(
+        lengths=lengths,
+        opset_version=opset_version,
+        streaming=streaming,
+        openvino=openvino,
+        compress=compress,
+        stateful=stateful,
+    )
     if isinstance(source, str | Path):
-        return export_checkpoint(Path(source), target, lengths=lengths, opset_version=opset_version)
+        return export_checkpoint(Path(source), target, options)
     from rnnexport.capture import parse_input_spec
     from rnnexport.exporting.module import export_module
 
     if not inputs:
         raise InputError("a module needs its inputs; give them like inputs=['tokens:int64[batch,time]']")
     specs = [parse_input_spec(spec) if isinstance(spec, str) else spec for spec in inputs]
-    bundle, _ = export_module(
-        source,
-        specs,
-        target or EXPORTED / type(source).__name__,
-        output_names=output_names,
-        lengths=lengths,
-        opset_version=opset_version,
-    )
+    bundle, notes = export_module(source, specs, target or EXPORTED / type(source).__name__, options, output_names)
+    for note in notes:
+        on_note(note)
     return bundle

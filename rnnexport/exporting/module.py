@@ -18,17 +18,10 @@ from numpy.typing import NDArray
 from rnnexport.bundle import Bundle, Manifest, Source, load_bundle, seal, write_bundle
 from rnnexport.engines.contract import Feeds
 from rnnexport.errors import ExportError
-from rnnexport.exporting.writing import (
-    TOLERANCES,
-    Lengths,
-    apply_lengths,
-    input_infos,
-    output_infos,
-    save_graph,
-    write_test_data,
-)
+from rnnexport.exporting.graphs import Graphs, Options
+from rnnexport.exporting.writing import TOLERANCES, write_test_data
 from rnnexport.model_card import model_card
-from rnnexport.parity.grid import GRID, Case, draw_cases
+from rnnexport.parity.grid import GRID, STREAM_GRID, Case, draw_cases
 from rnnexport.parity.oracle import KEPT_CASES, keep_cases
 from rnnexport.versions import tool_versions
 
@@ -42,10 +35,8 @@ def export_module(
     module: nn.Module,
     inputs: Sequence[InputSpec],
     out: Path,
-    *,
+    options: Options,
     output_names: Sequence[str] | None = None,
-    lengths: Lengths = "exact",
-    opset_version: int | None = None,
 ) -> tuple[Bundle, list[str]]:
     """Write `module` as a bundle at `out`; also returns what the user should know, in sentences.
 
@@ -56,27 +47,28 @@ def export_module(
     """
     from rnnexport.capture import DEFAULT_OPSET, capture
 
-    captured = capture(module, inputs, output_names=output_names, opset_version=opset_version or DEFAULT_OPSET)
-    graph = captured.model
+    opset_version = options.opset_version or DEFAULT_OPSET
+    captured = capture(module, inputs, output_names=output_names, opset_version=opset_version)
     name = type(module).__name__
-    infos = input_infos(graph)
-    apply_lengths(graph, lengths)
-    taken = {value.name for value in graph.graph.inputs}
-    manifest = Manifest(
-        name=out.name,
-        source=Source(kind="module", name=name),
-        inputs=tuple(info for info in infos if info.name in taken),
-        outputs=output_infos(graph),
-        tolerances=TOLERANCES,
-        versions=tool_versions(),
-        files={},
+    graphs = Graphs.make(captured.model, options)
+    manifest = graphs.described(
+        Manifest(
+            name=out.name,
+            source=Source(kind="module", name=name),
+            inputs=graphs.inputs,
+            outputs=graphs.outputs,
+            tolerances=TOLERANCES,
+            versions=tool_versions(),
+            files={},
+        )
     )
-    shapes = [dataclasses.replace(shape, mixed_lengths=lengths != "none") for shape in GRID]
-    calls = draw_cases(infos, [], shapes)
+    shapes = [dataclasses.replace(shape, mixed_lengths=options.lengths != "none") for shape in GRID]
+    calls = draw_cases(graphs.drawn_inputs, [], [*shapes, *(STREAM_GRID if options.streaming else ())])
     answers = _answers(module, inputs, manifest, calls)
-    cases = [Case(call.name, {name: call.feeds[name] for name in call.feeds if name in taken}) for call in calls]
+    taken = [info.name for info in manifest.inputs]
+    cases = [Case(call.name, {name: call.feeds[name] for name in taken}) for call in calls]
     with write_bundle(out) as folder:
-        save_graph(graph, manifest, folder / "model.onnx")
+        graphs.write(manifest, folder)
         keep_cases(folder / KEPT_CASES, cases, answers)
         outputs = {info.name: answers[0][f"float64/{info.name}"].astype(info.dtype) for info in manifest.outputs}
         write_test_data(folder / "test_data_set_0", cases[0].feeds, outputs)
@@ -101,19 +93,14 @@ def _answers(module: nn.Module, inputs: Sequence[InputSpec], manifest: Manifest,
 
 
 def _call(module: nn.Module, inputs: Sequence[InputSpec], case: Case, *, widen: bool) -> list[NDArray[Any]]:
-    import torch
-
-    from rnnexport.capture.tracing import Entry
+    from rnnexport.capture import call_module
 
     tensors = [_tensor(case.feeds[spec.name], widen=widen) for spec in inputs]
     try:
-        with torch.inference_mode():
-            result = Entry(module, inputs, lambda _: None)(*tensors)
+        return [output.numpy() for output in call_module(module, inputs, tensors)]
     except Exception as exc:  # the user's code can raise anything
         first_line = (str(exc).splitlines() or [""])[0]
         raise ExportError(f"the module fails at {case.name}: {type(exc).__name__}: {first_line}") from exc
-    leaves = torch.utils._pytree.tree_leaves(result)
-    return [leaf.numpy() for leaf in leaves if isinstance(leaf, torch.Tensor)]
 
 
 def _tensor(array: NDArray[Any], *, widen: bool) -> Tensor:

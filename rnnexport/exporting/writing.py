@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 
-from rnnexport.bundle import Manifest, TensorInfo, Tolerance
+from rnnexport.bundle import Source, TensorInfo, Tolerance
 
 if TYPE_CHECKING:
     import onnx_ir
 
-Lengths = Literal["exact", "sequence-lens", "none"]
 TOLERANCES = {
     "float32": Tolerance(atol=1e-5, rtol=1.3e-6),
     "float16": Tolerance(atol=5e-3, rtol=5e-3),
@@ -56,28 +55,13 @@ def _described(value: onnx_ir.Value) -> dict[str, Any]:
     }
 
 
-def apply_lengths(graph: onnx_ir.Model, lengths: Lengths) -> None:
-    """Make the lengths of a captured graph what the user asked for.
-
-    Raises:
-        ExportError: A node's lengths cannot be made exact.
-    """
-    from rnnexport.passes.drop_lengths import DropLengths
-    from rnnexport.passes.lengths import ExactLengths
-
-    if lengths == "exact":
-        ExactLengths()(graph)
-    elif lengths == "none":
-        DropLengths()(graph)
-
-
-def save_graph(graph: onnx_ir.Model, manifest: Manifest, path: Path) -> None:
+def save_graph(graph: onnx_ir.Model, source: Source, inputs: Sequence[TensorInfo], path: Path) -> None:
     """Write a checked graph, with the facts that a reader without the manifest needs in `metadata_props`."""
     import onnx
     import onnx_ir
 
-    graph.metadata_props["rnnexport.source"] = manifest.source.name
-    for info in manifest.inputs:
+    graph.metadata_props["rnnexport.source"] = source.name
+    for info in inputs:
         graph.metadata_props[f"rnnexport.role.{info.name}"] = info.role
     size = sum(value.const_value.nbytes for value in graph.graph.initializers.values() if value.const_value is not None)
     onnx_ir.save(graph, path, external_data=f"{path.name}.data" if size >= EXTERNAL_DATA_BYTES else None)

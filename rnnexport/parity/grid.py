@@ -59,6 +59,9 @@ GRID = (
     CaseShape(3, 12, padding_value=1e3),
 )
 
+STREAM_GRID = (CaseShape(1, 29, from_series=True, mixed_lengths=False), CaseShape(4, 50, mixed_lengths=False))
+"""Added where there is a step graph: whole series, to be fed in chunks."""
+
 
 def draw_cases(
     inputs: Sequence[TensorInfo],

@@ -18,8 +18,9 @@ from rnnexport.bundle import Bundle, Evaluation, Tolerance, load_bundle
 from rnnexport.engines.contract import Definition, Feeds
 from rnnexport.errors import BundleError, RuntimeUnavailableError
 from rnnexport.parity.compare import Comparison, Reference, compare
-from rnnexport.parity.grid import Case, draw_cases
+from rnnexport.parity.grid import GRID, STREAM_GRID, Case, draw_cases
 from rnnexport.parity.oracle import feeds_for, kept_cases, references
+from rnnexport.parity.streaming import WHOLE, draw_streams, run_streams, whole_series
 from rnnexport.runtime import RuntimeStatus, choose_runtimes
 from rnnexport.tasks.metrics import get_metric
 from rnnexport.tasks.padding import pad_series
@@ -136,7 +137,8 @@ def judged_cases(bundle: Bundle, seed: int) -> tuple[list[Case], list[dict[str, 
     """
     if bundle.manifest.source.kind == "module":
         return kept_cases(bundle)
-    cases = draw_cases(bundle.manifest.inputs, bundle.series, seed=seed)
+    shapes = GRID + STREAM_GRID if bundle.manifest.step else GRID
+    cases = draw_cases(bundle.manifest.inputs, bundle.series, shapes, seed=seed)
     if bundle.evaluation is not None:
         cases.append(Case(EVALUATION, evaluation_feeds(bundle, bundle.evaluation)))
     return cases, references(bundle, [case.feeds for case in cases])
@@ -174,12 +176,32 @@ def _judge_runtime(
         _judge_case(case.name, result, reference, tolerance)
         for case, result, reference in zip(cases, results, expected, strict=True)
     ]
+    if bundle.manifest.step and definition.engine != "torch":
+        verdicts += _judge_streams(bundle, definition, cases, expected)
     metric = _metric(bundle, results[-1].outputs) if _has_shapes(results[-1], expected[-1]) else None
     reference_metric = _reference_metric(bundle, expected)
     agrees = metric is None or reference_metric is None or _agrees(metric, reference_metric, definition)
     return RuntimeParity(
         definition=definition, tolerance=tolerance, cases=verdicts, metric=metric, metric_agrees=agrees
     )
+
+
+def _judge_streams(
+    bundle: Bundle, definition: Definition, cases: Sequence[Case], expected: Sequence[dict[str, Reference]]
+) -> list[CaseVerdict]:
+    """Judge the step graph: outputs against the oracle's, final states against those of the whole series."""
+    tolerance = tolerance_for(bundle, definition.precision)
+    series = whole_series(bundle.manifest, cases)
+    drawn = [(stream, expected[number]) for number in series for stream in draw_streams(bundle.manifest, cases[number])]
+    results = run_streams(bundle.step_path, bundle.manifest, definition, [stream for stream, _ in drawn])
+    verdicts = []
+    final_states: dict[str, Reference] = {}
+    for (stream, outputs), result in zip(drawn, results, strict=True):
+        states = {after: result.outputs[after] for _, after in bundle.manifest.state_pairs if after in result.outputs}
+        if stream.how == WHOLE:
+            final_states = {name: Reference(state.astype(float), state.dtype, 0.0) for name, state in states.items()}
+        verdicts.append(_judge_case(stream.name, result, final_states | outputs, tolerance))
+    return verdicts
 
 
 def _has_shapes(result: CaseResult, reference: dict[str, Reference]) -> bool:

@@ -22,6 +22,7 @@ def _facts(bundle: Bundle) -> Table:
         "task": manifest.task or "-",
         "metric": manifest.metric or "-",
         "classes": ", ".join(manifest.class_names) or "-",
+        "streaming": ", ".join(f"{before} → {after}" for before, after in manifest.state_pairs) or "-",
         "evaluation set": f"{len(evaluation.labels)} series" if evaluation else "-",
         "parity.json": bundle.evidence("parity.json"),
         "bench.json": bundle.evidence("bench.json"),

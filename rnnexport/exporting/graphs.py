@@ -1,0 +1,128 @@
+"""The graphs of a bundle, in every form that was asked for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, Self
+
+from rnnexport.bundle import Manifest, StepGraphInfo, TensorInfo
+from rnnexport.errors import InputError
+from rnnexport.exporting.streaming import make_step_graph, prove_step_graph
+from rnnexport.exporting.writing import input_infos, output_infos, save_graph
+
+if TYPE_CHECKING:
+    import onnx_ir
+
+Lengths = Literal["exact", "sequence-lens", "none"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """What an export is asked for.
+
+    Raises:
+        InputError: Two options contradict each other.
+    """
+
+    lengths: Lengths = "exact"
+    """`exact` is right in every runtime; `sequence-lens` leaves the operator's input; `none` has no lengths."""
+    opset_version: int | None = None
+    streaming: bool = False
+    """Write `step.onnx` too: states in and out, for series that are fed in chunks."""
+    openvino: bool = False
+    """Write OpenVINO's own format, too: `model.xml`, `step.xml`."""
+    compress: bool = False
+    """Store the weights of OpenVINO's format as float16."""
+    stateful: bool = False
+    """Keep the states inside of `step.xml`."""
+
+    def __post_init__(self) -> None:
+        if self.stateful and not (self.streaming and self.openvino):
+            raise InputError("a stateful graph is OpenVINO's form of the step graph; add --streaming --format openvino")
+        if self.compress and not self.openvino:
+            raise InputError("only OpenVINO's format is compressed; add --format openvino")
+
+
+@dataclass(frozen=True, slots=True)
+class Graphs:
+    """A model's sequence graph and, where asked for, its step graph."""
+
+    sequence: onnx_ir.Model
+    step: onnx_ir.Model | None
+    drawn_inputs: tuple[TensorInfo, ...]
+    """Inputs of the graph before its lengths were treated, which know their time axis."""
+    options: Options
+
+    @classmethod
+    def make(cls, captured: onnx_ir.Model, options: Options) -> Self:
+        """Treat the lengths of a captured graph, in place, as asked for.
+
+        Raises:
+            ExportError: A node's lengths cannot be made exact, or the model cannot run step by step.
+        """
+        from rnnexport.passes.drop_lengths import DropLengths
+        from rnnexport.passes.lengths import ExactLengths
+
+        inputs = input_infos(captured)
+        step = make_step_graph(captured) if options.streaming else None
+        if options.lengths == "exact":
+            ExactLengths()(captured)
+        elif options.lengths == "none":
+            DropLengths()(captured)
+        return cls(captured, step, inputs, options)
+
+    @property
+    def inputs(self) -> tuple[TensorInfo, ...]:
+        """What the sequence graph takes."""
+        taken = {value.name for value in self.sequence.graph.inputs}
+        return tuple(info for info in self.drawn_inputs if info.name in taken)
+
+    @property
+    def outputs(self) -> tuple[TensorInfo, ...]:
+        """What the sequence graph gives."""
+        return output_infos(self.sequence)
+
+    def described(self, manifest: Manifest) -> Manifest:
+        """Return the manifest with the step graph in it."""
+        if self.step is None:
+            return manifest
+        from rnnexport.passes.step import BATCH_DIMENSION, TIME_DIMENSION, state_pairs
+
+        info = StepGraphInfo(
+            inputs=input_infos(self.step),
+            outputs=output_infos(self.step),
+            time_dimension=self.step.metadata_props[TIME_DIMENSION],
+            batch_dimension=self.step.metadata_props[BATCH_DIMENSION],
+        )
+        return manifest.model_copy(update={"step": info, "state_pairs": tuple(state_pairs(self.step))})
+
+    def write(self, manifest: Manifest, folder: Path) -> None:
+        """Write every form into `folder`.
+
+        Raises:
+            ExportError: A series fed to the step graph in chunks does not give what it gives whole.
+            EngineError: OpenVINO cannot convert a graph.
+        """
+        save_graph(self.sequence, manifest.source, manifest.inputs, folder / "model.onnx")
+        if self.step is not None:
+            assert manifest.step is not None
+            save_graph(self.step, manifest.source, manifest.step.inputs, folder / "step.onnx")
+            prove_step_graph(manifest, folder)
+        if self.options.openvino:
+            self._write_ir(manifest, folder)
+
+    def _write_ir(self, manifest: Manifest, folder: Path) -> None:
+        from rnnexport.engines.openvino_ir import StatesInside, write_ir
+
+        compress = self.options.compress
+        write_ir(folder / "model.onnx", folder / "model.xml", compress=compress)
+        if manifest.step is not None:
+            states = StatesInside(manifest.state_pairs, _streams_axis(manifest.step)) if self.options.stateful else None
+            write_ir(folder / "step.onnx", folder / "step.xml", compress=compress, states=states)
+
+
+def _streams_axis(step: StepGraphInfo) -> tuple[str, int] | None:
+    """An input with the time dimension, so no state, and its axis of the streams."""
+    series = [info for info in step.inputs if {step.time_dimension, step.batch_dimension} <= set(info.shape)]
+    return (series[0].name, series[0].shape.index(step.batch_dimension)) if series else None

@@ -1,0 +1,68 @@
+"""The step graph of a model: made from its sequence graph, and compared with it before anyone relies on it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from rnnexport.bundle import Manifest
+from rnnexport.engines.contract import Definition, Feeds
+from rnnexport.errors import ExportError
+from rnnexport.exporting.writing import input_infos
+from rnnexport.parity.grid import STREAM_GRID, draw_cases
+from rnnexport.parity.streaming import draw_streams, run_streams
+from rnnexport.worker import infer
+
+if TYPE_CHECKING:
+    import onnx_ir
+
+_RUNTIME = Definition(name="ort-cpu", engine="onnxruntime", precision="float32", threads=1)
+_LARGEST_DIFFERENCE = 1e-3
+"""Relative to the output's size: far above rounding, far below what a step graph of another function gives."""
+
+
+def make_step_graph(captured: onnx_ir.Model) -> onnx_ir.Model:
+    """Return the step graph of a captured graph that still has its `sequence_lens`.
+
+    Raises:
+        ExportError: The model cannot run step by step.
+    """
+    from rnnexport.passes.step import StepGraph
+
+    step = captured.clone()
+    StepGraph()(step)
+    taken = {value.name for value in step.graph.inputs}
+    if kept := [info.name for info in input_infos(captured) if info.role == "lengths" and info.name in taken]:
+        raise ExportError(
+            f"forward uses the lengths {kept[0]!r} for more than its recurrent layers, so it cannot run step by step"
+        )
+    return step
+
+
+def prove_step_graph(manifest: Manifest, folder: Path) -> None:
+    """Feed the same series to `model.onnx`, whole, and to `step.onnx`, in chunks.
+
+    Raises:
+        ExportError: They differ: something outside the recurrent layers does not treat every time step alike.
+    """
+    cases = draw_cases(manifest.inputs, [], STREAM_GRID)
+    wholes = list(infer(folder / "model.onnx", _RUNTIME, [case.feeds for case in cases]))
+    for case, whole in zip(cases, wholes, strict=True):
+        streams = draw_streams(manifest, case)
+        results = run_streams(folder / "step.onnx", manifest, _RUNTIME, streams)
+        for stream, result in zip(streams, results, strict=True):
+            _compare(stream.name, result.checked().outputs, whole.checked().outputs)
+
+
+def _compare(name: str, streamed: Feeds, whole: Feeds) -> None:
+    for output, expected in whole.items():
+        actual = streamed[output]
+        allowed = _LARGEST_DIFFERENCE * max(1.0, float(np.abs(expected).max(initial=0)))
+        if actual.shape != expected.shape or np.abs(actual - expected).max(initial=0) > allowed:
+            raise ExportError(
+                f"output {output!r} of a series fed in chunks is not that of the whole series ({name}), so the model "
+                "cannot run step by step: something outside its recurrent layers, such as a convolution, attention or "
+                "mean over time, needs more than one step"
+            )
