@@ -96,3 +96,10 @@ def package(session: nox.Session) -> None:
     session.run("rnnexport", "--help", env=environment, silent=True)
     session.run("rnnexport", "runtimes", env=environment)
     session.run("rnnexport", "bench", "--runtime", "ort-cpu", "--seconds", "0.2", env=environment)
+
+
+@nox.session
+def export_table(session: nox.Session) -> None:
+    """Write the table of docs/export.md anew, PyTorch's own exporters included; about ten minutes."""
+    install(session, ".")
+    session.run("python", "tests/export_table/write_table.py")

@@ -63,7 +63,9 @@ class Graphs:
         """
         from rnnexport.passes.drop_lengths import DropLengths
         from rnnexport.passes.lengths import ExactLengths
+        from rnnexport.passes.transpositions import Transpositions
 
+        Transpositions()(captured)
         inputs = input_infos(captured)
         step = make_step_graph(captured) if options.streaming else None
         if options.lengths == "exact":

@@ -6,6 +6,7 @@ the module itself cannot be part of it: code is never taken from a file.
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import dataclasses
 from collections.abc import Sequence
@@ -62,9 +63,7 @@ def export_module(
             files={},
         )
     )
-    shapes = [dataclasses.replace(shape, mixed_lengths=options.lengths != "none") for shape in GRID]
-    calls = draw_cases(graphs.drawn_inputs, [], [*shapes, *(STREAM_GRID if options.streaming else ())])
-    answers = _answers(module, inputs, manifest, calls)
+    calls, answers = _calls_and_answers(module, inputs, graphs, options)
     taken = [info.name for info in manifest.inputs]
     cases = [Case(call.name, {name: call.feeds[name] for name in taken}) for call in calls]
     with write_bundle(out) as folder:
@@ -78,9 +77,28 @@ def export_module(
     return load_bundle(out), captured.notes
 
 
-def _answers(module: nn.Module, inputs: Sequence[InputSpec], manifest: Manifest, cases: Sequence[Case]) -> list[Feeds]:
+def _calls_and_answers(
+    module: nn.Module, inputs: Sequence[InputSpec], graphs: Graphs, options: Options
+) -> tuple[list[Case], list[Feeds]]:
+    """Draw the parity grid and ask the module; some modules take series only sorted by length."""
+    shapes = [dataclasses.replace(shape, mixed_lengths=options.lengths != "none") for shape in GRID]
+    shapes += STREAM_GRID if options.streaming else ()
+    names = [info.name for info in graphs.outputs]
+    calls = draw_cases(graphs.drawn_inputs, [], shapes)
+    try:
+        return calls, _answers(module, inputs, names, calls)
+    except ExportError:
+        longest_first = [dataclasses.replace(shape, sorted_lengths=True) for shape in shapes]
+        sorted_calls = draw_cases(graphs.drawn_inputs, [], longest_first)
+        with contextlib.suppress(ExportError):  # then the first failure is the one to tell
+            return sorted_calls, _answers(module, inputs, names, sorted_calls)
+        raise
+
+
+def _answers(
+    module: nn.Module, inputs: Sequence[InputSpec], names: Sequence[str], cases: Sequence[Case]
+) -> list[Feeds]:
     """What the module says to each call in float64 and in its own precision, named as the oracle names them."""
-    names = [info.name for info in manifest.outputs]
     models = {"float64": copy.deepcopy(module).double().eval(), "float32": copy.deepcopy(module).eval()}
     return [
         {

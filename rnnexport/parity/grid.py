@@ -39,6 +39,8 @@ class CaseShape:
     padding_value: float = 0.0
     from_series: bool = False
     mixed_lengths: bool = True
+    sorted_lengths: bool = False
+    """The longest series first, as `pack_padded_sequence` wants them by default."""
 
     @property
     def name(self) -> str:
@@ -126,7 +128,8 @@ def _draw_lengths(
     lengths[0] = full
     if shape.mixed_lengths and count > 2:
         lengths[1] = 1
-    return generator.permutation(lengths).astype(info.dtype)
+    lengths = np.sort(lengths)[::-1] if shape.sorted_lengths else generator.permutation(lengths)
+    return lengths.astype(info.dtype)
 
 
 def _fill_padding(
