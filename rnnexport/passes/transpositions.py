@@ -1,17 +1,21 @@
 """Transpositions around recurrent nodes: no more than needed, and where OpenVINO reads them right.
 
 1. A transposition that undoes the one before it is taken out, with it what only served the two.
-2. OpenVINO 2026.4 with static shapes gives a batch-major reader of a recurrent output the wrong elements, without a
-   word, where the output has a time-major reader too: Y → Squeeze → reader and Y → Squeeze → Transpose → reader, as in
-   two layers with a residual. Where the transposition comes first, Y → Transpose → Squeeze, both are right.
+2. A transposition of what a recurrent node reads is never one that OpenVINO could take for its own. OpenVINO 2026.4 puts
+   a transposition before the node, merges it with equal ones, and may then turn it into a mere relabelling: the other
+   readers, as in two layers with a residual, get the wrong elements, without a word. So the node gets its input by a
+   Reshape of its own, or, where the input is made otherwise, the other transposition is written over four axes.
 """
 
 from __future__ import annotations
 
+import numpy as np
 import onnx_ir as ir
 from onnx_ir.tape import Tape
 
 _RECURRENT = ("LSTM", "GRU", "RNN")
+_SWAP = (1, 0, 2)
+"""[T, B, I] to [B, T, I] and back."""
 
 
 class Transpositions(ir.passes.InPlacePass):
@@ -22,10 +26,13 @@ class Transpositions(ir.passes.InPlacePass):
         undone = [node for node in model.graph if _undoes_its_input(node)]
         for node in undone:
             _take_out(model.graph, node)
-        found = [(node, squeezed) for squeezed in _squeezed_outputs(model.graph) for node in _transposed(squeezed)]
-        for transpose, squeezed in found:
-            _transpose_first(model.graph, transpose, squeezed)
-        return ir.passes.PassResult(model, modified=bool(undone or found))
+        shared = [node for node in model.graph if node.op_type in _RECURRENT and _shares_its_input(node)]
+        for node in shared:
+            _give_input_of_its_own(model.graph, node)
+        alike = [node for node in model.graph if _permutation(node) == _SWAP and _is_read_by_recurrent(node.inputs[0])]
+        for node in alike:
+            _write_over_four_axes(model.graph, node)
+        return ir.passes.PassResult(model, modified=bool(undone or shared or alike))
 
 
 def _permutation(node: ir.Node | None) -> tuple[int, ...]:
@@ -51,40 +58,62 @@ def _take_out(graph: ir.Graph, node: ir.Node) -> None:
         graph.remove(before, safe=True)
 
 
-def _squeezed_outputs(graph: ir.Graph) -> list[ir.Value]:
-    """Outputs [T, B, H] of one-directional recurrent nodes."""
-    return [
-        user.outputs[0]
-        for node in graph
-        if node.op_type in _RECURRENT
-        for user, _ in node.outputs[0].uses()
-        if user.op_type == "Squeeze"
-    ]
+def _shares_its_input(node: ir.Node) -> bool:
+    """Whether X is made by a Squeeze or Reshape, and something else than a recurrent node reads it, too."""
+    x = node.inputs[0]
+    made_by = x.producer() if x is not None else None
+    if x is None or made_by is None or made_by.op_type not in ("Squeeze", "Reshape"):
+        return False
+    return x.is_graph_output() or any(user.op_type not in (*_RECURRENT, "Shape") for user, _ in x.uses())
 
 
-def _transposed(squeezed: ir.Value) -> list[ir.Node]:
-    """The transpositions of `squeezed`, unless they are all that reads it."""
-    users = [user for user, _ in squeezed.uses()]
-    transposed = [user for user in users if _permutation(user) == (1, 0, 2)]
-    return transposed if len(transposed) < len(users) or squeezed.is_graph_output() else []
+def _give_input_of_its_own(graph: ir.Graph, node: ir.Node) -> None:
+    x = node.inputs[0]
+    assert x is not None
+    made_by = x.producer()
+    assert made_by is not None
+    tape = Tape()
+    own = _reshape(tape, made_by.inputs[0], [0, -1, _input_size(node)], f"{node.name}.x", like=x)
+    _insert(graph, node, tape)
+    node.replace_input_with(0, own)
 
 
-def _transpose_first(graph: ir.Graph, transpose: ir.Node, squeezed: ir.Value) -> None:
-    squeeze = squeezed.producer()
-    assert squeeze is not None
-    tape, result = Tape(), transpose.outputs[0]
-    name = result.name
-    by_batch = tape.op(
-        "Transpose",
-        [squeeze.inputs[0]],
-        {"perm": [2, 1, 0, 3]},
-        name=f"{name}.by_batch",
-        output=ir.Value(name=f"{name}.by_batch"),
+def _is_read_by_recurrent(value: ir.Value | None) -> bool:
+    return value is not None and any(user.op_type in _RECURRENT and position == 0 for user, position in value.uses())
+
+
+def _write_over_four_axes(graph: ir.Graph, transpose: ir.Node) -> None:
+    """[T, B, I] → [T, B, I, 1] → [B, T, I, 1] → [B, T, I]."""
+    x, result = transpose.inputs[0], transpose.outputs[0]
+    assert x is not None
+    size = next(_input_size(user) for user, position in x.uses() if user.op_type in _RECURRENT and position == 0)
+    tape, name = Tape(), str(result.name)
+    longer = _reshape(tape, x, [0, -1, size, 1], f"{name}.four_axes")
+    swapped = tape.op(
+        "Transpose", [longer], {"perm": [*_SWAP, 3]}, name=f"{name}.swapped", output=ir.Value(name=f"{name}.swapped")
     )
-    new = tape.op(
-        "Squeeze",
-        [by_batch, squeeze.inputs[1]],
-        name=name,
-        output=ir.Value(name=name, type=result.type, shape=result.shape),
-    )
-    ir.convenience.replace_nodes_and_values(graph, transpose, [transpose], tape.nodes, [result], [new])
+    new = _reshape(tape, swapped, [0, -1, size], name, like=result)
+    _insert(graph, transpose, tape)
+    ir.convenience.replace_all_uses_with(result, new, replace_graph_outputs=True)
+    graph.remove(transpose, safe=True)
+
+
+def _input_size(node: ir.Node) -> int:
+    weights = node.inputs[1]
+    assert weights is not None
+    assert weights.shape is not None
+    size = weights.shape[2]
+    assert isinstance(size, int)
+    return size
+
+
+def _reshape(tape: Tape, x: ir.Value | None, shape: list[int], name: str, like: ir.Value | None = None) -> ir.Value:
+    sizes = tape.initializer(ir.tensor(np.array(shape), name=f"{name}.shape"))
+    output = ir.Value(name=name, type=like.type, shape=like.shape) if like is not None else ir.Value(name=name)
+    return tape.op("Reshape", [x, sizes], name=name, output=output)
+
+
+def _insert(graph: ir.Graph, before: ir.Node, tape: Tape) -> None:
+    for initializer in tape.initializers:
+        graph.register_initializer(initializer)
+    graph.insert_before(before, tape.nodes)
