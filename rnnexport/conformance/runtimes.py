@@ -1,0 +1,139 @@
+"""Every runtime on the same examples, and the minimal cases of what went wrong."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from rnnexport.conformance.cases import folder_name, write_case
+from rnnexport.conformance.causes import Cause
+from rnnexport.conformance.drawing import import_hypothesis
+from rnnexport.conformance.examples import GRAPH_VALUES, NODE_VALUES, Example
+from rnnexport.conformance.features import feature_rows
+from rnnexport.conformance.judging import Judge
+from rnnexport.conformance.results import ConformanceReport, Finding, RuntimeConformance
+from rnnexport.conformance.search import Search, search
+from rnnexport.engines.contract import Definition
+from rnnexport.errors import InputError
+from rnnexport.runtime import choose_runtimes, runtime_status
+from rnnexport.versions import tool_versions
+
+_REPORT = "conformance.json"
+_ORDER = ("crash", "wrong", "refused")
+
+
+def conformance(
+    runtimes: Sequence[str | Path],
+    *,
+    examples: int = 50,
+    seed: int = 0,
+    out: Path | None = None,
+    on_progress: Callable[[str], None] = lambda _: None,
+) -> ConformanceReport:
+    """Draw small LSTM and GRU graphs and compare each runtime with the operator specification.
+
+    Args:
+        runtimes: Names of runtimes or paths of definitions that run ONNX files; at least one.
+        examples: How many different examples each runtime is asked, besides those that shrinking needs.
+        seed: Of all that is drawn; one seed gives the same examples with the same version of hypothesis.
+        out: A folder for the minimal test cases, `OUT/RUNTIME/CASE/`, and the report; replaced if it holds a report.
+        on_progress: Is told what is going on.
+
+    Returns:
+        Counts for each runtime and feature, and what was found.
+
+    Raises:
+        InputError: hypothesis is not installed, a runtime is unknown or runs no ONNX files, or `out` is in use.
+        RuntimeUnavailableError: None of the runtimes is usable.
+    """
+    if examples < 1:
+        raise InputError(f"examples is {examples}; draw at least 1")
+    if not runtimes:
+        raise InputError("no runtime is named; say which with --runtime")
+    import_hypothesis()
+    usable, not_usable = choose_runtimes(runtimes)
+    for definition in usable:
+        if definition.engine == "torch":
+            raise InputError(f"runtime {definition.name!r} runs PyTorch modules, not ONNX files; choose another")
+    if out:
+        _make_room(out)
+    report = ConformanceReport(
+        examples=examples,
+        seed=seed,
+        versions=tool_versions(),
+        runtimes=[_check(definition, examples, seed, out, on_progress) for definition in usable],
+        not_usable=not_usable,
+    )
+    if out:
+        (out / _REPORT).write_text(report.model_dump_json(indent=1), encoding="utf-8")
+    return report
+
+
+def _make_room(out: Path) -> None:
+    """Make an empty folder, in place of an earlier report but of nothing else."""
+    if out.exists() and not (out / _REPORT).exists() and (not out.is_dir() or any(out.iterdir())):
+        raise InputError(f"{out} is in use and holds no {_REPORT}; name another folder with --out")
+    if out.exists():
+        shutil.rmtree(out)
+    out.mkdir(parents=True)
+
+
+def _check(
+    definition: Definition, examples: int, seed: int, out: Path | None, on_progress: Callable[[str], None]
+) -> RuntimeConformance:
+    with contextlib.closing(Judge(definition)) as judge:
+        found = search(judge, examples, seed, lambda what: on_progress(f"{definition.name}: {what}"))
+    version = runtime_status(definition).availability.version
+    findings = []
+    for number, cause in enumerate(sorted(found.causes, key=lambda each: _ORDER.index(each.outcome.kind)), 1):
+        finding = _finding(cause, found)
+        if cause.outcome.kind != "refused":
+            finding.reproduced = _happens_again(cause, definition)
+            if out:
+                folder = out / definition.name / folder_name(number, cause)
+                write_case(folder, cause, definition, version)
+                finding.folder = str(folder)
+        findings.append(finding)
+    counts = Counter(outcome.kind for outcome in found.outcomes.values())
+    return RuntimeConformance(
+        definition=definition, version=version, counts=counts, features=feature_rows(found), findings=findings
+    )
+
+
+def _happens_again(cause: Cause, definition: Definition) -> bool:
+    """In a fresh process, which has run nothing else."""
+    with contextlib.closing(Judge(definition)) as judge:
+        return judge(cause.example).resembles(cause.outcome)
+
+
+def _finding(cause: Cause, found: Search) -> Finding:
+    return Finding(
+        kind=cause.outcome.kind,
+        cause=str(cause),
+        message=cause.outcome.message,
+        drawn=sum(cause.explains(example, outcome) for example, outcome in found.outcomes.items()),
+        example=_described(cause.example),
+    )
+
+
+def _described(example: Example) -> dict[str, Any]:
+    """What differs from the simplest graph and call; the operator and the sizes always."""
+    sizes = {"batch", "time", "input_size"}
+    graph = {
+        name: getattr(example, name)
+        for name, values in GRAPH_VALUES.items()
+        if name in sizes or getattr(example, name) != values[0]
+    }
+    nodes = [
+        {
+            name: getattr(node, name)
+            for name, values in NODE_VALUES.items()
+            if name in ("op_type", "hidden_size") or getattr(node, name) != values[0]
+        }
+        for node in example.nodes
+    ]
+    return {"nodes": nodes, **graph}

@@ -1,0 +1,87 @@
+"""Draw examples, find out what each runtime makes of them, and boil every disagreement down to its cause.
+
+Disagreements are taken in the order in which they were drawn. One that a known cause explains is counted for that
+cause; the first that none explains is shrunk, with hypothesis kept away from what is known, and gives a new cause.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+from rnnexport.conformance.causes import Cause, find_cause, with_space
+from rnnexport.conformance.drawing import Block, blocks, draw, shrink
+from rnnexport.conformance.examples import Example
+from rnnexport.conformance.judging import Judge, Outcome
+
+_SHRINK_RUNS = {"crash": 40, "refused": 300, "wrong": 600}
+"""How many new examples a shrink may run; after a crash each costs the start of a process."""
+_ATTEMPTS = 4
+"""A shrink may slip to another cause than the one it began with; then it begins again."""
+
+
+@dataclass(slots=True)
+class Search:
+    """What was drawn and what became of it."""
+
+    outcomes: dict[Example, Outcome] = field(default_factory=dict)
+    causes: list[Cause] = field(default_factory=list)
+
+    def cause_of(self, example: Example, outcome: Outcome) -> Cause | None:
+        """The first cause that explains an example."""
+        return next((cause for cause in self.causes if cause.explains(example, outcome)), None)
+
+    def add(self, cause: Cause) -> None:
+        """Add a cause in place of narrower ones."""
+        self.causes = [known for known in self.causes if not cause.explains(known.example, known.outcome)]
+        self.causes.append(cause)
+
+
+def search(judge: Judge, examples: int, seed: int, on_progress: Callable[[str], None] = lambda _: None) -> Search:
+    """Draw and judge so many different examples, and find the causes of all that are not right."""
+    found = Search()
+    origins: dict[Example, Block] = {}
+    for block, example in _drawn(seed):
+        if len(found.outcomes) == examples:
+            break
+        outcome = judge(example)
+        if outcome.kind != "unclear" and example not in origins:
+            found.outcomes[example] = outcome
+            origins[example] = block
+            on_progress(f"example {len(found.outcomes)} of {examples}")
+    for example, outcome in found.outcomes.items():
+        if outcome.kind != "right":
+            on_progress(f"finding causes: {len(found.causes)} so far")
+            _explain(judge, found, example, origins[example])
+    return found
+
+
+def _drawn(seed: int) -> Iterator[tuple[Block, Example]]:
+    return ((block, example) for block in blocks(seed) for example in draw(block))
+
+
+def _explain(judge: Judge, found: Search, example: Example, block: Block) -> None:
+    """Add causes until one explains the example; as a last resort the example itself, as it was drawn."""
+    for _ in range(_ATTEMPTS):
+        if found.cause_of(example, judge(example)):
+            return
+        found.add(find_cause(_smallest_like(judge, found, example, block), judge))
+    if not found.cause_of(example, judge(example)):
+        found.add(find_cause(example, judge))
+
+
+def _smallest_like(judge: Judge, found: Search, example: Example, block: Block) -> Example:
+    """Shrink a disagreement, keeping away from those that known causes explain."""
+    outcome = judge(example)
+    last_run = judge.asked + _SHRINK_RUNS[outcome.kind]
+
+    def resembles(candidate: Example) -> bool:
+        return (judge.asked < last_run or judge.known(candidate)) and judge(candidate).resembles(outcome)
+
+    def is_another_like_it(candidate: Example) -> bool:
+        if found.cause_of(candidate, outcome):
+            return False
+        return resembles(candidate) or resembles(with_space(candidate))
+
+    smallest = shrink(block, is_another_like_it) or example
+    return smallest if resembles(smallest) else with_space(smallest)
