@@ -28,8 +28,8 @@ from rnnexport.conformance.judging import Outcome
 Ask = Callable[[Example], Outcome]
 Needs = dict[Place, frozenset[Value]]
 _NO_FEATURE = {"data_seed"}  # numbers, not a property of the graph
-_MOST_VALUES = {"crash": 3}  # tried of each choice: after a crash each costs the start of a process
-_SPACE = {"batch": 3, "time": 3, "input_size": 2, "hidden_size": 3}
+_MOST_VALUES = {"crash": 1}  # tried of each choice: after a crash each costs the start of a process
+_SPACE = {"batch": 3, "time": 2, "input_size": 2, "hidden_size": 3}
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,26 +88,37 @@ class Cause:
 def find_cause(example: Example, judge: Ask) -> Cause:
     """Vary a shrunk example one choice at a time, and keep what it needs.
 
-    Args:
-        example: Shrunk in everything but its sizes and numbers, which are shrunk here.
-        judge: The runtime.
+    Numbers decide whether a wrong result shows, and hypothesis does not see through them: it is varied with space for
+    enough of them, and simplified once more with several numbers each.
     """
     outcome = judge(example)
     spacious = with_space(example)
     base = spacious if judge(spacious).resembles(outcome) else example
-    needs: Needs = {}
-    for place, value in choices(base).items():
-        if place[1] in _NO_FEATURE:
-            continue
-        others = [other for other in _values(place[1]) if other != value][: _MOST_VALUES.get(outcome.kind)]
-        ways = {other: _variation(base, place, other) for other in others}
-        verdicts = {other: _stays(varied, outcome, judge) for other, varied in ways.items() if varied}
-        if False in verdicts.values():
-            needs[place] = frozenset(
-                other for other in _values(place[1]) if other == value or verdicts.get(other) is not False
-            )
-    smallest = _with_smaller_sizes(base, outcome, judge)
-    return Cause(smallest, judge(smallest), needs)
+    needs = {place: _staying(base, place, outcome, judge) for place in choices(base) if place[1] not in _NO_FEATURE}
+    simplest = _simplified(base, outcome, judge)
+    return Cause(
+        simplest, judge(simplest), {place: values for place, values in needs.items() if values != _all_of(place)}
+    )
+
+
+def _staying(base: Example, place: Place, outcome: Outcome, judge: Ask) -> frozenset[Value]:
+    """The values of a choice with which the disagreement stays; all of them where none makes it go away.
+
+    Values about which nothing can be said go with the majority.
+    """
+    own = choices(base)[place]
+    others = [value for value in _values(place[1]) if value != own][: _MOST_VALUES.get(outcome.kind)]
+    ways = {value: _variation(base, place, value) for value in others}
+    verdicts = {value: _stays(varied, outcome, judge) for value, varied in ways.items() if varied} | {own: True}
+    going = [value for value, stays in verdicts.items() if stays is False]
+    staying = [value for value, stays in verdicts.items() if stays]
+    if len(going) > len(staying):
+        return frozenset(staying)
+    return _all_of(place) - frozenset(going)
+
+
+def _all_of(place: Place) -> frozenset[Value]:
+    return frozenset(_values(place[1]))
 
 
 def with_space(example: Example) -> Example:
@@ -129,12 +140,12 @@ def _with_other_numbers(example: Example, outcome: Outcome) -> list[Example]:
     return [example, *(others if outcome.kind == "wrong" else [])]
 
 
-def _with_smaller_sizes(example: Example, outcome: Outcome, judge: Ask) -> Example:
+def _simplified(example: Example, outcome: Outcome, judge: Ask) -> Example:
+    """With every choice at the simplest value with which the disagreement stays, if need be with other numbers."""
     for place in choices(example):
-        if place[1] in _SPACE:
-            sizes = _values(place[1])[: _values(place[1]).index(choices(example)[place])]
-            smaller = (with_any_numbers(with_choice(example, place, size), outcome, judge) for size in sizes)
-            example = next(filter(None, smaller), example)
+        simpler = _values(place[1])[: _values(place[1]).index(choices(example)[place])]
+        found = (with_any_numbers(with_choice(example, place, value), outcome, judge) for value in simpler)
+        example = next(filter(None, found), example)
     return example
 
 

@@ -15,9 +15,10 @@ from rnnexport.conformance.search import Search
 EVERYTHING = "all examples"
 _ACTIVATIONS = ("f", "g", "h")
 _NO_ROWS = {*_ACTIVATIONS, "hidden_size", "batch", "time", "input_size", "data_seed", "shapes"}
-_SIMPLEST_TOO = {"op_type", "direction", "linear_before_reset"}  # whose simplest value is a feature of its own
+_SIMPLEST_TOO = {"op_type", "input", "direction", "linear_before_reset"}  # whose simplest value is a feature of its own
 _LABELS = {
-    ("input", "previous"): "reads the previous node",
+    ("input", "graph"): "several nodes read one input",
+    ("input", "previous"): "a node reads the previous one",
     ("second_direction", "default activations"): "other activations in the reverse half",
     ("alpha_and_beta", "given"): "activation_alpha, activation_beta",
     ("clip", 0.4): "clip",
@@ -44,7 +45,8 @@ class Feature:
         """Whether some node, or the graph, makes this choice."""
         if self.names[0] in GRAPH_VALUES:
             return bool(getattr(example, self.names[0]) == self.value)
-        return any(getattr(node, name) == self.value for node in example.nodes for name in self._names_of(node))
+        having: int = sum(getattr(node, name) == self.value for node in example.nodes for name in self._names_of(node))
+        return having > int(self.value == "graph")  # the first node always reads the graph's input
 
     def _names_of(self, node: Node) -> tuple[str, ...]:
         return () if self.names == ("linear_before_reset",) and node.op_type != "GRU" else self.names

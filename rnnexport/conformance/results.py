@@ -26,7 +26,7 @@ class Finding(BaseModel):
     reproduced: bool | None = None
     """Whether a fresh process did the same; none was asked about what is refused."""
     folder: str | None = None
-    """Where the minimal test case is."""
+    """Where the minimal test case is, below the folder that was asked for."""
 
 
 class FeatureRow(BaseModel):

@@ -94,9 +94,8 @@ def _check(
         if cause.outcome.kind != "refused":
             finding.reproduced = _happens_again(cause, definition)
             if out:
-                folder = out / definition.name / folder_name(number, cause)
-                write_case(folder, cause, definition, version)
-                finding.folder = str(folder)
+                finding.folder = f"{definition.name}/{folder_name(number, cause)}"
+                write_case(out / finding.folder, cause, definition, version)
         findings.append(finding)
     counts = Counter(outcome.kind for outcome in found.outcomes.values())
     return RuntimeConformance(

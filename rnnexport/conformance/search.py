@@ -7,14 +7,14 @@ cause; the first that none explains is shrunk, with hypothesis kept away from wh
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from rnnexport.conformance.causes import Cause, find_cause, with_space
 from rnnexport.conformance.drawing import Block, blocks, draw, shrink
-from rnnexport.conformance.examples import Example
+from rnnexport.conformance.examples import Example, complexity
 from rnnexport.conformance.judging import Judge, Outcome
 
-_SHRINK_RUNS = {"crash": 40, "refused": 300, "wrong": 600}
+_SHRINK_RUNS = {"crash": 30, "refused": 300, "wrong": 600}
 """How many new examples a shrink may run; after a crash each costs the start of a process."""
 _ATTEMPTS = 4
 """A shrink may slip to another cause than the one it began with; then it begins again."""
@@ -32,9 +32,11 @@ class Search:
         return next((cause for cause in self.causes if cause.explains(example, outcome)), None)
 
     def add(self, cause: Cause) -> None:
-        """Add a cause in place of narrower ones."""
-        self.causes = [known for known in self.causes if not cause.explains(known.example, known.outcome)]
-        self.causes.append(cause)
+        """Add a cause in place of narrower ones, with the simplest of their examples."""
+        narrower = [known for known in self.causes if cause.explains(known.example, known.outcome)]
+        simplest = min([cause, *narrower], key=lambda each: complexity(each.example))
+        self.causes = [known for known in self.causes if known not in narrower]
+        self.causes.append(replace(cause, example=simplest.example, outcome=simplest.outcome))
 
 
 def search(judge: Judge, examples: int, seed: int, on_progress: Callable[[str], None] = lambda _: None) -> Search:

@@ -12,7 +12,7 @@ from rnnexport.conformance.results import ConformanceReport, Finding, RuntimeCon
 
 _WORDS = {"crash": "crash", "wrong": "WRONG", "refused": "refused", "right": "right"}
 _STYLES = {"crash": "red", "WRONG": "red", "refused": "yellow"}
-_LONGEST_MESSAGE = 160
+_LONGEST_MESSAGE = 200
 
 
 class _Cells(NamedTuple):
@@ -72,7 +72,7 @@ def _message(finding: Finding) -> str:
     alone = "" if finding.reproduced is not False else " (not in a fresh process)"
     message = finding.message
     if len(message) > _LONGEST_MESSAGE:
-        message = f"… {message[-_LONGEST_MESSAGE:]}"
+        message = f"{message[: _LONGEST_MESSAGE // 2]} … {message[-_LONGEST_MESSAGE // 2 :]}"
     return message + alone
 
 
