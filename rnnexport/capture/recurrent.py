@@ -12,7 +12,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -190,15 +190,24 @@ class _LayerWriter:
     def weights(self) -> list[ir.Value | None]:
         """W [D, G·H, I], R [D, G·H, H] and B [D, 2·G·H], or no B for a layer without bias."""
         cell = self.layer.cell
-        w = torch.stack([gates_in_onnx_order(d.weight_ih, cell) for d in self.directions])
-        r = torch.stack([gates_in_onnx_order(_recurrent_weight(d), cell) for d in self.directions])
         biases = [
             torch.cat([gates_in_onnx_order(bias, cell) for bias in (d.bias_ih, d.bias_hh)])
             for d in self.directions
             if d.bias_ih is not None and d.bias_hh is not None
         ]
         b = self.initializer("B", torch.stack(biases)) if biases else None
-        return [self.initializer("W", w), self.initializer("R", r), b]
+        return [self.matrix("W", lambda d: d.weight_ih), self.matrix("R", _recurrent_weight), b]
+
+    def matrix(self, name: str, weight: Callable[[DirectionWeights], Tensor]) -> ir.Value:
+        """A weight of all directions, put into ONNX's order when it is written: a large model is not held twice."""
+        first = weight(self.directions[0]).detach()
+        name = f"{self.layer.name}.{name}"
+
+        def in_onnx_order() -> ir.TensorProtocol:
+            return ir.tensor(torch.stack([gates_in_onnx_order(weight(d), self.layer.cell) for d in self.directions]))
+
+        dtype, shape = ir.tensor(first).dtype, ir.Shape([len(self.directions), *first.shape])
+        return self.tape.initializer(ir.LazyTensor(in_onnx_order, dtype, shape, name=name), name)
 
     def joined_directions(self, y: ir.Value) -> ir.Value:
         """[T, D, B, H] → [T, B, D·H]. A zero in Reshape's shape copies the dimension, so nothing is frozen."""

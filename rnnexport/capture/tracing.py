@@ -82,8 +82,8 @@ class SizeWatch:
 
 
 def call_module(module: nn.Module, inputs: Sequence[InputSpec], tensors: Sequence[Tensor]) -> list[Tensor]:
-    """Call a module with what a graph captured from it takes; its outputs in the graph's order."""
-    with quiet(), torch.inference_mode():
+    """Call a module as a graph captured from it computes, and leave it as found; outputs in the graph's order."""
+    with left_as_found(module), quiet(), torch.inference_mode():
         result = Entry(module, inputs, lambda _: None)(*tensors)
     return [leaf for leaf in tree_leaves(result) if isinstance(leaf, Tensor)]
 

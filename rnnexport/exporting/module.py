@@ -99,15 +99,25 @@ def _answers(
     module: nn.Module, inputs: Sequence[InputSpec], names: Sequence[str], cases: Sequence[Case]
 ) -> list[Feeds]:
     """What the module says to each call in float64 and in its own precision, named as the oracle names them."""
-    models = {"float64": copy.deepcopy(module).double().eval(), "float32": copy.deepcopy(module).eval()}
-    return [
-        {
-            f"{precision}/{name}": array
-            for precision, model in models.items()
-            for name, array in zip(names, _call(model, inputs, case, widen=precision == "float64"), strict=True)
-        }
-        for case in cases
-    ]
+    answers: list[dict[str, NDArray[Any]]] = [{} for _ in cases]
+    for precision, widen in (("float64", True), ("float32", False)):  # one after the other: each takes its memory
+        model = _in_float64(module) if widen else module
+        for answer, case in zip(answers, cases, strict=True):
+            outputs = zip(names, _call(model, inputs, case, widen=widen), strict=True)
+            answer.update({f"{precision}/{name}": array for name, array in outputs})
+    return [*answers]
+
+
+def _in_float64(module: nn.Module) -> nn.Module:
+    """A copy in float64; each weight is copied once, into its wide form, which matters to a large model."""
+    from torch import nn
+
+    wide: dict[int, object] = {
+        id(parameter): nn.Parameter(parameter.detach().double(), requires_grad=False)
+        for parameter in module.parameters()
+        if parameter.is_floating_point()
+    }
+    return copy.deepcopy(module, wide).double()
 
 
 def _call(module: nn.Module, inputs: Sequence[InputSpec], case: Case, *, widen: bool) -> list[NDArray[Any]]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from numpy.typing import NDArray
 
 from rnnexport.bundle import Source, TensorInfo, Tolerance
+from rnnexport.exporting.onnx_file import write_onnx
 
 if TYPE_CHECKING:
     import onnx_ir
@@ -64,7 +65,10 @@ def save_graph(graph: onnx_ir.Model, source: Source, inputs: Sequence[TensorInfo
     for info in inputs:
         graph.metadata_props[f"rnnexport.role.{info.name}"] = info.role
     size = sum(value.const_value.nbytes for value in graph.graph.initializers.values() if value.const_value is not None)
-    onnx_ir.save(graph, path, external_data=f"{path.name}.data" if size >= EXTERNAL_DATA_BYTES else None)
+    if size >= EXTERNAL_DATA_BYTES:
+        onnx_ir.save(graph, path, external_data=f"{path.name}.data")
+    else:
+        write_onnx(graph, path)
     onnx.checker.check_model(path, full_check=True)
 
 

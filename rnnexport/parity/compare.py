@@ -1,8 +1,9 @@
 """The verdict on one output: is it what the oracle says, up to float rounding?
 
 An element passes at |actual - expected| <= max(atol + rtol * |expected|, 4 * float32_error), where float32_error is the
-largest error that PyTorch's own float32 run makes on this output. The second term keeps a fixed tolerance from
-condemning PyTorch itself on large values; the first keeps outputs that happen to be exact from demanding exactness.
+largest error that PyTorch's own float32 run makes on this output in any call, relative to the output's size. The second
+term keeps a fixed tolerance from condemning PyTorch itself on large values; the first keeps outputs that happen to be
+exact from demanding exactness.
 Shape and dtype must agree always, and a value that is finite in the oracle must be finite.
 """
 
@@ -29,7 +30,7 @@ class Reference:
     dtype: np.dtype[Any]
     """What the graph declares."""
     float32_error: float
-    """Largest |PyTorch float32 - expected|."""
+    """Largest |PyTorch float32 - expected|, of all calls relative to their size; see `oracle`."""
 
 
 class Comparison(BaseModel):

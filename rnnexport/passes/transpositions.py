@@ -1,10 +1,10 @@
 """Transpositions around recurrent nodes: no more than needed, and where OpenVINO reads them right.
 
 1. A transposition that undoes the one before it is taken out, with it what only served the two.
-2. A transposition of what a recurrent node reads is never one that OpenVINO could take for its own. OpenVINO 2026.4 puts
-   a transposition before the node, merges it with equal ones, and may then turn it into a mere relabelling: the other
-   readers, as in two layers with a residual, get the wrong elements, without a word. So the node gets its input by a
-   Reshape of its own, or, where the input is made otherwise, the other transposition is written over four axes.
+2. A transposition of what a recurrent node reads is never one that OpenVINO could take for its own. OpenVINO 2026.4
+   puts a transposition before the node, merges it with equal ones, and may then turn it into a mere relabelling: the
+   other readers, as in two layers with a residual, get the wrong elements, without a word. So the node gets its input
+   by a Reshape of its own, or, where the input is made otherwise, the other transposition is written over four axes.
 """
 
 from __future__ import annotations

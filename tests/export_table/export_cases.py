@@ -93,16 +93,18 @@ def layer_cases(kind: type[nn.RNNBase]) -> list[ExportCase]:
     }
     name = kind.__name__
     cases = [ExportCase(f"{name}: {title}", *layer(kind, **options)) for title, options in plain.items()]
-    parts: dict[str, Any] = {"h_0": nn.Parameter(torch.randn(1, 1, 8)), "c_0": torch.randn(1, 1, 8)}
+
+    def with_learned_states() -> nn.Module:
+        h_0, c_0 = nn.Parameter(torch.randn(1, 1, 8)), torch.randn(1, 1, 8)
+        return Run(learned_states, rnn=kind(5, 8, batch_first=True), h_0=h_0, c_0=c_0)
+
     return [
         *cases,
         ExportCase(f"{name}: time-major", *layer(kind, TIME_MAJOR, batch_first=False)),
         ExportCase(f"{name}: without a batch", *layer(kind, NO_BATCH)),
         with_states(kind),
         ExportCase(f"{name}: zeros as states", lambda: Run(zero_states, rnn=kind(5, 8, batch_first=True)), (SERIES,)),
-        ExportCase(
-            f"{name}: learned states", lambda: Run(learned_states, rnn=kind(5, 8, batch_first=True), **parts), (SERIES,)
-        ),
+        ExportCase(f"{name}: learned states", with_learned_states, (SERIES,)),
         ExportCase(
             f"{name}: float16",
             lambda: kind(5, 8, batch_first=True).half(),

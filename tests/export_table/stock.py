@@ -45,8 +45,9 @@ def stock_export(module: nn.Module, case: ExportCase, path: Path, *, dynamo: boo
     options: dict[str, Any] = {"dynamic_axes": dict(zip(names, dynamic, strict=True))}
     if dynamo:
         shapes = [dict.fromkeys(dimensions, torch.export.Dim.DYNAMIC) for dimensions in dynamic]
-        options = {"dynamic_shapes": [*shapes, *[None] * (3 - len(shapes))][: len(tensors)]}
-    model = module if len(inputs) == 1 else Positional(module, inputs)
+        options = {"dynamic_shapes": shapes}
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")
-        torch.onnx.export(model.eval(), tensors, str(path), input_names=names, dynamo=dynamo, **options)
+        torch.onnx.export(
+            Positional(module, inputs).eval(), tensors, str(path), input_names=names, dynamo=dynamo, **options
+        )

@@ -1,6 +1,6 @@
 """Writes the table of docs/export.md: what becomes of every case, by rnnexport and by PyTorch's own exporters.
 
-Every case runs in a process of its own, since PyTorch's exporters remember earlier exports.
+Every export runs in a process of its own, since PyTorch's exporters remember earlier ones.
 """
 
 from __future__ import annotations
@@ -19,37 +19,44 @@ COLUMNS = {
     "torch.onnx.export": ["ONNX Runtime", "OpenVINO"],
     "torch.onnx.export, dynamo=False": ["ONNX Runtime", "OpenVINO"],
 }
-NO_FILE = "no file"
 
 
-def judge(name: str) -> dict[str, dict[str, str]]:
-    """Export one case with every exporter, and run what came out."""
+def judge(name: str, exporter: str) -> dict[str, str]:
+    """Export one case with one exporter, and run what came out."""
     import torch
     from export_cases import CASES
     from outcomes import outcome, specs
     from stock import EXPORTERS, stock_export
 
     import rnnexport
+    from rnnexport.errors import RnnexportError
 
     case = next(case for case in CASES if case.name == name)
-    results: dict[str, dict[str, str]] = {}
-    for exporter, runtimes in COLUMNS.items():
+    torch.manual_seed(0)
+    module = case.make()
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "b", "model.onnx")
+        try:
+            if exporter == "rnnexport":
+                rnnexport.export(module, path.parent, inputs=specs(case))
+            else:
+                path.parent.mkdir()
+                stock_export(module, case, path, dynamo=EXPORTERS[exporter])
+        except Exception as exc:
+            print(f"{name}, {exporter}: {type(exc).__name__}: {exc}"[:300], file=sys.stderr)
+            if exporter == "rnnexport" and not isinstance(exc, RnnexportError):
+                raise
+            return dict.fromkeys(COLUMNS[exporter], "refused" if exporter == "rnnexport" else "no file")
         torch.manual_seed(0)
-        module = case.make()
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder, "b", "model.onnx")
-            try:
-                if exporter == "rnnexport":
-                    rnnexport.export(module, path.parent, inputs=specs(case))
-                else:
-                    path.parent.mkdir()
-                    stock_export(module, case, path, dynamo=EXPORTERS[exporter])
-            except Exception:
-                made = "refused" if exporter == "rnnexport" else NO_FILE
-                results[exporter] = dict.fromkeys(runtimes, made)
-                continue
-            results[exporter] = {runtime: outcome(module, case, path, runtime) for runtime in runtimes}
-    return results
+        judged_by = case.make()  # an exporter may leave its module in a state that cannot be copied
+        return {runtime: outcome(judged_by, case, path, runtime) for runtime in COLUMNS[exporter]}
+
+
+def judge_apart(name: str, exporter: str) -> dict[str, str]:
+    """As `judge`, in a process of its own, which may crash."""
+    command = [sys.executable, __file__, name, exporter]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, timeout=600)
+    return json.loads(done.stdout.splitlines()[-1]) if done.stdout else dict.fromkeys(COLUMNS[exporter], "crash")
 
 
 def table(rows: dict[str, dict[str, dict[str, str]]]) -> str:
@@ -66,17 +73,15 @@ def table(rows: dict[str, dict[str, dict[str, str]]]) -> str:
 
 
 def main() -> None:
-    """Judge one case, named on the command line, or all of them, and write the document."""
+    """Judge one case with one exporter, named on the command line, or all of them, and write the document."""
     if len(sys.argv) > 1:
-        print(json.dumps(judge(sys.argv[1])))
+        print(json.dumps(judge(*sys.argv[1:])))
         return
     from export_cases import CASES
 
     rows = {}
     for case in CASES:
-        command = [sys.executable, __file__, case.name]
-        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, timeout=600)
-        rows[case.name] = json.loads(done.stdout.splitlines()[-1])
+        rows[case.name] = {exporter: judge_apart(case.name, exporter) for exporter in COLUMNS}
         print(case.name, rows[case.name], flush=True)
     text = DOCUMENT.read_text(encoding="utf-8")
     before, after = text.split(BEGIN)[0], text.split(END)[1]
