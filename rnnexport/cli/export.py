@@ -32,7 +32,8 @@ def export(
     source: Annotated[
         str | None,
         typer.Argument(
-            help="A module of your own, as my_package.models:TaggerNet. Default: what `rnnexport train` made.",
+            help="A module of your own, as my_package.models:TaggerNet, or an ONNX file. "
+            "Default: what `rnnexport train` made.",
             show_default=False,
         ),
     ] = None,
@@ -46,6 +47,12 @@ def export(
             help="An input of the module's forward: name:dtype[dimensions], where a word is a dynamic dimension. "
             "Repeat it for several.",
             show_default=False,
+        ),
+    ] = None,
+    sample: Annotated[
+        Path | None,
+        typer.Option(
+            "--inputs", help="Real inputs for an ONNX file: a .npz with one array for each.", show_default=False
         ),
     ] = None,
     cell: Annotated[
@@ -94,6 +101,8 @@ def export(
     Example: rnnexport export --cell gru --out exported/gru
 
     Example: rnnexport export my_package.models:TaggerNet --weights tagger.safetensors --input tokens:int64[batch,time]
+
+    Example: rnnexport export recognizer.onnx --inputs sample.npz
     """
     from rnnexport.exporting.checkpoint import newest_checkpoints
     from rnnexport.exporting.export import export as export_source
@@ -111,7 +120,9 @@ def export(
         stateful=stateful,
         on_note=say,
     )
-    if source is not None:
+    if source is not None and source.endswith(".onnx"):
+        bundles = [write(source, out, sample=sample)]
+    elif source is not None:
         bundles = [write(load_module(source, weights), out)]
     else:
         bundles = []

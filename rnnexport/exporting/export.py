@@ -10,6 +10,7 @@ from rnnexport.bundle import Bundle
 from rnnexport.errors import InputError
 from rnnexport.exporting.checkpoint import EXPORTED, export_checkpoint
 from rnnexport.exporting.graphs import Lengths, Options
+from rnnexport.exporting.onnx_source import export_onnx
 
 if TYPE_CHECKING:
     from torch import nn
@@ -29,12 +30,13 @@ def export(
     openvino: bool = False,
     compress: bool = False,
     stateful: bool = False,
+    sample: str | Path | None = None,
     on_note: Callable[[str], None] = lambda _: None,
 ) -> Bundle:
     """Write a model as a bundle.
 
     Args:
-        source: A module of your own, or the checkpoint folder that `train` wrote.
+        source: A module of your own, the checkpoint folder that `train` wrote, or an ONNX file of any origin.
         out: The bundle's folder. Default: `exported/CELL` for a checkpoint, `exported/CLASS` for a module.
         inputs: What a module's forward takes, such as `"tokens:int64[batch,time]"`; words are dynamic dimensions.
         output_names: Names of a module's outputs, in the order in which forward returns its tensors.
@@ -45,6 +47,7 @@ def export(
         openvino: Write OpenVINO's own format, too.
         compress: Store the weights of OpenVINO's format as float16.
         stateful: Keep the states inside OpenVINO's step graph.
+        sample: For an ONNX file that needs real inputs, a npz with one array for each.
         on_note: Is told what the export found that its user should know, one sentence each.
 
     Raises:
@@ -62,6 +65,8 @@ def export(
         compress=compress,
         stateful=stateful,
     )
+    if str(source).endswith(".onnx"):
+        return export_onnx(Path(str(source)), target, Path(sample) if sample is not None else None)
     if isinstance(source, str | Path):
         return export_checkpoint(Path(source), target, options)
     from rnnexport.capture import parse_input_spec

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from rnnexport.bundle import Bundle
 from rnnexport.engines import get_engine
 from rnnexport.engines.contract import Definition, Feeds
-from rnnexport.errors import InputError
 from rnnexport.parity.compare import Reference
 from rnnexport.parity.grid import Case
 from rnnexport.worker import Arrays, Extras, run_job
@@ -26,15 +25,19 @@ _FLOAT32 = Definition(name="torch-float32", engine="torch", precision="float32")
 def references(bundle: Bundle, cases: Sequence[Feeds]) -> list[dict[str, Reference]]:
     """Compute what each output of each call should be, in one process of its own.
 
+    Where the source model cannot be rebuilt, its graph is evaluated in float64.
+
     Raises:
-        InputError: The bundle's source cannot be rebuilt.
-        EngineError: PyTorch could not run the source model.
+        InputError: The graph holds an operator that has no float64 form here.
+        EngineError: The source model or the graph could not be run.
     """
-    if bundle.manifest.source.kind != "builtin":
-        raise InputError(f"bundle {str(bundle.path)!r} has no source model that can be rebuilt as a reference")
-    arguments = {"description": str(bundle.description_path)}
-    sources = [source_feeds(feeds) for feeds in cases]
-    results = run_job("rnnexport.parity.oracle:reference_job", arguments, sources)
+    if bundle.manifest.source.kind == "builtin":
+        arguments = {"description": str(bundle.description_path)}
+        sources = [source_feeds(feeds) for feeds in cases]
+        results = run_job("rnnexport.parity.oracle:reference_job", arguments, sources)
+    else:
+        job = "rnnexport.parity.onnx_float64:float64_job"
+        results = run_job(job, {"model": str(bundle.model_path)}, cases)
     return _pooled([_unpack(bundle, result.checked().outputs) for result in results])
 
 
@@ -75,8 +78,8 @@ def kept_cases(bundle: Bundle) -> tuple[list[Case], list[dict[str, Reference]]]:
 def _unpack(bundle: Bundle, arrays: Feeds) -> dict[str, Reference]:
     unpacked = {}
     for info in bundle.manifest.outputs:
-        expected = arrays[f"float64/{info.name}"]
-        error = np.abs(arrays[f"float32/{info.name}"] - expected)
+        expected = arrays[f"float64/{info.name}"].astype(np.float64)
+        error = np.abs(arrays[f"float32/{info.name}"].astype(np.float64) - expected)
         unpacked[info.name] = Reference(expected, np.dtype(info.dtype), float(np.max(error, initial=0.0)))
     return unpacked
 

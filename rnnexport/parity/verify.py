@@ -135,7 +135,7 @@ def judged_cases(bundle: Bundle, seed: int) -> tuple[list[Case], list[dict[str, 
 
     A bundle whose source cannot be rebuilt keeps both; the seed does not change them.
     """
-    if bundle.manifest.source.kind == "module":
+    if bundle.manifest.source.kind != "builtin":
         return kept_cases(bundle)
     shapes = GRID + STREAM_GRID if bundle.manifest.step else GRID
     cases = draw_cases(bundle.manifest.inputs, bundle.series, shapes, seed=seed)

@@ -1,0 +1,143 @@
+"""An ONNX file of any origin as a bundle.
+
+1. The file itself is the reference: evaluated operator by operator in float64, recurrent nodes straight from the
+   specification. What that says at the calls of the parity grid is kept in the bundle.
+2. The file is not changed; only its copy in the bundle has a place for external data.
+3. Inputs are drawn from what the graph declares: integers that index a table within its size, states, lengths, masks.
+   A file that needs real ones is given a npz.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rnnexport.bundle import Bundle, Manifest, Source, TensorInfo, load_bundle, seal, write_bundle
+from rnnexport.engines.contract import Feeds
+from rnnexport.errors import InputError, RnnexportError
+from rnnexport.exporting.writing import TOLERANCES, input_infos, output_infos, write_test_data
+from rnnexport.model_card import model_card
+from rnnexport.model_file import external_files, read_model
+from rnnexport.parity.grid import BATCH_NAMES, GRID, Case, draw_cases
+from rnnexport.parity.oracle import KEPT_CASES, keep_cases
+from rnnexport.versions import tool_versions
+from rnnexport.worker import run_job
+
+if TYPE_CHECKING:
+    import onnx_ir
+
+EXPORTED = Path("exported")
+
+
+def export_onnx(path: Path, out: Path | None = None, sample: Path | None = None) -> Bundle:
+    """Write an ONNX file as a bundle at `out` (default: `exported/NAME`).
+
+    Args:
+        path: The file, with external data beside it if it has any.
+        out: The bundle's folder.
+        sample: A npz with one array for each input: real values, in place of drawn ones.
+
+    Raises:
+        InputError: The file is no ONNX file that can be read, its inputs cannot be drawn, or `sample` does not fit.
+        BundleError: `out` cannot be written.
+    """
+    model = read_model(path)
+    inputs = input_infos(model)
+    calls = _sample_cases(sample, inputs) if sample else _drawn_cases(model, inputs)
+    answers = _answers(path, calls, sampled=sample is not None)
+    target = out or EXPORTED / path.stem
+    manifest = Manifest(
+        name=target.name,
+        source=Source(kind="onnx", name=path.name),
+        inputs=inputs,
+        outputs=output_infos(model),
+        tolerances=TOLERANCES,
+        versions=tool_versions(),
+        files={},
+    )
+    with write_bundle(target) as folder:
+        shutil.copyfile(path, folder / "model.onnx")
+        for name in external_files(path):
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path.parent / name, folder / name)
+        keep_cases(folder / KEPT_CASES, calls, answers)
+        outputs = {i.name: answers[0][f"float64/{i.name}"].astype(i.dtype) for i in manifest.outputs}
+        write_test_data(folder / "test_data_set_0", calls[0].feeds, outputs)
+        description = f"The ONNX file `{path.name}`. Its reference is the file itself, evaluated in float64."
+        (folder / "README.md").write_text(model_card(manifest, description), encoding="utf-8")
+        seal(folder, manifest)
+    return load_bundle(target)
+
+
+def _drawn_cases(model: onnx_ir.Model, inputs: tuple[TensorInfo, ...]) -> list[Case]:
+    """The parity grid; a call whose batch or time the graph fixes otherwise is the same call again."""
+    drawn = draw_cases(_with_common_batch(inputs), [], GRID)
+    return list({_shapes(case.feeds): case for case in drawn[:-1]}.values()) + drawn[-1:]
+
+
+def _shapes(feeds: Feeds) -> str:
+    return str({name: array.shape for name, array in feeds.items()})
+
+
+def _with_common_batch(inputs: tuple[TensorInfo, ...]) -> tuple[TensorInfo, ...]:
+    """Where no dimension is called the batch, the first unnamed one of each input, and a state's middle one, are it."""
+    dimensions = {d.lower() for info in inputs for d in info.shape if isinstance(d, str)}
+    if dimensions & BATCH_NAMES:
+        return inputs
+
+    def with_batch(info: TensorInfo) -> TensorInfo:
+        axis = 1 if len(info.shape) == 3 and isinstance(info.shape[0], int) else 0
+        shape = ["batch" if i == axis and d == f"{info.name}_{i}" else d for i, d in enumerate(info.shape)]
+        return info.model_copy(update={"shape": tuple(shape)})
+
+    return tuple(with_batch(info) for info in inputs)
+
+
+def _sample_cases(path: Path, inputs: tuple[TensorInfo, ...]) -> list[Case]:
+    """The sample's call, and its first row alone where the batch is dynamic."""
+    feeds = _read_sample(path, inputs)
+    whole = Case("the given inputs", feeds)
+    batches = {
+        i.name: i.shape.index(d) for i in inputs for d in i.shape if isinstance(d, str) and d.lower() in BATCH_NAMES
+    }
+    if not batches:
+        return [whole, whole]
+    row = {name: array.take([0], batches[name]) if name in batches else array for name, array in feeds.items()}
+    return [whole, Case("their first row", row), whole]
+
+
+def _read_sample(path: Path, inputs: tuple[TensorInfo, ...]) -> dict[str, NDArray[Any]]:
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in archive.files}
+    except (OSError, ValueError) as exc:
+        raise InputError(f"{path} is no npz file of arrays: {exc}") from exc
+    wanted = {info.name: info for info in inputs}
+    if arrays.keys() != wanted.keys():
+        raise InputError(f"{path} holds {sorted(arrays)}, the model takes {sorted(wanted)}")
+    for name, array in arrays.items():
+        info = wanted[name]
+        fits = len(array.shape) == len(info.shape) and all(
+            isinstance(d, str) or d == size for d, size in zip(info.shape, array.shape, strict=True)
+        )
+        if str(array.dtype) != info.dtype or not fits:
+            given, taken = f"{array.dtype} {list(array.shape)}", f"{info.dtype} {list(info.shape)}"
+            raise InputError(f"{path}: {name!r} is {given}, the model takes {taken}")
+    return arrays
+
+
+def _answers(path: Path, calls: list[Case], *, sampled: bool) -> list[Feeds]:
+    job = "rnnexport.parity.onnx_float64:float64_job"
+    results = run_job(job, {"model": str(path)}, [call.feeds for call in calls])
+    answers: list[Feeds] = []
+    for call, result in zip(calls, results, strict=True):
+        try:
+            answers.append(result.checked().outputs)
+        except RnnexportError as exc:
+            hint = "" if sampled else "; give inputs that the model takes with --inputs sample.npz"
+            raise InputError(f"{path.name} has no reference at {call.name}: {exc}{hint}") from exc
+    return answers

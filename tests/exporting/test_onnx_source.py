@@ -1,0 +1,91 @@
+"""A file without its source is a first-class input: what it computes in float64 is what every runtime is held to."""
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx import numpy_helper
+from torch import nn
+
+import rnnexport
+from rnnexport.bundle import load_bundle, seal
+from rnnexport.errors import InputError
+
+
+class Tagger(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.embedding, self.rnn = nn.Embedding(10, 4), nn.LSTM(4, 6, batch_first=True, bidirectional=True)
+        self.head = nn.Linear(12, 3)
+
+    def forward(self, tokens):
+        y = self.head(self.rnn(self.embedding(tokens))[0])
+        return y, y.argmax(-1) > 0
+
+
+@pytest.fixture
+def model(tmp_path):
+    """What PyTorch's own exporter writes."""
+    torch.manual_seed(0)
+    path = tmp_path / "tagger.onnx"
+    dimensions = {0: "batch", 1: "time"}
+    torch.onnx.export(Tagger().eval(), (torch.zeros(2, 3, dtype=torch.int64),), str(path), dynamo=False,
+                      input_names=["tokens"], output_names=["y", "is_first"],
+                      dynamic_axes=dict.fromkeys(["tokens", "y", "is_first"], dimensions))  # fmt: skip
+    return path
+
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+
+def test_a_file_is_verified_and_measured_against_itself_in_float64(model, tmp_path):
+    bundle = rnnexport.export(model, tmp_path / "bundle")
+    assert bundle.manifest.source.kind == "onnx"
+    assert bundle.model_path.read_bytes() == model.read_bytes()
+    report = rnnexport.verify(bundle.path)
+    judged = {runtime.definition.name: runtime for runtime in report.runtimes}
+    assert report.passed
+    assert len(judged["ort-cpu"].cases) > 5
+    assert "keeps no PyTorch source" in judged["torch-cpu"].not_applicable
+    rows = rnnexport.bench([bundle.path], ["ort-cpu"], batch_sizes=[3], time_steps=[11], seconds=0.05).measurements
+    assert [row.failure for row in rows] == [None]
+
+
+def test_a_runtime_that_computes_something_else_fails(model, tmp_path):
+    """The bundle's graph is exchanged after the reference was taken."""
+    bundle = rnnexport.export(model, tmp_path / "bundle")
+    changed = onnx.load(bundle.model_path)
+    weight = next(tensor for tensor in changed.graph.initializer if tensor.dims == [1, 24, 4] or len(tensor.dims) == 3)
+    weight.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(weight) * 1.01, weight.name))
+    onnx.save(changed, bundle.model_path)
+    seal(bundle.path, bundle.manifest)
+    assert rnnexport.verify(load_bundle(bundle.path).path, ["ort-cpu"]).exit_status == 1
+
+
+def test_real_inputs_take_the_place_of_drawn_ones(model, tmp_path):
+    np.savez(tmp_path / "sample.npz", tokens=np.array([[1, 2, 3, 4], [9, 8, 7, 6]]))
+    bundle = rnnexport.export(model, tmp_path / "bundle", sample=tmp_path / "sample.npz")
+    names = [case.case for case in rnnexport.verify(bundle.path, ["ort-cpu"]).runtimes[0].cases]
+    assert names == ["the given inputs", "their first row", "the given inputs"]
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({"letters": np.zeros((2, 3), np.int64)}, r"holds \['letters'\], the model takes \['tokens'\]"),
+        ({"tokens": np.zeros((2, 3), np.float32)}, r"'tokens' is float32 \[2, 3\], the model takes int64"),
+        ({"tokens": np.full((2, 3), 99)}, "has no reference at the given inputs"),
+    ],
+)
+def test_inputs_that_do_not_fit_are_refused(arrays, message, model, tmp_path):
+    np.savez(tmp_path / "sample.npz", **arrays)
+    with pytest.raises(InputError, match=message):
+        rnnexport.export(model, tmp_path / "bundle", sample=tmp_path / "sample.npz")
+    assert not (tmp_path / "bundle").exists()
+
+
+def test_external_data_comes_along(model, tmp_path):
+    onnx.save(onnx.load(model), tmp_path / "large.onnx", save_as_external_data=True, location="w.bin", size_threshold=0)
+    bundle = rnnexport.export(tmp_path / "large.onnx", tmp_path / "bundle")
+    assert "w.bin" in bundle.manifest.files
+    assert rnnexport.verify(bundle.path, ["ort-cpu"]).passed
