@@ -25,7 +25,8 @@ FILES = {"evaluation.npz", "metrics.json", "model.json", "model.safetensors"}
 
 def start(folder: Path, *arguments: str) -> subprocess.Popen[bytes]:
     # A process that was started in the background inherits that interrupts are ignored.
-    code = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); import rnnexport.cli as c; c.main()"
+    code = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+    code += "from rnnexport.cli import main; main()"
     command = [sys.executable, "-c", code, "train", *SHORT, "--out", str(folder), *arguments]
     return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
 
