@@ -172,10 +172,12 @@ def test_results_come_as_soon_as_they_are_there():
 
 
 PARENT = """
+import signal
 import numpy as np
 from pathlib import Path
 from rnnexport.engines.contract import Definition
 from rnnexport.worker import infer
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in what runs in the background
 definition = Definition(name="mine", engine="misbehaving", precision="float32")
 cases = [{"how": np.array(how)} for how in ("well", "hang")]
 for result in infer(Path("m.onnx"), definition, cases):
