@@ -6,7 +6,11 @@ its block is drawn again, which costs little where the caller remembers what bec
 
 from __future__ import annotations
 
+import os
+import sys
+import tempfile
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any
 
@@ -51,6 +55,8 @@ def import_hypothesis() -> Any:
     Raises:
         InputError: It is not installed.
     """
+    if "hypothesis" not in sys.modules:  # it would leave a folder where the user happens to stand
+        os.environ.setdefault("HYPOTHESIS_STORAGE_DIRECTORY", str(Path(tempfile.gettempdir()) / "rnnexport-hypothesis"))
     try:
         import hypothesis
     except ImportError as exc:

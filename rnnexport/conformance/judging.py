@@ -31,7 +31,7 @@ _ROUNDING = {"float64": 2.0**-53, "float32": 2.0**-24, "float16": 2.0**-11, "bfl
 _OWN_MOVE_FACTOR = 4
 _LARGEST_OWN_MOVE = 100  # times the tolerance
 _LARGEST_VALUE = 1e3
-_TIME_LIMIT_SECONDS = 20.0
+_TIME_LIMIT_SECONDS = 30.0
 _MEMORY_LIMIT_BYTES = 8 * 2**30
 
 

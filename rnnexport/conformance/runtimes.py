@@ -114,7 +114,9 @@ def _finding(cause: Cause, found: Search) -> Finding:
         kind=cause.outcome.kind,
         cause=str(cause),
         message=cause.outcome.message,
-        drawn=sum(cause.explains(example, outcome) for example, outcome in found.outcomes.items()),
+        drawn=sum(
+            cause.explains(example) for example, outcome in found.outcomes.items() if outcome.kind == cause.outcome.kind
+        ),
         example=_described(cause.example),
     )
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 
-from rnnexport.conformance.causes import Cause, find_cause, with_space
+from rnnexport.conformance.causes import Ask, Cause, find_cause, with_space
 from rnnexport.conformance.drawing import Block, blocks, draw, shrink
 from rnnexport.conformance.examples import Example, complexity
 from rnnexport.conformance.judging import Judge, Outcome
@@ -28,12 +28,18 @@ class Search:
     causes: list[Cause] = field(default_factory=list)
 
     def cause_of(self, example: Example, outcome: Outcome) -> Cause | None:
-        """The first cause that explains an example."""
-        return next((cause for cause in self.causes if cause.explains(example, outcome)), None)
+        """The first cause that explains an example.
+
+        What a runtime gets wrong alone it may well refuse in company, so a cause of another kind explains a refusal.
+        """
+        explaining = [cause for cause in self.causes if cause.explains(example)]
+        same = (cause for cause in explaining if cause.outcome.kind == outcome.kind)
+        return next(same, explaining[0] if explaining and outcome.kind == "refused" else None)
 
     def add(self, cause: Cause) -> None:
         """Add a cause in place of narrower ones, with the simplest of their examples."""
-        narrower = [known for known in self.causes if cause.explains(known.example, known.outcome)]
+        same_kind = [known for known in self.causes if known.outcome.kind == cause.outcome.kind]
+        narrower = [known for known in same_kind if cause.explains(known.example)]
         simplest = min([cause, *narrower], key=lambda each: complexity(each.example))
         self.causes = [known for known in self.causes if known not in narrower]
         self.causes.append(replace(cause, example=simplest.example, outcome=simplest.outcome))
@@ -51,8 +57,8 @@ def search(judge: Judge, examples: int, seed: int, on_progress: Callable[[str], 
             found.outcomes[example] = outcome
             origins[example] = block
             on_progress(f"example {len(found.outcomes)} of {examples}")
-    for example, outcome in found.outcomes.items():
-        if outcome.kind != "right":
+    for kind in ("crash", "wrong", "refused"):
+        for example in [each for each, outcome in found.outcomes.items() if outcome.kind == kind]:
             on_progress(f"finding causes: {len(found.causes)} so far")
             _explain(judge, found, example, origins[example])
     return found
@@ -64,26 +70,27 @@ def _drawn(seed: int) -> Iterator[tuple[Block, Example]]:
 
 def _explain(judge: Judge, found: Search, example: Example, block: Block) -> None:
     """Add causes until one explains the example; as a last resort the example itself, as it was drawn."""
+
+    def judge_what_is_new(candidate: Example) -> Outcome:
+        """What known causes explain would only lead back to them."""
+        outcome = judge(candidate)
+        return Outcome("unclear") if outcome.kind != "right" and found.cause_of(candidate, outcome) else outcome
+
     for _ in range(_ATTEMPTS):
         if found.cause_of(example, judge(example)):
             return
-        found.add(find_cause(_smallest_like(judge, found, example, block), judge))
+        found.add(find_cause(_smallest_like(judge, judge_what_is_new, example, block), judge_what_is_new))
     if not found.cause_of(example, judge(example)):
-        found.add(find_cause(example, judge))
+        found.add(find_cause(example, judge_what_is_new))
 
 
-def _smallest_like(judge: Judge, found: Search, example: Example, block: Block) -> Example:
+def _smallest_like(judge: Judge, judge_what_is_new: Ask, example: Example, block: Block) -> Example:
     """Shrink a disagreement, keeping away from those that known causes explain."""
     outcome = judge(example)
     last_run = judge.asked + _SHRINK_RUNS[outcome.kind]
 
     def resembles(candidate: Example) -> bool:
-        return (judge.asked < last_run or judge.known(candidate)) and judge(candidate).resembles(outcome)
+        return (judge.asked < last_run or judge.known(candidate)) and judge_what_is_new(candidate).resembles(outcome)
 
-    def is_another_like_it(candidate: Example) -> bool:
-        if found.cause_of(candidate, outcome):
-            return False
-        return resembles(candidate) or resembles(with_space(candidate))
-
-    smallest = shrink(block, is_another_like_it) or example
+    smallest = shrink(block, lambda candidate: resembles(candidate) or resembles(with_space(candidate))) or example
     return smallest if resembles(smallest) else with_space(smallest)

@@ -60,12 +60,15 @@ def _cell(counts: Mapping[Any, int]) -> str:
 
 
 def _findings(runtime: RuntimeConformance) -> _Cells:
+    has_folders = any(finding.folder for finding in runtime.findings)
+    headings = ["", "needs", "examples", "minimal case", "which is", *(["folder"] if has_folders else [])]
     rows = [
         [_WORDS[finding.kind], finding.cause, str(finding.drawn), _message(finding), _example(finding)]
+        + ([finding.folder or "-"] if has_folders else [])
         for finding in runtime.findings
     ]
     title = f"{runtime.definition.name} {runtime.version or ''}: what is not right, and what it needs"
-    return _Cells(title, ["", "needs", "examples", "minimal case", "which is"], rows)
+    return _Cells(title, headings, rows)
 
 
 def _message(finding: Finding) -> str:
