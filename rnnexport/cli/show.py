@@ -7,10 +7,20 @@ from rnnexport.cli.output import print_result
 
 
 def show(bundle: BundlePath, json: Json = False) -> None:
-    """Print what is in a bundle, after checking that it is whole.
+    """Print what is in a bundle, after checking that it is whole, or in an ONNX file.
 
     Example: rnnexport show exported/gru
+
+    Example: rnnexport show recognizer.onnx
     """
+    if bundle.suffix == ".onnx":
+        from rnnexport.inspection import inspect_model
+        from rnnexport.model_file import read_model
+        from rnnexport.report.inspection import inspection_tables
+
+        inspection = inspect_model(read_model(bundle))
+        print_result(inspection, inspection_tables(str(bundle), inspection), as_json=json)
+        return
     from rnnexport.bundle import load_bundle
     from rnnexport.report.bundle import bundle_tables
 

@@ -47,7 +47,7 @@ def export_onnx(path: Path, out: Path | None = None, sample: Path | None = None)
     """
     model = read_model(path)
     inputs = input_infos(model)
-    calls = _sample_cases(sample, inputs) if sample else _drawn_cases(model, inputs)
+    calls = _sample_cases(sample, inputs) if sample else drawn_cases(model)
     answers = _answers(path, calls, sampled=sample is not None)
     target = out or EXPORTED / path.stem
     manifest = Manifest(
@@ -73,9 +73,9 @@ def export_onnx(path: Path, out: Path | None = None, sample: Path | None = None)
     return load_bundle(target)
 
 
-def _drawn_cases(model: onnx_ir.Model, inputs: tuple[TensorInfo, ...]) -> list[Case]:
-    """The parity grid; a call whose batch or time the graph fixes otherwise is the same call again."""
-    drawn = draw_cases(_with_common_batch(inputs), [], GRID)
+def drawn_cases(model: onnx_ir.Model) -> list[Case]:
+    """Draw the parity grid for a graph; a call whose sizes the graph fixes is made once, and the first one twice."""
+    drawn = draw_cases(_with_common_batch(input_infos(model)), [], GRID)
     return list({_shapes(case.feeds): case for case in drawn[:-1]}.values()) + drawn[-1:]
 
 

@@ -14,7 +14,7 @@ import onnx_ir as ir
 from onnx_ir.tape import Tape
 
 _RECURRENT = ("LSTM", "GRU", "RNN")
-_SWAP = (1, 0, 2)
+SWAP = (1, 0, 2)
 """[T, B, I] to [B, T, I] and back."""
 
 
@@ -29,13 +29,14 @@ class Transpositions(ir.passes.InPlacePass):
         shared = [node for node in model.graph if node.op_type in _RECURRENT and _shares_its_input(node)]
         for node in shared:
             _give_input_of_its_own(model.graph, node)
-        alike = [node for node in model.graph if _permutation(node) == _SWAP and _is_read_by_recurrent(node.inputs[0])]
+        alike = [node for node in model.graph if permutation(node) == SWAP and _is_read_by_recurrent(node.inputs[0])]
         for node in alike:
             _write_over_four_axes(model.graph, node)
         return ir.passes.PassResult(model, modified=bool(undone or shared or alike))
 
 
-def _permutation(node: ir.Node | None) -> tuple[int, ...]:
+def permutation(node: ir.Node | None) -> tuple[int, ...]:
+    """The axes of a Transpose; empty for any other node."""
     if node is None or node.op_type != "Transpose":
         return ()
     return tuple(node.attributes.get_ints("perm", ()))
@@ -43,7 +44,7 @@ def _permutation(node: ir.Node | None) -> tuple[int, ...]:
 
 def _undoes_its_input(node: ir.Node) -> bool:
     before = node.inputs[0].producer() if node.op_type == "Transpose" and node.inputs[0] else None
-    outer, inner = _permutation(node), _permutation(before)
+    outer, inner = permutation(node), permutation(before)
     return bool(inner) and [inner[axis] for axis in outer] == sorted(outer) and not node.outputs[0].is_graph_output()
 
 
@@ -90,7 +91,7 @@ def _write_over_four_axes(graph: ir.Graph, transpose: ir.Node) -> None:
     tape, name = Tape(), str(result.name)
     longer = _reshape(tape, x, [0, -1, size, 1], f"{name}.four_axes")
     swapped = tape.op(
-        "Transpose", [longer], {"perm": [*_SWAP, 3]}, name=f"{name}.swapped", output=ir.Value(name=f"{name}.swapped")
+        "Transpose", [longer], {"perm": [*SWAP, 3]}, name=f"{name}.swapped", output=ir.Value(name=f"{name}.swapped")
     )
     new = _reshape(tape, swapped, [0, -1, size], name, like=result)
     _insert(graph, transpose, tape)

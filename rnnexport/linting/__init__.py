@@ -1,0 +1,1 @@
+"""What is wrong or risky in an ONNX file with recurrent layers, and repairs that are proved."""

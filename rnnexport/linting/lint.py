@@ -1,0 +1,151 @@
+"""`rnnexport lint`: what the rules find, what each runtime says when it loads the file, and the repair, proved."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel
+
+from rnnexport.engines.contract import Definition
+from rnnexport.errors import InputError
+from rnnexport.linting.proof import Proof, prove
+from rnnexport.linting.rule import Rule, Severity
+from rnnexport.linting.rules import all_rules
+from rnnexport.model_file import external_files, read_model
+from rnnexport.worker import run_job
+
+LOADS = "does-not-load"
+LOADING_SECONDS = 60
+"""A runtime that takes longer over a file is said not to load it."""
+RUNTIMES = {"ONNX Runtime": "onnxruntime", "OpenVINO": "openvino"}
+
+
+class Finding(BaseModel):
+    """One thing that is wrong or risky."""
+
+    rule: str
+    severity: Severity
+    title: str
+    where: str
+    """The node or value."""
+    what: str
+    consequences: dict[str, str]
+    """By runtime."""
+    repairable: bool
+
+
+class LintReport(BaseModel):
+    """What `rnnexport lint` found in one file."""
+
+    schema_version: Literal[1] = 1
+    path: str
+    findings: list[Finding]
+    repaired: str | None = None
+    """The file that was written."""
+    proof: list[Proof] = []
+
+    @property
+    def exit_status(self) -> int:
+        """1 where something is wrong or may be; notes do not count, nor does what was repaired."""
+        left = [f for f in self.findings if f.severity != "note" and not (self.repaired and f.repairable)]
+        return 1 if left else 0
+
+
+def lint(
+    path: str | Path, repaired: str | Path | None = None, *, on_progress: Callable[[str], None] = lambda _: None
+) -> LintReport:
+    """Check an ONNX file; with `repaired`, write a repaired copy there.
+
+    The copy is written only if it gives, in ONNX Runtime and OpenVINO, what the file itself gives in float64.
+
+    Raises:
+        InputError: The file cannot be read, `repaired` is the file itself, or the repair cannot be proved.
+    """
+    path = Path(path)
+    if repaired is not None and Path(repaired).resolve() == path.resolve():
+        raise InputError(f"{path} is never changed; give the repaired file another name")
+    on_progress("rules")
+    findings = find(path)
+    on_progress("loading in each runtime")
+    findings += _loading(path)
+    report = LintReport(path=str(path), findings=findings)
+    if repaired is None:
+        return report
+    on_progress("repairing")
+    found = {finding.rule for finding in findings if finding.repairable}
+    rules = [rule for rule in all_rules() if rule.name in found]
+    if rules:
+        report.proof = _write_repaired(path, Path(repaired), rules)
+        report.repaired = str(repaired)
+    return report
+
+
+def find(path: Path) -> list[Finding]:
+    """Return what the rules say about a file; nothing is run.
+
+    Raises:
+        InputError: The file cannot be read.
+    """
+    from rnnexport.passes.output_shapes import infer_shapes
+
+    model = read_model(path)
+    infer_shapes(model)
+    return [
+        Finding(
+            rule=rule.name,
+            severity=rule.severity,
+            title=rule.title,
+            where=where,
+            what=what,
+            consequences=rule.consequences,
+            repairable=rule.repair() is not None,
+        )
+        for rule in all_rules()
+        for where, what in rule.check(model)
+    ]
+
+
+def _loading(path: Path) -> list[Finding]:
+    findings = []
+    for name, engine in RUNTIMES.items():
+        definition = Definition(name=engine, engine=engine, precision="float32", threads=1)
+        arguments = {"model": str(path), "definition": definition.model_dump()}
+        job = "rnnexport.linting.proof:load_job"
+        (result,) = run_job(job, arguments, [{}], time_limit_seconds=LOADING_SECONDS)
+        if result.failure is not None:
+            findings.append(
+                Finding(
+                    rule=LOADS,
+                    severity="error",
+                    title="a runtime cannot load the file",
+                    where=name,
+                    what=result.failure.message,
+                    consequences={name: "cannot load the file"},
+                    repairable=False,
+                )
+            )
+    return findings
+
+
+def _write_repaired(path: Path, target: Path, rules: list[Rule]) -> list[Proof]:
+    import onnx_ir
+
+    model = read_model(path)
+    for rule in rules:
+        repair = rule.repair()
+        assert repair is not None
+        repair(model)
+    with tempfile.TemporaryDirectory(dir=target.parent) as folder:
+        copy = Path(folder) / target.name
+        external = f"{target.name}.data" if external_files(path) else None
+        onnx_ir.save(model, copy, external_data=external)
+        proof = prove(path, copy, same_results=not any(rule.changes_results for rule in rules))
+        if failed := [row for row in proof if not row.passed]:
+            raise InputError(f"the repair of {path} is not proved, so it is not written: {failed[0]}")
+        for name in filter(None, [external]):
+            (Path(folder) / name).replace(target.parent / name)
+        copy.replace(target)
+    return proof

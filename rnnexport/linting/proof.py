@@ -1,0 +1,106 @@
+"""Proof of a repair: the original in float64 against the repaired file in each runtime, at calls of the parity grid."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic import BaseModel
+
+from rnnexport.engines import get_engine
+from rnnexport.engines.contract import Definition, Feeds
+from rnnexport.exporting.onnx_source import drawn_cases
+from rnnexport.model_file import read_model
+from rnnexport.parity.onnx_float64 import Float64Model
+from rnnexport.worker import Arrays, CaseResult, Extras, infer
+
+RUNTIMES = [
+    Definition(name="ONNX Runtime", engine="onnxruntime", precision="float32", threads=1),
+    Definition(name="OpenVINO", engine="openvino", precision="float32", threads=1),
+    Definition(
+        name="OpenVINO, static shapes",
+        engine="openvino",
+        precision="float32",
+        threads=1,
+        options={"static_shapes": True},
+    ),
+]
+LARGEST_ERROR = 1e-4
+"""Relative to the output's size: far above float32's rounding, far below what a fault does."""
+
+
+class Proof(BaseModel):
+    """What both files give in one runtime."""
+
+    runtime: str
+    calls: int
+    before: float | None
+    """Largest error of the original, relative to the output's size; `None` where it does not run."""
+    after: float | None
+    """The same of the repaired file."""
+
+    @property
+    def passed(self) -> bool:
+        """Whether the repaired file is right."""
+        return self.after is not None and self.after <= LARGEST_ERROR
+
+    def __str__(self) -> str:
+        """For a sentence."""
+        error = "does not run" if self.after is None else f"differs by {self.after:.2g}"
+        return f"in {self.runtime} the repaired file {error}"
+
+
+def prove(original: Path, repaired: Path, *, same_results: bool) -> list[Proof]:
+    """Run both files in every runtime.
+
+    Args:
+        original: The file as it was.
+        repaired: The repaired copy.
+        same_results: Whether the reference is the original in float64; else the repaired file is its own.
+
+    Raises:
+        InputError: The reference cannot be evaluated.
+    """
+    cases = [case.feeds for case in drawn_cases(read_model(original))]
+    reference = Float64Model(original if same_results else repaired)
+    expected = [reference.run(feeds) for feeds in cases]
+    return [
+        Proof(
+            runtime=definition.name,
+            calls=len(cases),
+            before=_largest_error(original, definition, cases, expected),
+            after=_largest_error(repaired, definition, cases, expected),
+        )
+        for definition in RUNTIMES
+    ]
+
+
+def _largest_error(
+    path: Path, definition: Definition, cases: list[Feeds], expected: list[dict[str, Any]]
+) -> float | None:
+    worst = 0.0
+    for result, outputs in zip(infer(path, definition, cases), expected, strict=True):
+        if result.failure is not None:
+            return None
+        worst = max(worst, *(_error(result, name, array) for name, array in outputs.items()))
+    return worst
+
+
+def _error(result: CaseResult, name: str, expected: Any) -> float:
+    actual = np.asarray(result.outputs[name], np.float64)
+    if actual.shape != expected.shape:
+        return float("inf")
+    same = np.isnan(actual) & np.isnan(expected.astype(np.float64))
+    difference = np.where(same, 0.0, np.abs(actual - expected))
+    difference = np.where(np.isfinite(difference), difference, np.inf)
+    return float(difference.max(initial=0) / max(1.0, float(np.abs(expected).max(initial=0))))
+
+
+def load_job(arguments: dict[str, Any], cases: Iterator[Feeds]) -> Iterator[tuple[Arrays, Extras]]:
+    """Worker job: load a file, which is all that is asked."""
+    definition = Definition(**arguments["definition"])
+    get_engine(definition.engine).load(Path(arguments["model"]), definition).close()
+    for _ in cases:
+        yield {}, {}

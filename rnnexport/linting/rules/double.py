@@ -1,0 +1,26 @@
+"""Recurrent operators in float64."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import onnx_ir as ir
+
+from rnnexport.inspection import recurrent_nodes
+from rnnexport.linting.rule import Rule
+from rnnexport.passes.nodes import node_name, required_input
+
+
+class Double(Rule):
+    """Double precision."""
+
+    name = "double"
+    severity = "error"
+    title = "the layer computes in float64"
+    consequences = {"ONNX Runtime": "loads LSTM and GRU and fails when they run; export the model in float32"}
+
+    def check(self, model: ir.Model) -> Iterator[tuple[str, str]]:
+        """Look at the type of the weights."""
+        for node in recurrent_nodes(model):
+            if required_input(node, 1).dtype == ir.DataType.DOUBLE:
+                yield node_name(node), "its weights are float64"

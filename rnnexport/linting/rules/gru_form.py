@@ -1,0 +1,30 @@
+"""Which of the two GRUs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import onnx_ir as ir
+
+from rnnexport.inspection import recurrent_nodes
+from rnnexport.linting.rule import Rule
+from rnnexport.passes.nodes import node_name
+
+
+class ResetBeforeFromPyTorch(Rule):
+    """The reset gate before the product, in a file that PyTorch wrote."""
+
+    name = "gru-form"
+    severity = "error"
+    title = "the reset gate is applied before the product, which PyTorch's nn.GRU does not do"
+    consequences = {
+        "every runtime": "another function than the PyTorch model's; onnxscript up to 0.7.0 writes every nn.GRU so"
+    }
+
+    def check(self, model: ir.Model) -> Iterator[tuple[str, str]]:
+        """Look at `linear_before_reset`; from Keras (reset_after=False) and others it is what was meant."""
+        if (model.producer_name or "").lower() not in ("pytorch", "onnxscript"):
+            return
+        for node in recurrent_nodes(model):
+            if node.op_type == "GRU" and not node.attributes.get_int("linear_before_reset", 0):
+                yield node_name(node), "linear_before_reset is 0; export again with onnxscript 0.7.1 or later"

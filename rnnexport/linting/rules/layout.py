@@ -1,0 +1,31 @@
+"""Batch-major recurrent operators."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import onnx_ir as ir
+
+from rnnexport.inspection import recurrent_nodes
+from rnnexport.linting.rule import Rule
+from rnnexport.passes.nodes import node_name
+from rnnexport.passes.time_major import TimeMajor
+
+
+class Layout(Rule):
+    """`layout=1`."""
+
+    name = "layout-1"
+    severity = "error"
+    title = "the operator is batch-major (layout=1)"
+    consequences = {"ONNX Runtime": "refuses to load the file"}
+
+    def check(self, model: ir.Model) -> Iterator[tuple[str, str]]:
+        """Look at the attribute."""
+        for node in recurrent_nodes(model):
+            if node.attributes.get_int("layout", 0):
+                yield node_name(node), "layout is 1"
+
+    def repair(self) -> ir.passes.InPlacePass:
+        """Transpose around the operator instead."""
+        return TimeMajor()

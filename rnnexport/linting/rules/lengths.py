@@ -1,0 +1,36 @@
+"""Lengths that a runtime ignores."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import onnx_ir as ir
+
+from rnnexport.inspection import recurrent_nodes
+from rnnexport.linting.rule import Rule
+from rnnexport.passes.lengths import ExactLengths
+from rnnexport.passes.nodes import node_name, optional_input, required_input
+
+
+class SequenceLens(Rule):
+    """`sequence_lens` with dynamic shapes."""
+
+    name = "sequence-lens"
+    severity = "error"
+    title = "lengths are given by sequence_lens, and a dimension is dynamic"
+    consequences = {
+        "OpenVINO": "ignores the lengths without a word: padding is read as data",
+        "ONNX Runtime": "a row of length 0 loses its initial state",
+    }
+
+    def check(self, model: ir.Model) -> Iterator[tuple[str, str]]:
+        """Look for the input, and for a size of X that is not a number."""
+        for node in recurrent_nodes(model):
+            shape = required_input(node, 0).shape
+            dynamic = shape is None or any(not isinstance(size, int) for size in shape)
+            if optional_input(node, 4) is not None and dynamic:
+                yield node_name(node), "sequence_lens is given"
+
+    def repair(self) -> ir.passes.InPlacePass:
+        """Put the lengths into a mask that every runtime keeps."""
+        return ExactLengths()

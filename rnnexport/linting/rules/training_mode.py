@@ -1,0 +1,34 @@
+"""Nodes that a forgotten `.eval()` leaves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import onnx_ir as ir
+
+from rnnexport.linting.rule import Rule
+from rnnexport.passes.evaluation_mode import EvaluationMode, trains
+from rnnexport.passes.nodes import node_name
+
+
+class TrainingMode(Rule):
+    """Dropout and batch normalisation in training mode."""
+
+    name = "training-mode"
+    severity = "error"
+    title = "a node is in training mode"
+    consequences = {
+        "ONNX Runtime": "Dropout drops at random: every call gives another answer",
+        "OpenVINO": "refuses to load the file",
+    }
+    changes_results = True
+
+    def check(self, model: ir.Model) -> Iterator[tuple[str, str]]:
+        """Look at `training_mode`."""
+        for node in model.graph.all_nodes():
+            if trains(node):
+                yield node_name(node), f"{node.op_type} is in training mode"
+
+    def repair(self) -> ir.passes.InPlacePass:
+        """Set evaluation mode."""
+        return EvaluationMode()

@@ -1,0 +1,33 @@
+"""Values that are read time-major and batch-major."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import onnx_ir as ir
+
+from rnnexport.inspection import recurrent_nodes
+from rnnexport.linting.rule import Rule
+from rnnexport.passes.nodes import node_name, required_input
+from rnnexport.passes.transpositions import SWAP, Transpositions, permutation
+
+
+class TwoLayouts(Rule):
+    """The input of a recurrent layer is also transposed for another reader."""
+
+    name = "two-layouts"
+    severity = "error"
+    title = "a recurrent layer's input is also read transposed"
+    consequences = {"OpenVINO": "may give the other reader the wrong elements without a word (2026.4, static shapes)"}
+
+    def check(self, model: ir.Model) -> Iterator[tuple[str, str]]:
+        """Look at the readers of X, where X itself is computed."""
+        for node in recurrent_nodes(model):
+            x = required_input(node, 0)
+            readers = [user for user, _ in x.uses() if permutation(user) == SWAP]
+            if readers and x.producer() is not None:
+                yield node_name(node), f"its input is also transposed by {node_name(readers[0])!r}"
+
+    def repair(self) -> ir.passes.InPlacePass:
+        """Write the transpositions so that OpenVINO reads both right."""
+        return Transpositions()

@@ -1,0 +1,43 @@
+"""Cells that are not an operator."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import onnx_ir as ir
+
+from rnnexport.inspection import written_cells
+from rnnexport.linting.rule import Rule
+
+
+class Unrolled(Rule):
+    """One cell, written once for each time step."""
+
+    name = "unrolled"
+    severity = "warning"
+    title = "a cell is unrolled over time"
+    consequences = {"every runtime": "the number of time steps is fixed, and the fused kernel is not used"}
+
+    def check(self, model: ir.Model) -> Iterator[tuple[str, str]]:
+        """Look for cells with the same weights."""
+        for cell in written_cells(model):
+            if cell.steps > 2:
+                yield (
+                    cell.node,
+                    f"one {cell.cell} stands there {cell.steps} times; export it as an operator",
+                )
+
+
+class WrittenOut(Rule):
+    """A step of a cell as MatMul, Sigmoid and Tanh."""
+
+    name = "written-out"
+    severity = "note"
+    title = "a cell is written as MatMul, Sigmoid and Tanh"
+    consequences = {"every runtime": "right, but without the fused kernel; for single steps that matters little"}
+
+    def check(self, model: ir.Model) -> Iterator[tuple[str, str]]:
+        """Look for cells that stand there once or twice."""
+        for cell in written_cells(model):
+            if cell.steps <= 2:
+                yield cell.node, f"{'an' if cell.cell == 'LSTM' else 'a'} {cell.cell} cell"

@@ -1,0 +1,47 @@
+"""Tables of what is in an ONNX file."""
+
+from __future__ import annotations
+
+from rich.table import Table
+
+from rnnexport.inspection import Inspection
+
+
+def inspection_tables(path: str, inspection: Inspection) -> list[Table]:
+    """Facts, inputs and outputs, and the recurrent layers."""
+    return [_facts(path, inspection), _tensors(inspection), _layers(inspection)]
+
+
+def _facts(path: str, inspection: Inspection) -> Table:
+    table = Table(title=path, title_justify="left", show_header=False)
+    facts = {
+        "producer": inspection.producer,
+        "operator sets": ", ".join(f"{domain} {version}" for domain, version in inspection.operator_sets.items()),
+        "parameters": f"{inspection.parameters:,}",
+        "multiply-adds of the recurrent layers, one step of one row": f"{inspection.multiply_adds_per_step:,}",
+        "states": ", ".join(f"{before} → {after}" for before, after in inspection.state_pairs) or "-",
+        "operators": ", ".join(f"{count} {name}" for name, count in list(inspection.operators.items())[:8]),
+    }
+    for name, value in facts.items():
+        table.add_row(name, value)
+    return table
+
+
+def _tensors(inspection: Inspection) -> Table:
+    table = Table("", "name", "type")
+    for kind, tensors in (("input", inspection.inputs), ("output", inspection.outputs)):
+        for name, text in tensors.items():
+            table.add_row(kind, name, text.replace("[", r"\["))
+    return table
+
+
+def _layers(inspection: Inspection) -> Table:
+    table = Table("layer", "cell", "direction", "input", "hidden", "lengths", "initial state")
+    for layer in inspection.layers:
+        sizes = [str(layer.input_size or "?"), str(layer.hidden_size or "?")]
+        lengths = layer.lengths or "-"
+        table.add_row(layer.name, layer.cell, layer.direction, *sizes, lengths, layer.initial_state)
+    for cell in inspection.written_cells:
+        how = "written out" if cell.steps == 1 else f"written out {cell.steps} times"
+        table.add_row(cell.node, f"{cell.cell}, {how}", "-", "?", "?", "-", "-")
+    return table

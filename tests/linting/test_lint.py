@@ -1,0 +1,268 @@
+"""Each rule finds its fault and nothing else; each repair is proved by running both files."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from rnnexport.bundle import reference_bundles
+from rnnexport.errors import InputError
+from rnnexport.linting.lint import find, lint
+from rnnexport.linting.rules import all_rules
+from rnnexport.model_file import read_model
+
+FLOAT, HIDDEN, INPUTS = TensorProto.FLOAT, 6, 4
+Change = Callable[[onnx.ModelProto], None]
+
+
+def clean(batch="batch", time="time") -> onnx.ModelProto:
+    """Map x [time, batch, 4] → GRU → Squeeze → y, with dynamic sizes."""
+    generator = np.random.default_rng(0)
+    weights = [
+        numpy_helper.from_array(generator.normal(size=(1, 3 * HIDDEN, n)).astype(np.float32), name)
+        for name, n in (("W", INPUTS), ("R", HIDDEN))
+    ]
+    nodes = [
+        helper.make_node("GRU", ["x", "W", "R"], ["Y", "Y_h"], "gru", hidden_size=HIDDEN, linear_before_reset=1),
+        helper.make_node("Squeeze", ["Y", "one"], ["y"], "squeeze"),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "g",
+        [helper.make_tensor_value_info("x", FLOAT, [time, batch, INPUTS])],
+        [helper.make_tensor_value_info("y", FLOAT, [time, batch, HIDDEN])],
+        [*weights, numpy_helper.from_array(np.array([1]), "one")],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10, producer_name="test")
+
+
+def node(model: onnx.ModelProto, op_type: str = "GRU") -> onnx.NodeProto:
+    return next(node for node in model.graph.node if node.op_type == op_type)
+
+
+def set_attribute(node: onnx.NodeProto, name: str, value: int) -> None:
+    kept = [attribute for attribute in node.attribute if attribute.name != name]
+    del node.attribute[:]
+    node.attribute.extend([*kept, helper.make_attribute(name, value)])
+
+
+def fixed_batch(model):
+    model.graph.input[0].type.tensor_type.shape.dim[1].dim_value = 3
+    model.graph.output[0].type.tensor_type.shape.dim[1].dim_value = 3
+
+
+def fixed_time(model):
+    model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 9
+    model.graph.output[0].type.tensor_type.shape.dim[0].dim_value = 9
+
+
+def layout(model):
+    """X [batch, time, 4], Y [batch, time, 1, 6]: the squeezed axis is another one."""
+    set_attribute(node(model), "layout", 1)
+    model.graph.initializer[2].CopyFrom(numpy_helper.from_array(np.array([2]), "one"))
+    for value in (model.graph.input[0], model.graph.output[0]):
+        for dimension, name in zip(value.type.tensor_type.shape.dim, ("batch", "time"), strict=False):
+            dimension.dim_param = name
+
+
+def gru_form(model):
+    set_attribute(node(model), "linear_before_reset", 0)
+    model.producer_name = "pytorch"
+
+
+def sequence_lens(model):
+    model.graph.input.append(helper.make_tensor_value_info("lengths", TensorProto.INT32, ["batch"]))
+    node(model).input.extend(["", "lengths"])
+
+
+def double(model):
+    for tensor in model.graph.initializer:
+        if tensor.data_type == FLOAT:
+            tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor).astype(np.float64), tensor.name))
+    for value in (model.graph.input[0], model.graph.output[0]):
+        value.type.tensor_type.elem_type = TensorProto.DOUBLE
+
+
+def training_mode(model):
+    model.graph.initializer.extend(
+        [numpy_helper.from_array(np.array(0.5, np.float32), "p"), numpy_helper.from_array(np.array(True), "training")]
+    )
+    node(model, "Squeeze").input[0] = "kept"
+    model.graph.node.insert(1, helper.make_node("Dropout", ["Y", "p", "training"], ["kept"], "drop"))
+
+
+def output_shape(model):
+    model.graph.output[0].type.tensor_type.shape.dim[2].dim_value = HIDDEN + 1
+
+
+def half_weights(model):
+    weight = model.graph.initializer[0]
+    weight.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(weight).astype(np.float16), "W16"))
+    model.graph.node.insert(0, helper.make_node("Cast", ["W16"], ["W"], "widen", to=FLOAT))
+
+
+def two_layouts(model):
+    """Feed y → a second GRU; both are transposed to the end."""
+    generator = np.random.default_rng(1)
+    for name in ("W2", "R2"):
+        array = generator.normal(size=(1, 3 * HIDDEN, HIDDEN)).astype(np.float32)
+        model.graph.initializer.append(numpy_helper.from_array(array, name))
+    model.graph.node.extend(
+        [
+            helper.make_node("GRU", ["y", "W2", "R2"], ["Y2"], "second", hidden_size=HIDDEN, linear_before_reset=1),
+            helper.make_node("Squeeze", ["Y2", "one"], ["y2"]),
+            helper.make_node("Transpose", ["y"], ["t1"], "t1", perm=[1, 0, 2]),
+            helper.make_node("Transpose", ["y2"], ["t2"], perm=[1, 0, 2]),
+            helper.make_node("Add", ["t1", "t2"], ["sum"]),
+        ]
+    )
+    model.graph.output[0].CopyFrom(helper.make_tensor_value_info("sum", FLOAT, ["batch", "time", HIDDEN]))
+
+
+def unrolled(model):
+    """An LSTM over 4 steps, as exporters without the operator write it."""
+    _cells(model, steps=4)
+
+
+def written_out(model):
+    _cells(model, steps=1)
+
+
+def _cells(model, steps):
+    generator = np.random.default_rng(2)
+    graph, make = model.graph, helper.make_node
+    sizes = {"Wi": (INPUTS, 4 * HIDDEN), "Wh": (HIDDEN, 4 * HIDDEN)}
+    for name, size in sizes.items():
+        graph.initializer.append(numpy_helper.from_array(generator.normal(size=size).astype(np.float32), name))
+    graph.initializer.append(numpy_helper.from_array(np.zeros((1, HIDDEN), np.float32), "zero"))
+    graph.initializer.append(numpy_helper.from_array(np.array(0), "first"))
+    h = c = "zero"
+    for t in range(steps):
+        graph.node.extend(
+            [
+                make("Gather", ["x", "first"], [f"x{t}"], axis=0),
+                make("MatMul", [f"x{t}", "Wi"], [f"a{t}"]),
+                make("MatMul", [h, "Wh"], [f"b{t}"]),
+                make("Add", [f"a{t}", f"b{t}"], [f"gates{t}"]),
+                make("Split", [f"gates{t}"], [f"{g}{t}" for g in "ifgo"], axis=1, num_outputs=4),
+                *[make("Sigmoid", [f"{g}{t}"], [f"s{g}{t}"]) for g in "ifo"],
+                make("Tanh", [f"g{t}"], [f"tg{t}"]),
+                make("Mul", [f"sf{t}", c], [f"fc{t}"]),
+                make("Mul", [f"si{t}", f"tg{t}"], [f"ig{t}"]),
+                make("Add", [f"fc{t}", f"ig{t}"], [f"c{t}"]),
+                make("Tanh", [f"c{t}"], [f"tc{t}"]),
+                make("Mul", [f"so{t}", f"tc{t}"], [f"h{t}"], f"step{t}"),
+            ]
+        )
+        h, c = f"h{t}", f"c{t}"
+    graph.output.append(helper.make_tensor_value_info(h, FLOAT, ["batch", HIDDEN]))
+
+
+FAULTS: dict[str, Change] = {
+    "fixed-batch": fixed_batch,
+    "fixed-time": fixed_time,
+    "layout-1": layout,
+    "gru-form": gru_form,
+    "sequence-lens": sequence_lens,
+    "double": double,
+    "training-mode": training_mode,
+    "output-shape": output_shape,
+    "half-weights": half_weights,
+    "two-layouts": two_layouts,
+    "unrolled": unrolled,
+    "written-out": written_out,
+}
+
+
+def faulty(name: str, folder: Path) -> Path:
+    model = clean()
+    FAULTS[name](model)
+    onnx.save(model, folder / f"{name}.onnx")
+    return folder / f"{name}.onnx"
+
+
+def test_every_rule_has_its_fault_here():
+    assert {rule.name for rule in all_rules()} == FAULTS.keys()
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_a_rule_finds_its_fault_and_no_other_does(name, tmp_path):
+    assert {finding.rule for finding in find(faulty(name, tmp_path))} == {name}
+
+
+def test_clean_files_raise_nothing(tmp_path):
+    onnx.save(clean(), tmp_path / "clean.onnx")
+    for path in (tmp_path / "clean.onnx", *(bundle / "model.onnx" for bundle in reference_bundles())):
+        report = lint(path)
+        assert report.findings == []
+        assert report.exit_status == 0
+
+
+def test_the_body_of_an_if_is_looked_into(tmp_path):
+    model = clean()
+    set_attribute(node(model), "linear_before_reset", 0)
+    body = helper.make_graph([*model.graph.node], "body", [], [*model.graph.output])
+    model.producer_name = "pytorch"
+    del model.graph.node[:]
+    model.graph.input.append(helper.make_tensor_value_info("condition", TensorProto.BOOL, []))
+    model.graph.output[0].name = "result"
+    branches = {"then_branch": body, "else_branch": body}
+    model.graph.node.append(helper.make_node("If", ["condition"], ["result"], **branches))
+    onnx.save(model, tmp_path / "if.onnx")
+    assert [finding.rule for finding in find(tmp_path / "if.onnx")] == ["gru-form", "gru-form"]
+
+
+@pytest.mark.parametrize("name", [rule.name for rule in all_rules() if rule.repair()])
+def test_a_repair_is_proved_in_every_runtime_and_leaves_the_file_clean(name, tmp_path):
+    path = faulty(name, tmp_path)
+    before = path.read_bytes()
+    report = lint(path, tmp_path / "repaired.onnx")
+    assert path.read_bytes() == before
+    assert {row.runtime for row in report.proof} == {"ONNX Runtime", "OpenVINO", "OpenVINO, static shapes"}
+    assert all(row.after < 1e-5 for row in report.proof)
+    assert lint(tmp_path / "repaired.onnx").findings == []
+    onnx.checker.check_model(tmp_path / "repaired.onnx", full_check=True)
+    old, new = (onnx.load(p).graph for p in (path, tmp_path / "repaired.onnx"))
+    assert [v.name for v in old.input] == [v.name for v in new.input]
+    assert [v.name for v in old.output] == [v.name for v in new.output]
+
+
+CONSEQUENCES = {
+    "layout-1": ("ONNX Runtime", None),
+    "sequence-lens": ("OpenVINO", 0.01),
+    "two-layouts": ("OpenVINO, static shapes", 0.01),
+    "training-mode": ("OpenVINO", None),
+}
+
+
+@pytest.mark.parametrize("name", CONSEQUENCES)
+def test_the_consequence_is_what_the_runtime_does(name, tmp_path):
+    runtime, at_least = CONSEQUENCES[name]
+    report = lint(faulty(name, tmp_path), tmp_path / "repaired.onnx")
+    (row,) = [row for row in report.proof if row.runtime == runtime]
+    assert row.before is None if at_least is None else row.before > at_least
+
+
+def test_a_repair_does_nothing_the_second_time(tmp_path):
+    for rule in all_rules():
+        if rule.repair():
+            model = read_model(faulty(rule.name, tmp_path))
+            assert rule.repair()(model).modified
+            assert not rule.repair()(model).modified
+            onnx.checker.check_model(ir.to_proto(model), full_check=True)
+
+
+def test_a_file_that_a_runtime_cannot_load_is_told_in_its_own_words(tmp_path):
+    findings = [finding for finding in lint(faulty("layout-1", tmp_path)).findings if finding.rule == "does-not-load"]
+    assert [finding.where for finding in findings] == ["ONNX Runtime"]
+    assert "layout" in findings[0].what
+
+
+def test_the_file_itself_is_never_overwritten(tmp_path):
+    path = faulty("sequence-lens", tmp_path)
+    with pytest.raises(InputError, match="is never changed; give the repaired file another name"):
+        lint(path, path)
