@@ -5,6 +5,8 @@
    puts a transposition before the node, merges it with equal ones, and may then turn it into a mere relabelling: the
    other readers, as in two layers with a residual, get the wrong elements, without a word. So the node gets its input
    by a Reshape of its own, or, where the input is made otherwise, the other transposition is written over four axes.
+3. Of the nodes that read one tensor, the second gets it with a column of zeros behind, the third with two, and so on,
+   and zero weights for them. Otherwise the same happens: the first of two layers side by side is wrong.
 """
 
 from __future__ import annotations
@@ -26,13 +28,18 @@ class Transpositions(ir.passes.InPlacePass):
         undone = [node for node in model.graph if _undoes_its_input(node)]
         for node in undone:
             _take_out(model.graph, node)
+        side_by_side = [readers(value, model.graph) for value in read_by_several(model.graph)]
+        for alongside in side_by_side:
+            for count, node in enumerate(alongside):
+                if count:
+                    _append_zero_columns(model.graph, node, count)
         shared = [node for node in model.graph if node.op_type in _RECURRENT and _shares_its_input(node)]
         for node in shared:
             _give_input_of_its_own(model.graph, node)
         alike = [node for node in model.graph if permutation(node) == SWAP and _is_read_by_recurrent(node.inputs[0])]
         for node in alike:
             _write_over_four_axes(model.graph, node)
-        return ir.passes.PassResult(model, modified=bool(undone or shared or alike))
+        return ir.passes.PassResult(model, modified=bool(undone or side_by_side or shared or alike))
 
 
 def permutation(node: ir.Node | None) -> tuple[int, ...]:
@@ -57,6 +64,45 @@ def _take_out(graph: ir.Graph, node: ir.Node) -> None:
     graph.remove(node, safe=True)
     if not before.outputs[0].uses() and not before.outputs[0].is_graph_output():
         graph.remove(before, safe=True)
+
+
+def readers(value: ir.Value, graph: ir.Graph) -> list[ir.Node]:
+    """One-directional recurrent nodes of a graph with this X; OpenVINO treats those of both directions otherwise."""
+    return [
+        user
+        for user, position in value.uses()
+        if user.op_type in _RECURRENT
+        and position == 0
+        and user.graph is graph
+        and user.attributes.get_string("direction", "forward") != "bidirectional"
+    ]
+
+
+def read_by_several(graph: ir.Graph) -> list[ir.Value]:
+    """Values that are X of several one-directional recurrent nodes."""
+    inputs = dict.fromkeys(node.inputs[0] for node in graph if node.op_type in _RECURRENT)
+    return [value for value in inputs if value is not None and len(readers(value, graph)) > 1]
+
+
+def _append_zero_columns(graph: ir.Graph, node: ir.Node, count: int) -> None:
+    tape, name = Tape(), node.name or node.outputs[0].name
+    for position, letter in ((0, "X"), (1, "W")):
+        value = node.inputs[position]
+        assert value is not None
+        node.replace_input_with(position, _with_zero_columns(tape, value, count, f"{name}.{letter}_and_zeros"))
+    _insert(graph, node, tape)
+
+
+def _with_zero_columns(tape: Tape, value: ir.Value, count: int, name: str) -> ir.Value:
+    """[…, I] → […, I + count]."""
+    tensor = ir.convenience.get_const_tensor(value)
+    if tensor is not None:
+        return tape.initializer(ir.tensor(np.pad(tensor.numpy(), [(0, 0), (0, 0), (0, count)]), name=name))
+    pads = tape.initializer(ir.tensor(np.array([0, 0, 0, 0, 0, count]), name=f"{name}.pads"))
+    padded = tape.op("Pad", [value, pads], name=name, output=ir.Value(name=name, type=value.type))
+    if value.shape is not None and isinstance(value.shape[2], int):
+        padded.shape = ir.Shape([*value.shape[:2], value.shape[2] + count])
+    return padded
 
 
 def _shares_its_input(node: ir.Node) -> bool:

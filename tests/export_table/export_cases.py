@@ -159,6 +159,16 @@ def residual() -> nn.Module:
     )
 
 
+def side_by_side() -> nn.Module:
+    """Two recurrent layers on one input, time-major."""
+
+    def forward(m: Any, x: Tensor) -> Tensor:
+        series = x.transpose(0, 1)
+        return m.first(series)[0] + m.second(series)[0]
+
+    return Run(forward, first=nn.GRU(5, 8), second=nn.LSTM(5, 8))
+
+
 def translator() -> nn.Module:
     """Encoder-decoder with teacher forcing."""
 
@@ -211,6 +221,7 @@ def model_cases() -> list[ExportCase]:
         ExportCase("Conv1d → LSTM", convolution_first, (SERIES,)),
         ExportCase("LSTM → attention → head, dict of outputs", attention, (SERIES,)),
         ExportCase("two layers in sequence with a residual", residual, (SERIES,)),
+        ExportCase("two layers side by side", side_by_side, (SERIES,)),
         ExportCase("encoder-decoder, teacher forcing", translator, (TOKENS, "target:int64[batch,target_time]")),
         ExportCase("head on h_n", on_last_state, (SERIES,)),
         ExportCase("reshape to batch·time", lambda: Run(flattened, rnn=lstm(), head=nn.Linear(8, 2)), (SERIES,)),

@@ -123,6 +123,22 @@ def two_layouts(model):
     model.graph.output[0].CopyFrom(helper.make_tensor_value_info("sum", FLOAT, ["batch", "time", HIDDEN]))
 
 
+def side_by_side(model):
+    """A second GRU on x; both outputs are added."""
+    generator = np.random.default_rng(1)
+    for name, size in (("W2", INPUTS), ("R2", HIDDEN)):
+        array = generator.normal(size=(1, 3 * HIDDEN, size)).astype(np.float32)
+        model.graph.initializer.append(numpy_helper.from_array(array, name))
+    model.graph.node.extend(
+        [
+            helper.make_node("GRU", ["x", "W2", "R2"], ["Y2"], "second", hidden_size=HIDDEN, linear_before_reset=1),
+            helper.make_node("Squeeze", ["Y2", "one"], ["y2"]),
+            helper.make_node("Add", ["y", "y2"], ["sum"]),
+        ]
+    )
+    model.graph.output[0].name = "sum"
+
+
 def unrolled(model):
     """An LSTM over 4 steps, as exporters without the operator write it."""
     _cells(model, steps=4)
@@ -173,6 +189,7 @@ FAULTS: dict[str, Change] = {
     "output-shape": output_shape,
     "half-weights": half_weights,
     "two-layouts": two_layouts,
+    "side-by-side": side_by_side,
     "unrolled": unrolled,
     "written-out": written_out,
 }
@@ -235,6 +252,7 @@ CONSEQUENCES = {
     "layout-1": ("ONNX Runtime", None),
     "sequence-lens": ("OpenVINO", 0.01),
     "two-layouts": ("OpenVINO, static shapes", 0.01),
+    "side-by-side": ("OpenVINO, static shapes", 0.01),
     "training-mode": ("OpenVINO", None),
 }
 

@@ -101,6 +101,18 @@ def test_a_second_run_changes_nothing(residual, passes):
     assert ir.to_proto(residual).SerializeToString(deterministic=True) == before
 
 
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_two_layers_may_read_one_tensor(residual, runtime, tmp_path):
+    """Both GRUs on x, side by side."""
+    first, second = (next(node for node in residual.graph if node.name == name) for name in ("gru1", "gru2"))
+    second.replace_input_with(0, first.inputs[0])
+    expected = _run(residual, "ort", FEEDS, tmp_path)["y"]
+    for each in (Transpositions, ExactLengths):
+        each()(residual)
+        assert not each()(residual).modified
+    np.testing.assert_allclose(_run(residual, runtime, FEEDS, tmp_path)["y"], expected, atol=2e-6)
+
+
 def test_a_transposition_that_undoes_another_is_gone(residual):
     Transpositions()(residual)
     assert [node.op_type for node in residual.graph].count("Transpose") == 3

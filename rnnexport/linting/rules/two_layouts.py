@@ -1,4 +1,4 @@
-"""Values that are read time-major and batch-major."""
+"""Inputs of recurrent layers that something else reads, too."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import onnx_ir as ir
 from rnnexport.inspection import recurrent_nodes
 from rnnexport.linting.rule import Rule
 from rnnexport.passes.nodes import node_name, required_input
-from rnnexport.passes.transpositions import SWAP, Transpositions, permutation
+from rnnexport.passes.transpositions import SWAP, Transpositions, permutation, read_by_several, readers
 
 
 class TwoLayouts(Rule):
@@ -30,4 +30,24 @@ class TwoLayouts(Rule):
 
     def repair(self) -> ir.passes.InPlacePass:
         """Write the transpositions so that OpenVINO reads both right."""
+        return Transpositions()
+
+
+class SideBySide(Rule):
+    """Two recurrent layers on one input."""
+
+    name = "side-by-side"
+    severity = "error"
+    title = "two recurrent layers read the same input"
+    consequences = {"OpenVINO": "the first gets the wrong elements without a word where batch and time are above 1"}
+
+    def check(self, model: ir.Model) -> Iterator[tuple[str, str]]:
+        """Look for one-directional nodes with the same X."""
+        for graph in model.graphs():
+            for value in read_by_several(graph):
+                first, second = readers(value, graph)[:2]
+                yield node_name(first), f"its input is also read by {node_name(second)!r}"
+
+    def repair(self) -> ir.passes.InPlacePass:
+        """Give each its own input."""
         return Transpositions()
