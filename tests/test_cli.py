@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 
 from rnnexport.bundle import load_bundle, reference_bundles
@@ -51,7 +52,10 @@ def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
     assert "rnnexport" in ended.stdout
 
 
-@pytest.mark.parametrize("command", ["train", "export", "verify", "bench", "predict", "show", "runtimes"])
+COMMANDS = ["train", "export", "verify", "bench", "predict", "show", "lint", "runtimes", "conformance"]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
 def test_each_command_explains_itself_with_an_example(run: Run, command: str) -> None:
     outcome = run(command, "--help")
     assert outcome.status == 0
@@ -192,3 +196,23 @@ def test_an_interrupt_ends_with_status_130() -> None:
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert ended.returncode == 130
     assert "Traceback" not in ended.stderr
+
+
+def test_lint_ends_with_status_1_where_something_is_wrong(run: Run, tmp_path: Path) -> None:
+    clean = reference_bundles()[1] / "model.onnx"
+    assert run("lint", str(clean)).status == 0
+    outcome = run("show", str(clean))
+    assert "GRU" in outcome.out
+    assert "x" in outcome.out
+    model = onnx.load(clean)
+    model.graph.output[0].type.tensor_type.shape.dim[1].dim_value = 7
+    onnx.save(model, tmp_path / "wrong.onnx")
+    outcome = run("lint", str(tmp_path / "wrong.onnx"), "--json")
+    assert outcome.status == 1
+    assert [finding["rule"] for finding in json.loads(outcome.out)["findings"]] == ["output-shape"]
+    log = json.loads(run("lint", str(tmp_path / "wrong.onnx"), "--sarif").out)
+    assert log["runs"][0]["results"][0]["ruleId"] == "output-shape"
+    assert run("lint", str(tmp_path / "wrong.onnx"), "--fix").status == 2
+    repaired = tmp_path / "right.onnx"
+    assert run("lint", str(tmp_path / "wrong.onnx"), "--fix", "-o", str(repaired)).status == 0
+    assert run("lint", str(repaired)).status == 0
