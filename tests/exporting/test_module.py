@@ -170,3 +170,22 @@ def test_code_is_imported_only_when_it_is_named(package: str, tmp_path: Path) ->
     Path(f"{package}.py").write_text("raise SystemExit('imported')")
     assert load_bundle(bundle.path).manifest.source.name == "Net"
     assert verify(bundle.path, ["ort-cpu"]).passed
+
+
+def test_weights_that_protobuf_cannot_hold_go_into_a_file_beside_the_graph(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rnnexport.exporting.writing.EXTERNAL_DATA_BYTES", 1000)
+    bundle = rnnexport.export(nn.LSTM(5, 16, batch_first=True), tmp_path / "b", inputs=["input:float32[batch,time,5]"])
+    assert "model.onnx.data" in bundle.manifest.files
+    assert bundle.model_path.stat().st_size < bundle.path.joinpath("model.onnx.data").stat().st_size
+    assert rnnexport.verify(bundle.path).passed
+
+
+def test_bench_holds_a_module_s_graph_to_its_float64_form(tmp_path: Path) -> None:
+    bundle = rnnexport.export(nn.GRU(5, 6, batch_first=True), tmp_path / "b", inputs=["input:float32[batch,time,5]"])
+    rows = rnnexport.bench([bundle.path], batch_sizes=[2], time_steps=[7], seconds=0.05).measurements
+    assert {row.definition.name: row.failure for row in rows if row.not_applicable is None} == {
+        "ort-cpu": None,
+        "openvino-cpu": None,
+    }
