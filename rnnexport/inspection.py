@@ -20,8 +20,8 @@ import numpy as np
 import onnx_ir as ir
 from onnx_ir.passes.common import ShapeInferencePass
 
+from rnnexport.capture.zeros import is_zero
 from rnnexport.passes.nodes import node_name, optional_input
-from rnnexport.passes.zeros import is_zero
 
 RECURRENT = ("LSTM", "GRU", "RNN")
 _GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from rnnexport.capture.interception import DOMAIN
 from rnnexport.capture.recurrent import DirectionWeights, RecurrentLayer, RecurrentValues, add_layer
+from rnnexport.capture.zeros import is_zero
 from rnnexport.errors import ExportError
 
 _ANY_SIZE = 2**40
@@ -102,7 +103,7 @@ def _constant(value: ir.Value | None, name: str) -> Tensor:
 
 def _split(tape: Tape, state: ir.Value | None, layers: list[RecurrentLayer], name: str) -> list[ir.Value | None]:
     """Part a stacked state [L·D, B, H] by layers; all zeros is no state at all."""
-    if state is None or _is_zero(state):
+    if state is None or is_zero(state):
         return [None] * len(layers)
     if len(layers) == 1:
         return [state]
@@ -119,32 +120,3 @@ def _stacked(tape: Tape, states: list[ir.Value], name: str) -> ir.Value:
 
 def _op(tape: Tape, op_type: str, inputs: list[ir.Value], name: str, **attributes: int) -> ir.Value:
     return tape.op(op_type, inputs, attributes, name=name, output=ir.Value(name=name))
-
-
-_KEEPS_ZERO = {
-    "Cast",
-    "CastLike",
-    "Expand",
-    "Gather",
-    "Identity",
-    "Reshape",
-    "Slice",
-    "Squeeze",
-    "Transpose",
-    "Unsqueeze",
-}
-
-
-def _is_zero(value: ir.Value) -> bool:
-    """Whether `value` is known to hold zeros only."""
-    tensor = ir.convenience.get_const_tensor(value)
-    if tensor is not None:
-        return not np.any(tensor.numpy())
-    node = value.producer()
-    if node is None:
-        return False
-    if node.op_type == "ConstantOfShape":
-        fill = node.attributes.get("value")
-        return fill is None or not np.any(fill.as_tensor().numpy())
-    first = node.inputs[0] if node.inputs else None
-    return node.op_type in _KEEPS_ZERO and first is not None and _is_zero(first)

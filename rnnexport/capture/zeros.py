@@ -5,7 +5,19 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
-_KEEPS_ZEROS = {"Cast", "Expand", "Gather", "Identity", "Reshape", "Slice", "Squeeze", "Tile", "Transpose", "Unsqueeze"}
+_KEEPS_ZEROS = {
+    "Cast",
+    "CastLike",
+    "Expand",
+    "Gather",
+    "Identity",
+    "Reshape",
+    "Slice",
+    "Squeeze",
+    "Tile",
+    "Transpose",
+    "Unsqueeze",
+}
 
 
 def is_zero(value: ir.Value | None) -> bool:
