@@ -123,6 +123,18 @@ def two_layouts(model):
     model.graph.output[0].CopyFrom(helper.make_tensor_value_info("sum", FLOAT, ["batch", "time", HIDDEN]))
 
 
+def peepholes(model):
+    """An LSTM in place of the GRU."""
+    generator = np.random.default_rng(3)
+    for tensor, columns in zip(model.graph.initializer[:2], (INPUTS, HIDDEN), strict=True):
+        array = generator.normal(size=(1, 4 * HIDDEN, columns)).astype(np.float32)
+        tensor.CopyFrom(numpy_helper.from_array(array, tensor.name))
+    p = generator.normal(size=(1, 3 * HIDDEN)).astype(np.float32)
+    model.graph.initializer.append(numpy_helper.from_array(p, "P"))
+    inputs = ["x", "W", "R", "", "", "", "", "P"]
+    node(model).CopyFrom(helper.make_node("LSTM", inputs, ["Y"], "lstm", hidden_size=HIDDEN))
+
+
 def side_by_side(model):
     """A second GRU on x; both outputs are added."""
     generator = np.random.default_rng(1)
@@ -189,6 +201,7 @@ FAULTS: dict[str, Change] = {
     "output-shape": output_shape,
     "half-weights": half_weights,
     "two-layouts": two_layouts,
+    "ignored-by-openvino": peepholes,
     "side-by-side": side_by_side,
     "unrolled": unrolled,
     "written-out": written_out,

@@ -18,7 +18,10 @@ class Layout(Rule):
     name = "layout-1"
     severity = "error"
     title = "the operator is batch-major (layout=1)"
-    consequences = {"ONNX Runtime": "refuses to load the file"}
+    consequences = {
+        "ONNX Runtime": "refuses to load the file",
+        "OpenVINO": "reads it as time-major without a word, or refuses it where states or lengths no longer fit",
+    }
 
     def check(self, model: ir.Model) -> Iterator[tuple[str, str]]:
         """Look at the attribute."""

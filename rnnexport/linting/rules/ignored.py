@@ -1,0 +1,35 @@
+"""What OpenVINO reads past."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import onnx_ir as ir
+
+from rnnexport.inspection import recurrent_nodes
+from rnnexport.linting.rule import Rule
+from rnnexport.passes.nodes import node_name, optional_input
+
+_PEEPHOLES = 7
+
+
+class Ignored(Rule):
+    """Peepholes, coupled gates, and activations of the reverse half."""
+
+    name = "ignored-by-openvino"
+    severity = "error"
+    title = "the layer has peepholes, coupled gates, or other activations in its reverse half"
+    consequences = {"OpenVINO": "ignores them without a word: the layer is computed as if it had none"}
+
+    def check(self, model: ir.Model) -> Iterator[tuple[str, str]]:
+        """Look at P, `input_forget` and `activations`."""
+        for node in recurrent_nodes(model):
+            if node.op_type == "LSTM" and optional_input(node, _PEEPHOLES) is not None:
+                yield node_name(node), "it has peepholes (P)"
+            if node.op_type == "LSTM" and node.attributes.get_int("input_forget", 0) == 1:
+                yield node_name(node), "its input and forget gates are coupled (input_forget)"
+            activations = list(node.attributes.get_strings("activations", ()))
+            half = len(activations) // 2
+            both = node.attributes.get_string("direction", "forward") == "bidirectional"
+            if both and activations[:half] != activations[half:]:
+                yield node_name(node), f"activations {activations[:half]} forward and {activations[half:]} in reverse"
