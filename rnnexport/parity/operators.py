@@ -29,7 +29,25 @@ from rnnexport.errors import InputError, UnknownNameError
 from rnnexport.parity.activations import Activation, Float64, bind_activations
 
 Direction = Literal["forward", "reverse", "bidirectional"]
+Rounding = Callable[[Float64], Float64]
 _Step = Callable[..., tuple[Float64, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class Arithmetic:
+    """How numbers are rounded on the way; not at all by default. Shows what a narrower precision would give."""
+
+    operand: Rounding = lambda x: x
+    """Of both operands of every matrix product."""
+    value: Rounding = lambda x: x
+    """Of what every activation takes and gives, and of the states."""
+
+    def rounded(self, activation: Activation) -> Activation:
+        """The activation of a rounded number, rounded."""
+        return lambda x: self.value(activation(self.value(x)))
+
+
+EXACT = Arithmetic()
 
 
 def evaluate_lstm(
@@ -50,6 +68,7 @@ def evaluate_lstm(
     hidden_size: int | None = None,
     input_forget: int = 0,
     layout: int = 0,
+    arithmetic: Arithmetic = EXACT,
 ) -> tuple[Float64, Float64, Float64]:
     """Compute Y [T, D, B, H], Y_h [D, B, H] and Y_c [D, B, H] of the operator LSTM.
 
@@ -62,7 +81,7 @@ def evaluate_lstm(
         initial_h: [D, B, H].
         initial_c: [D, B, H].
         p: Peepholes P [D, 3H], in the order i, o, f.
-        direction: The attribute of that name, as are all that follow.
+        direction: The attribute of that name, as are all that follow but the last.
         activations: f, g and h of each direction.
         activation_alpha: See rule 6 of this module.
         activation_beta: See rule 6 of this module.
@@ -70,6 +89,7 @@ def evaluate_lstm(
         hidden_size: H, checked against R.
         input_forget: 1 couples the input and the forget gate.
         layout: 1 puts the batch first in X, Y and all states.
+        arithmetic: How numbers are rounded on the way.
 
     Raises:
         InputError: An activation is unknown or lacks its alpha or beta; H or the number of directions does not fit.
@@ -88,8 +108,9 @@ def evaluate_lstm(
             activations=functions[3 * d : 3 * d + 3],
             clip=clip,
             input_forget=bool(input_forget),
+            arithmetic=arithmetic,
         )
-        for d, (w_d, r_d, b_d, p_d) in enumerate(layer.weights(w, r, (b, 8), (p, 3)))
+        for d, (w_d, r_d, b_d, p_d) in enumerate(layer.weights(arithmetic, w, r, (b, 8), (p, 3)))
     ]
     y, (y_h, y_c) = layer.run(steps, direction, initial_h, initial_c)
     return y, y_h, y_c
@@ -111,6 +132,7 @@ def evaluate_gru(
     hidden_size: int | None = None,
     linear_before_reset: int = 0,
     layout: int = 0,
+    arithmetic: Arithmetic = EXACT,
 ) -> tuple[Float64, Float64]:
     """Compute Y [T, D, B, H] and Y_h [D, B, H] of the operator GRU.
 
@@ -130,8 +152,9 @@ def evaluate_gru(
             activations=functions[2 * d : 2 * d + 2],
             clip=clip,
             linear_before_reset=bool(linear_before_reset),
+            arithmetic=arithmetic,
         )
-        for d, (w_d, r_d, b_d) in enumerate(layer.weights(w, r, (b, 6)))
+        for d, (w_d, r_d, b_d) in enumerate(layer.weights(arithmetic, w, r, (b, 6)))
     ]
     y, (y_h,) = layer.run(steps, direction, initial_h)
     return y, y_h
@@ -152,6 +175,7 @@ def evaluate_rnn(
     clip: float | None = None,
     hidden_size: int | None = None,
     layout: int = 0,
+    arithmetic: Arithmetic = EXACT,
 ) -> tuple[Float64, Float64]:
     """Compute Y [T, D, B, H] and Y_h [D, B, H] of the operator RNN.
 
@@ -160,8 +184,16 @@ def evaluate_rnn(
     layer = _Layer.read(x, sequence_lens, r, direction, hidden_size, layout)
     functions = bind_activations(activations or ["Tanh"] * layer.directions, activation_alpha, activation_beta)
     steps = [
-        partial(_rnn_step, w=w_d, r=r_d, b=b_d.reshape(2, -1).sum(axis=0), activation=functions[d], clip=clip)
-        for d, (w_d, r_d, b_d) in enumerate(layer.weights(w, r, (b, 2)))
+        partial(
+            _rnn_step,
+            w=w_d,
+            r=r_d,
+            b=b_d.reshape(2, -1).sum(axis=0),
+            activation=functions[d],
+            clip=clip,
+            arithmetic=arithmetic,
+        )
+        for d, (w_d, r_d, b_d) in enumerate(layer.weights(arithmetic, w, r, (b, 2)))
     ]
     y, (y_h,) = layer.run(steps, direction, initial_h)
     return y, y_h
@@ -198,16 +230,18 @@ def _lstm_step(
     activations: Sequence[Activation],
     clip: float | None,
     input_forget: bool,
+    arithmetic: Arithmetic,
 ) -> tuple[Float64, Float64]:
     """One step of an LSTM: x [B, I], h and c [B, H] → the new h and c."""
-    f, g, output_activation = activations
+    f, g, output_activation = map(arithmetic.rounded, activations)
     (w_i, w_o, w_f, w_c), (r_i, r_o, r_f, r_c), (b_i, b_o, b_f, b_c), (p_i, p_o, p_f) = w, r, b, p
+    x, h = arithmetic.operand(x), arithmetic.operand(h)
     i = f(_clip(x @ w_i.T + h @ r_i.T + p_i * c + b_i, clip))
     forget = 1 - i if input_forget else f(_clip(x @ w_f.T + h @ r_f.T + p_f * c + b_f, clip))
     new = g(_clip(x @ w_c.T + h @ r_c.T + b_c, clip))
-    c = forget * c + i * new
+    c = arithmetic.value(forget * c + i * new)
     o = f(_clip(x @ w_o.T + h @ r_o.T + p_o * c + b_o, clip))
-    return o * output_activation(c), c
+    return arithmetic.value(o * output_activation(c)), c
 
 
 def _gru_step(
@@ -220,22 +254,34 @@ def _gru_step(
     activations: Sequence[Activation],
     clip: float | None,
     linear_before_reset: bool,
+    arithmetic: Arithmetic,
 ) -> tuple[Float64]:
     """One step of a GRU: x [B, I], h [B, H] → the new h."""
-    f, g = activations
+    f, g = map(arithmetic.rounded, activations)
     (w_z, w_r, w_h), (r_z, r_r, r_h), ((wb_z, wb_r, wb_h), (rb_z, rb_r, rb_h)) = w, r, b
-    update = f(_clip(x @ w_z.T + h @ r_z.T + wb_z + rb_z, clip))
-    reset = f(_clip(x @ w_r.T + h @ r_r.T + wb_r + rb_r, clip))
-    recurrent = reset * (h @ r_h.T + rb_h) if linear_before_reset else (reset * h) @ r_h.T + rb_h
+    x, factor = arithmetic.operand(x), arithmetic.operand(h)
+    update = f(_clip(x @ w_z.T + factor @ r_z.T + wb_z + rb_z, clip))
+    reset = f(_clip(x @ w_r.T + factor @ r_r.T + wb_r + rb_r, clip))
+    after, before = factor @ r_h.T + rb_h, arithmetic.operand(reset * h) @ r_h.T + rb_h
+    recurrent = reset * after if linear_before_reset else before
     new = g(_clip(x @ w_h.T + recurrent + wb_h, clip))
-    return ((1 - update) * new + update * h,)
+    return (arithmetic.value((1 - update) * new + update * h),)
 
 
 def _rnn_step(
-    x: Float64, h: Float64, *, w: Float64, r: Float64, b: Float64, activation: Activation, clip: float | None
+    x: Float64,
+    h: Float64,
+    *,
+    w: Float64,
+    r: Float64,
+    b: Float64,
+    activation: Activation,
+    clip: float | None,
+    arithmetic: Arithmetic,
 ) -> tuple[Float64]:
     """One step of an RNN: x [B, I], h [B, H] → the new h."""
-    return (activation(_clip(x @ w.T + h @ r.T + b, clip)),)
+    x, h = arithmetic.operand(x), arithmetic.operand(h)
+    return (arithmetic.rounded(activation)(_clip(x @ w.T + h @ r.T + b, clip)),)
 
 
 def _clip(x: Float64, threshold: float | None) -> Float64:
@@ -278,14 +324,15 @@ class _Layer:
         return cls(time_major, lengths, size, directions, bool(layout))
 
     def weights(
-        self, w: ArrayLike, r: ArrayLike, *optional: tuple[ArrayLike | None, int]
+        self, arithmetic: Arithmetic, w: ArrayLike, r: ArrayLike, *optional: tuple[ArrayLike | None, int]
     ) -> Iterator[tuple[Float64, ...]]:
         """For each direction W, R, and each optional input [D, count·H], zeros where it is missing."""
         given = [
             np.zeros((self.directions, count * self.hidden_size)) if array is None else np.asarray(array, np.float64)
             for array, count in optional
         ]
-        return zip(np.asarray(w, np.float64), np.asarray(r, np.float64), *given, strict=True)
+        factors = [arithmetic.operand(np.asarray(array, np.float64)) for array in (w, r)]
+        return zip(*factors, *given, strict=True)
 
     def run(
         self, steps: Sequence[_Step], direction: str, *initial_states: ArrayLike | None

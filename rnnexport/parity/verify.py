@@ -18,6 +18,7 @@ from rnnexport.bundle import Bundle, Evaluation, Tolerance, load_bundle
 from rnnexport.engines.contract import Definition, Feeds
 from rnnexport.errors import BundleError, RuntimeUnavailableError
 from rnnexport.parity.compare import Comparison, Reference, compare
+from rnnexport.parity.diagnosis import Diagnosis, Judged, diagnose
 from rnnexport.parity.grid import GRID, STREAM_GRID, Case, draw_cases
 from rnnexport.parity.oracle import feeds_for, kept_cases, references
 from rnnexport.parity.streaming import WHOLE, draw_streams, run_streams, whole_series
@@ -52,6 +53,8 @@ class RuntimeParity(BaseModel):
     cases: list[CaseVerdict]
     metric: float | None = None
     metric_agrees: bool = True
+    diagnosis: Diagnosis | None = None
+    """What explains the wrong answers, where there are any."""
     not_applicable: str | None = None
     """Why there was nothing to run, where that is so."""
 
@@ -176,13 +179,21 @@ def _judge_runtime(
         _judge_case(case.name, result, reference, tolerance)
         for case, result, reference in zip(cases, results, expected, strict=True)
     ]
+    diagnosis = diagnose(
+        bundle, definition, tolerance, Judged(cases, expected, results, [verdict.passed for verdict in verdicts])
+    )
     if bundle.manifest.step and definition.engine != "torch":
         verdicts += _judge_streams(bundle, definition, cases, expected)
     metric = _metric(bundle, results[-1].outputs) if _has_shapes(results[-1], expected[-1]) else None
     reference_metric = _reference_metric(bundle, expected)
     agrees = metric is None or reference_metric is None or _agrees(metric, reference_metric, definition)
     return RuntimeParity(
-        definition=definition, tolerance=tolerance, cases=verdicts, metric=metric, metric_agrees=agrees
+        definition=definition,
+        tolerance=tolerance,
+        cases=verdicts,
+        metric=metric,
+        metric_agrees=agrees,
+        diagnosis=diagnosis,
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from rich.table import Table
 from rich.text import Text
 
+from rnnexport.parity.diagnosis import Diagnosis
 from rnnexport.parity.verify import ParityReport, RuntimeParity
 from rnnexport.report.numbers import percent
 
@@ -59,6 +60,22 @@ def _faults(runtime: RuntimeParity) -> list[str]:
         for comparison in case.comparisons
         if not comparison.passed
     ]
+    if runtime.diagnosis is not None:
+        lines += [f"{name}: {line}" for line in _diagnosis(runtime.diagnosis)]
     if not runtime.metric_agrees:
         lines.append(f"{name}: the task's metric is {percent(runtime.metric)}, not the reference's")
+    return lines
+
+
+def _diagnosis(diagnosis: Diagnosis) -> list[str]:
+    wrong = {
+        "file": "the file is wrong, not the runtime",
+        "runtime": "the file is right, the runtime is wrong",
+        "either": "the file cannot be evaluated in float64, so the fault is in either",
+    }[diagnosis.fault_in]
+    lines = [wrong + (f"; first at {diagnosis.divergence}" if diagnosis.divergence else "")]
+    for cause in diagnosis.causes:
+        lines.append(f"cause: {cause.name}: {cause.says} (explains {percent(cause.share)}); {cause.remedy}")
+    if not diagnosis.causes:
+        lines.append("no known cause explains the numbers")
     return lines

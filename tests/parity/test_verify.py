@@ -60,13 +60,28 @@ def store_weights_as_float16(model: onnx.ModelProto) -> None:
             weights.CopyFrom(numpy_helper.from_array(array.astype(np.float16).astype(np.float32), weights.name))
 
 
-@pytest.mark.parametrize("change", [flip_gru_form, swap_gates, store_weights_as_float16])
-def test_fails_a_graph_that_is_not_the_source_model(tmp_path: Path, change: Callable[[onnx.ModelProto], None]) -> None:
+@pytest.mark.parametrize(
+    ("change", "cause"),
+    [
+        (flip_gru_form, "other GRU form"),
+        (swap_gates, "gate order"),
+        (store_weights_as_float16, "weights stored in fp16"),
+    ],
+)
+def test_fails_a_graph_that_is_not_the_source_model(
+    tmp_path: Path, change: Callable[[onnx.ModelProto], None], cause: str
+) -> None:
     report = verify(altered(GRU, tmp_path / "gru", change), ["ort-cpu"])
     assert report.exit_status == 1
     comparison = next(c for case in report.runtimes[0].cases for c in case.comparisons if not c.passed)
     assert comparison.reason is not None
     assert comparison.max_abs_diff > 1e-5
+    diagnosis = report.runtimes[0].diagnosis
+    assert diagnosis is not None
+    assert diagnosis.fault_in == "file"
+    assert [found.name for found in diagnosis.causes] == [cause]
+    assert diagnosis.divergence is not None
+    assert diagnosis.divergence.layer == 1
 
 
 def test_fails_an_output_of_another_shape(tmp_path: Path) -> None:

@@ -1,0 +1,244 @@
+"""Why is an answer wrong: in the file or in the runtime, from where on, and through which fault?
+
+1. If the file, evaluated in float64, gives what the source model gives, the runtime is wrong; else the file is.
+2. The recurrent layers' outputs are made visible, and the first that differs is named, with direction, step and row.
+3. Every hypothesis predicts the wrong answers. One explains them as far as its predictions come nearer to them than the
+   right answers are: share = 1 - sum of squares(observed - predicted) / sum of squares(observed - expected), past what
+   rounding allows; 0.9 is asked.
+4. Where a narrow precision rounds is a library's own affair, so there the errors, observed and predicted, need only be
+   of one size within a factor of 2, and go together: share = their correlation squared, of which 0.05 is asked.
+5. The best is named, and every other whose unexplained rest is not twice as large.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel
+
+from rnnexport.bundle import Bundle, Tolerance
+from rnnexport.engines.contract import Definition, Feeds
+from rnnexport.errors import InputError
+from rnnexport.parity.compare import OWN_ERROR_FACTOR, Reference
+from rnnexport.parity.grid import Case
+from rnnexport.parity.hypotheses import all_hypotheses
+from rnnexport.parity.hypothesis import Call, Evidence, Hypothesis, Outputs, Prediction, recurrent_outputs
+from rnnexport.parity.localization import Divergence, first_divergence
+from rnnexport.parity.onnx_float64 import Float64Model
+from rnnexport.worker import CaseResult
+
+if TYPE_CHECKING:
+    import onnx
+
+_LEAST_SHARE = 0.9
+_LEAST_SHARE_OF_ROUNDING = 0.05
+_ROUNDING_SIZE = 2.0
+_EQUALLY_WELL = 2.0
+_NEGLIGIBLE_SHARE = 1e-3
+_MOST_CALLS = 3
+_MOST_ELEMENTS = 5000
+_LARGEST = 1e6
+
+
+class Cause(BaseModel):
+    """A hypothesis that explains the wrong answers."""
+
+    name: str
+    says: str
+    """What happened, in one sentence."""
+    remedy: str
+    share: float
+    """How much of the squared difference it explains; 1 is all."""
+
+
+class Diagnosis(BaseModel):
+    """What is known about a failed runtime."""
+
+    fault_in: Literal["file", "runtime", "either"]
+    """`either` where the file cannot be evaluated in float64."""
+    divergence: Divergence | None = None
+    causes: list[Cause] = []
+    """Best first; several where they explain the answers equally well, none where no hypothesis does."""
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """All that one runtime answered."""
+
+    cases: Sequence[Case]
+    expected: Sequence[dict[str, Reference]]
+    results: Sequence[CaseResult]
+    passed: Sequence[bool]
+
+
+def diagnose(bundle: Bundle, definition: Definition, tolerance: Tolerance, judged: Judged) -> Diagnosis | None:
+    """Explain what a runtime, or the bundle's file, got wrong; `None` where no call gave wrong numbers."""
+    calls = _telling_calls(judged)
+    if not any(not judged.passed[call.position] for call in calls):
+        return None
+    import onnx
+
+    file = onnx.load(bundle.model_path)
+    try:
+        of_file = [Float64Model(file).run(call.feeds) for call in calls]
+    except InputError:
+        return Diagnosis(fault_in="either")
+    file_is_right = all(_agrees(outputs, call, tolerance) for outputs, call in zip(of_file, calls, strict=True))
+    right = file if file_is_right else _right_graph(bundle, calls, tolerance)
+    evidence = Evidence(bundle.manifest.inputs, calls, judged.expected, right, file)
+    wrong = next(call for call in calls if not judged.passed[call.position])
+    return Diagnosis(
+        fault_in="runtime" if file_is_right else "file",
+        divergence=first_divergence(bundle, definition, tolerance, evidence, wrong, file_is_right=file_is_right),
+        causes=explain(evidence, tolerance),
+    )
+
+
+def _telling_calls(judged: Judged) -> list[Call]:
+    """Some wrong calls, large enough to tell faults apart and small enough to be quick, and a right one."""
+    calls = [
+        Call(number, case.feeds, {name: result.outputs[name] for name in expected}, expected)
+        for number, (case, expected, result) in enumerate(
+            zip(judged.cases, judged.expected, judged.results, strict=True)
+        )
+        if _comparable(result, expected)
+    ]
+    calls.sort(key=lambda call: (_has_nan(call.feeds), abs(np.log(_elements(call.feeds) / _MOST_ELEMENTS * 4))))
+    wrong = [call for call in calls if not judged.passed[call.position]][:_MOST_CALLS]
+    right = [call for call in calls if judged.passed[call.position]][:1]
+    return wrong + right
+
+
+def _comparable(result: CaseResult, expected: dict[str, Reference]) -> bool:
+    shapes = {name: array.shape for name, array in result.outputs.items()}
+    return result.failure is None and all(shapes.get(n) == r.expected.shape for n, r in expected.items())
+
+
+def _elements(feeds: Feeds) -> int:
+    return sum(array.size for array in feeds.values())
+
+
+def _has_nan(feeds: Feeds) -> bool:
+    return not all(np.isfinite(array).all() for array in feeds.values() if np.issubdtype(array.dtype, np.floating))
+
+
+def _right_graph(bundle: Bundle, calls: Sequence[Call], tolerance: Tolerance) -> onnx.ModelProto | None:
+    """The source model captured anew, where it can be and then computes what it should."""
+    if bundle.manifest.source.kind != "builtin":
+        return None
+    import onnx_ir
+
+    from rnnexport.capture import capture_plain
+    from rnnexport.models import load_model
+
+    model = load_model(bundle.description_path, bundle.path / "weights.safetensors")
+    graph = onnx_ir.to_proto(capture_plain(model).model)
+    try:
+        outputs = [Float64Model(graph).run(_taken(graph, call.feeds)) for call in calls]
+    except InputError:
+        return None
+    return graph if all(_agrees(each, call, tolerance) for each, call in zip(outputs, calls, strict=True)) else None
+
+
+def _taken(graph: onnx.ModelProto, feeds: Feeds) -> Feeds:
+    names = {value.name for value in graph.graph.input}
+    return {name: array for name, array in feeds.items() if name in names}
+
+
+def explain(evidence: Evidence, tolerance: Tolerance) -> list[Cause]:
+    """Name the hypotheses that explain wrong answers, by the rules of this module.
+
+    A fault is looked for in all recurrent layers together, then in each alone.
+    """
+    layers = recurrent_outputs(evidence.right or evidence.file)
+    for node in [None, *(layers if len(layers) > 1 else ())]:
+        if causes := _explain(evidence, tolerance, node):
+            return causes
+    return []
+
+
+def _explain(evidence: Evidence, tolerance: Tolerance, node: str | None) -> list[Cause]:
+    best: dict[str, Cause] = {}
+    for hypothesis in all_hypotheses():
+        for prediction in hypothesis.predictions(evidence, node):
+            share = _share(hypothesis, prediction, evidence.calls, tolerance)
+            known = best.get(hypothesis.name)
+            if share > 0 and (known is None or share > known.share + 1e-9):
+                best[hypothesis.name] = Cause(
+                    name=hypothesis.name, says=prediction.says, remedy=hypothesis.remedy, share=share
+                )
+    causes = sorted(best.values(), key=lambda cause: -cause.share)
+    rest = max((1 - causes[0].share) * _EQUALLY_WELL, _NEGLIGIBLE_SHARE) if causes else 0.0
+    return [cause for cause in causes if 1 - cause.share <= rest]
+
+
+def _share(hypothesis: Hypothesis, prediction: Prediction, calls: Sequence[Call], tolerance: Tolerance) -> float:
+    """How much a prediction explains, 0 where that is less than is asked."""
+    if hypothesis.of_rounding:
+        share = _explained_as_rounding(prediction, calls)
+        return share if share >= _LEAST_SHARE_OF_ROUNDING else 0.0
+    share = _explained(prediction, calls, tolerance)
+    return share if share >= _LEAST_SHARE else 0.0
+
+
+def _explained_as_rounding(prediction: Prediction, calls: Sequence[Call]) -> float:
+    """The share of the module's fourth rule, of all finite elements."""
+    errors = []
+    for outputs, call in zip(prediction.outputs, calls, strict=True):
+        for name, reference in call.expected.items():
+            expected = reference.expected
+            pair = np.stack([call.observed[name] - expected, outputs[name] - expected]).reshape(2, -1)
+            errors.append(pair[:, np.isfinite(pair).all(axis=0)] / _size(expected))
+    observed, predicted = np.concatenate(errors, axis=1)
+    sizes = float(np.linalg.norm(observed)), float(np.linalg.norm(predicted))
+    if not 0 < max(sizes) <= _ROUNDING_SIZE * min(sizes):
+        return 0.0
+    return max(0.0, float(observed @ predicted) / (sizes[0] * sizes[1])) ** 2
+
+
+def _size(expected: NDArray[np.float64]) -> float:
+    """Root mean square of the finite elements, 1 where that is 0."""
+    finite = expected[np.isfinite(expected)]
+    return float(np.sqrt(np.mean(np.square(finite)))) or 1.0 if finite.size else 1.0
+
+
+def _explained(prediction: Prediction, calls: Sequence[Call], tolerance: Tolerance) -> float:
+    """The share of the module's third rule, over all outputs of all calls, each relative to its output's size."""
+    fault = unexplained = 0.0
+    for outputs, call in zip(prediction.outputs, calls, strict=True):
+        for name, reference in call.expected.items():
+            predicted, expected, observed = outputs[name], reference.expected, call.observed[name]
+            if predicted.shape != expected.shape:
+                return 0.0
+            target = expected if prediction.undone else observed
+            size = _size(expected)
+            allowed = _allowed(reference, tolerance)
+            fault += float(np.sum(np.square(_difference(observed, expected) / size)))
+            rest = np.maximum(_difference(predicted, target) - allowed, 0.0)
+            unexplained += float(np.sum(np.square(rest / size)))
+    return 1 - unexplained / fault if fault else 0.0
+
+
+def _agrees(outputs: Outputs, call: Call, tolerance: Tolerance) -> bool:
+    return all(
+        outputs[name].shape == reference.expected.shape
+        and bool(np.all(_difference(outputs[name], reference.expected) <= _allowed(reference, tolerance)))
+        for name, reference in call.expected.items()
+    )
+
+
+def _allowed(reference: Reference, tolerance: Tolerance) -> NDArray[np.float64]:
+    bound = tolerance.atol + tolerance.rtol * np.abs(reference.expected)
+    return np.maximum(np.nan_to_num(bound), OWN_ERROR_FACTOR * reference.float32_error)
+
+
+def _difference(first: NDArray[np.float64], second: NDArray[np.float64]) -> NDArray[np.float64]:
+    """|first - second|, bounded, so that one NaN or infinity where none should be outweighs nothing else."""
+    with np.errstate(invalid="ignore", over="ignore"):
+        difference = np.abs(first.astype(np.float64) - second)
+    same = (first == second) | (np.isnan(first) & np.isnan(second))
+    return np.asarray(np.where(same, 0.0, np.minimum(np.nan_to_num(difference, nan=_LARGEST), _LARGEST)))

@@ -1,0 +1,45 @@
+"""An answer that belongs to another call, or to none."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import ClassVar
+
+import numpy as np
+
+from rnnexport.parity.hypothesis import Call, Evidence, Hypothesis, Outputs, Prediction
+
+
+class StaleOutput(Hypothesis):
+    """The runtime returns memory that this call did not write."""
+
+    name: ClassVar[str] = "stale or undefined output"
+    remedy: ClassVar[str] = (
+        "the runtime swallowed an error: run with more than one thread or with an asynchronous request, which report "
+        "it, or with static shapes"
+    )
+
+    def predictions(self, evidence: Evidence, node: str | None = None) -> Iterator[Prediction]:
+        """Zeros, and for each distance the memory of the call so many before."""
+        if node is not None:
+            return
+        shapes = [{name: np.shape(array) for name, array in call.observed.items()} for call in evidence.calls]
+        zeros = [{name: np.zeros(shape) for name, shape in each.items()} for each in shapes]
+        yield Prediction("the output was never written", zeros)
+        stale = [_latest_like(evidence, call) for call in evidence.calls]
+        yield Prediction("the output is that of an earlier call", stale)
+
+
+def _latest_like(evidence: Evidence, call: Call) -> Outputs:
+    """What the latest earlier call gave whose memory is large enough, read in this call's shape.
+
+    A call that has none before it, or is right, is predicted to be right: not every call need be stale.
+    """
+    right = {name: reference.expected for name, reference in call.expected.items()}
+    if all(np.allclose(call.observed[name], expected, atol=1e-4) for name, expected in right.items()):
+        return right
+    for earlier in reversed(evidence.all_expected[: call.position]):
+        flat = {name: earlier[name].expected.ravel() for name in right}
+        if all(flat[name].size >= expected.size for name, expected in right.items()):
+            return {name: flat[name][: expected.size].reshape(expected.shape) for name, expected in right.items()}
+    return right
