@@ -167,7 +167,11 @@ class Bundle:
         return self.evaluation.series if self.evaluation else []
 
     def write_evidence(self, name: str, document: dict[str, Any]) -> None:
-        """Replace `name` (such as `parity.json`) atomically, stamped with the manifest's hash.
+        """Replace `name` (such as `parity.json`) atomically, stamped with the manifest's hash; see `write_file`."""
+        self.write_file(name, json.dumps({"manifest_sha256": self.manifest_sha256, **document}, indent=1).encode())
+
+    def write_file(self, name: str, content: bytes) -> None:
+        """Replace `name` atomically.
 
         A folder without write permission, such as an installed reference bundle, is left as it is.
 
@@ -178,10 +182,9 @@ class Bundle:
             return
         target = self.path / name
         temporary = self.path / f".{name}.{os.getpid()}"
-        text = json.dumps({"manifest_sha256": self.manifest_sha256, **document}, indent=1)
         try:
-            with temporary.open("w", encoding="utf-8") as file:
-                file.write(text)
+            with temporary.open("wb") as file:
+                file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
             temporary.replace(target)

@@ -1,10 +1,37 @@
-"""Versions of the tools that can influence a result."""
+"""Versions of the tools, and features of the machine, that can influence a result."""
 
 from __future__ import annotations
 
+import os
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 
 TOOLS = ("rnnexport", "torch", "onnx", "onnx-ir", "onnxscript", "onnxruntime", "onnxruntime-gpu", "openvino", "numpy")
+CPU_FEATURES = (
+    "avx2",
+    "fma",
+    "avx512f",
+    "avx512_vnni",
+    "avx512_bf16",
+    "avx512_fp16",
+    "amx_tile",
+    "amx_bf16",
+    "amx_int8",
+)
+
+
+def machine() -> dict[str, str]:
+    """Return the CPU's name, those of `CPU_FEATURES` that it has, and how many cores this process may use."""
+    fields: dict[str, str] = {}
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        name, _, value = line.partition(":")
+        fields.setdefault(name.strip(), value.strip())
+    present = set(fields.get("flags", "").split())
+    return {
+        "cpu": fields.get("model name", "unknown"),
+        "features": " ".join(feature for feature in CPU_FEATURES if feature in present),
+        "cores": str(len(os.sched_getaffinity(0))),
+    }
 
 
 def tool_versions() -> dict[str, str]:

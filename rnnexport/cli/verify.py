@@ -2,28 +2,81 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
 import typer
 
-from rnnexport.cli.options import BundlePaths, Json, Runtimes, Seed
+from rnnexport.cli.options import Json, Runtimes, Seed
 from rnnexport.cli.output import print_result, progress, tell_shadowed
 
+if TYPE_CHECKING:
+    from rnnexport.parity.verdicts import ParityReport
 
-def verify(bundles: BundlePaths, runtime: Runtimes = None, seed: Seed = 0, json: Json = False) -> None:
+
+def verify(
+    bundles: Annotated[
+        list[Path] | None, typer.Argument(help="Exported folders, such as exported/gru.", show_default=False)
+    ] = None,
+    runtime: Runtimes = None,
+    grid: Annotated[str, typer.Option(help="How many calls are made: quick, default or full.")] = "default",
+    case: Annotated[
+        int | None, typer.Option(min=0, help="Make this call alone, by its number in parity.json.", show_default=False)
+    ] = None,
+    from_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--from", help="Judge an earlier parity.json again, by its raw outputs; run nothing.", show_default=False
+        ),
+    ] = None,
+    atol: Annotated[
+        float | None, typer.Option(min=0, help="With --from: absolute tolerance.", show_default=False)
+    ] = None,
+    rtol: Annotated[
+        float | None, typer.Option(min=0, help="With --from: relative tolerance.", show_default=False)
+    ] = None,
+    time_limit: Annotated[float, typer.Option(min=1, help="Seconds for a runtime's loading, and for each call.")] = 600,
+    memory_limit: Annotated[
+        float | None, typer.Option(min=0, help="GiB for a runtime's process. Default: none.", show_default=False)
+    ] = None,
+    seed: Seed = 0,
+    json: Json = False,
+) -> None:
     """Prove that every runtime computes the model that was trained.
 
-    Each runtime runs in a process of its own and is judged against a float64 run of the source model. Status 1 if a
-    runtime fails, 3 if one that was named is not usable here.
+    Each runtime runs in a process of its own and is judged against a float64 run of the source model; a crash, a hang
+    or too much memory is its own verdict. Where one is wrong, the known fault that explains the numbers is named.
+    Status 1 if a runtime fails, 3 if one that was named is not usable here.
 
     Example: rnnexport verify exported/gru --runtime ort-cpu --runtime openvino-cpu
     """
+    from rnnexport.errors import InputError
+    from rnnexport.parity.evidence import judge_again
+    from rnnexport.parity.grid import grid_name
+    from rnnexport.parity.sessions import Limits
     from rnnexport.parity.verify import verify as verify_bundle
     from rnnexport.report.parity import parity_tables
 
+    if (from_file is None) == (not bundles):
+        raise InputError("name a bundle such as exported/gru, or an earlier result with --from; not both")
+    if from_file is None and (atol is not None or rtol is not None):
+        raise InputError("--atol and --rtol belong to --from; a bundle has its own tolerances in manifest.json")
     tell_shadowed(runtime or ())
-    reports = []
-    for bundle in bundles:
+    limits = Limits(time_limit, None if memory_limit is None else int(memory_limit * 2**30))
+    reports: list[ParityReport] = [] if from_file is None else [judge_again(from_file, atol, rtol)]
+    for bundle in bundles or ():
         with progress(f"verifying {bundle}") as on_progress:
-            reports.append(verify_bundle(bundle, runtime or (), seed=seed, on_progress=on_progress))
+            reports.append(
+                verify_bundle(
+                    bundle,
+                    runtime or (),
+                    grid=grid_name(grid),
+                    case=case,
+                    limits=limits,
+                    seed=seed,
+                    on_progress=on_progress,
+                )
+            )
     print_result(
         [*reports] if len(reports) > 1 else reports[0],
         [table for report in reports for table in parity_tables(report)],

@@ -22,7 +22,7 @@ from rnnexport.errors import ExportError
 from rnnexport.exporting.graphs import Graphs, Options
 from rnnexport.exporting.writing import TOLERANCES, write_test_data
 from rnnexport.model_card import model_card
-from rnnexport.parity.grid import GRID, STREAM_GRID, Case, draw_cases
+from rnnexport.parity.grid import GRIDS, STREAM_GRID, Case, draw_cases
 from rnnexport.parity.oracle import KEPT_CASES, keep_cases
 from rnnexport.versions import tool_versions
 
@@ -81,7 +81,7 @@ def _calls_and_answers(
     module: nn.Module, inputs: Sequence[InputSpec], graphs: Graphs, options: Options
 ) -> tuple[list[Case], list[Feeds]]:
     """Draw the parity grid and ask the module; some modules take series only sorted by length."""
-    shapes = [dataclasses.replace(shape, mixed_lengths=options.lengths != "none") for shape in GRID]
+    shapes = [dataclasses.replace(shape, mixed_lengths=options.lengths != "none") for shape in GRIDS["default"]]
     shapes += STREAM_GRID if options.streaming else ()
     names = [info.name for info in graphs.outputs]
     calls = draw_cases(graphs.drawn_inputs, [], shapes)

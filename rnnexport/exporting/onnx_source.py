@@ -22,7 +22,7 @@ from rnnexport.errors import InputError, RnnexportError
 from rnnexport.exporting.writing import TOLERANCES, input_infos, output_infos, write_test_data
 from rnnexport.model_card import model_card
 from rnnexport.model_file import external_files, read_model
-from rnnexport.parity.grid import BATCH_NAMES, GRID, Case, draw_cases
+from rnnexport.parity.grid import BATCH_NAMES, GRIDS, Case, draw_cases
 from rnnexport.parity.oracle import KEPT_CASES, keep_cases
 from rnnexport.versions import tool_versions
 from rnnexport.worker import run_job
@@ -75,8 +75,8 @@ def export_onnx(path: Path, out: Path | None = None, sample: Path | None = None)
 
 def drawn_cases(model: onnx_ir.Model) -> list[Case]:
     """Draw the parity grid for a graph; a call whose sizes the graph fixes is made once, and the first one twice."""
-    drawn = draw_cases(_with_common_batch(input_infos(model)), [], GRID)
-    return list({_shapes(case.feeds): case for case in drawn[:-1]}.values()) + drawn[-1:]
+    drawn = draw_cases(_with_common_batch(input_infos(model)), [], GRIDS["default"])
+    return [*{(case.values, _shapes(case.feeds)): case for case in drawn}.values(), drawn[0]]
 
 
 def _shapes(feeds: Feeds) -> str:

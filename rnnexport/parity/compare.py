@@ -37,6 +37,8 @@ class Comparison(BaseModel):
     """How one output of one call compares with the oracle."""
 
     output: str
+    dtype: str
+    """What the graph declares."""
     passed: bool
     max_abs_diff: float
     float32_error: float
@@ -59,13 +61,20 @@ def compare(output: str, actual: NDArray[Any], reference: Reference, tolerance: 
     if actual.shape != expected.shape or actual.dtype != reference.dtype:
         return Comparison(
             output=output,
+            dtype=str(reference.dtype),
             passed=False,
             max_abs_diff=float("inf"),
             float32_error=reference.float32_error,
             reason=f"is {_describe(actual.dtype, actual.shape)}, not {_describe(reference.dtype, expected.shape)}",
         )
     if actual.size == 0:
-        return Comparison(output=output, passed=True, max_abs_diff=0.0, float32_error=reference.float32_error)
+        return Comparison(
+            output=output,
+            dtype=str(reference.dtype),
+            passed=True,
+            max_abs_diff=0.0,
+            float32_error=reference.float32_error,
+        )
     difference = _difference(actual.astype(np.float64), expected)
     allowed = np.maximum(tolerance.atol + tolerance.rtol * np.abs(expected), OWN_ERROR_FACTOR * reference.float32_error)
     # A bound of 0 is met by 0 only; the smallest float keeps the ratio finite there.
@@ -74,6 +83,7 @@ def compare(output: str, actual: NDArray[Any], reference: Reference, tolerance: 
     passed = bool(excess[worst] <= 1)
     return Comparison(
         output=output,
+        dtype=str(reference.dtype),
         passed=passed,
         max_abs_diff=float(difference.max()),
         float32_error=reference.float32_error,

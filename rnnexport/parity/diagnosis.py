@@ -24,6 +24,8 @@ from rnnexport.bundle import Bundle, Tolerance
 from rnnexport.engines.contract import Definition, Feeds
 from rnnexport.errors import InputError
 from rnnexport.parity.compare import OWN_ERROR_FACTOR, Reference
+from rnnexport.parity.frozen import REMEDY as FROZEN_REMEDY
+from rnnexport.parity.frozen import frozen_axis
 from rnnexport.parity.grid import Case
 from rnnexport.parity.hypotheses import all_hypotheses
 from rnnexport.parity.hypothesis import Call, Evidence, Hypothesis, Outputs, Prediction, recurrent_outputs
@@ -76,7 +78,13 @@ class Judged:
 
 
 def diagnose(bundle: Bundle, definition: Definition, tolerance: Tolerance, judged: Judged) -> Diagnosis | None:
-    """Explain what a runtime, or the bundle's file, got wrong; `None` where no call gave wrong numbers."""
+    """Explain what a runtime, or the bundle's file, got wrong; `None` where nothing is, or nothing can be said."""
+    if all(judged.passed):
+        return None
+    if definition.engine != "torch" and (found := frozen_axis(bundle, definition, judged.cases, judged.passed)):
+        says = f"it works at {found[0]}={found[1]} only"
+        cause = Cause(name=f"{found[0]} axis frozen", says=says, remedy=FROZEN_REMEDY, share=1.0)
+        return Diagnosis(fault_in="file", causes=[cause])
     calls = _telling_calls(judged)
     if not any(not judged.passed[call.position] for call in calls):
         return None

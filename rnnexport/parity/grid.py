@@ -4,22 +4,29 @@
 2. The calls run one after another on one session, so a shape that returns finds what the earlier ones left behind.
 3. Features come from the bundle's own series where it has any, else from a normal distribution.
 4. What stands on padded steps must not matter, so it is drawn large, and NaN once.
+5. Some calls have inputs, and initial states where the model takes any, that are large, so that gates saturate;
+   denormal; or one constant, with states of 0. The own error of float32 is taken for each of these kinds apart.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rnnexport.bundle import TensorInfo
 from rnnexport.engines.contract import Feeds
+from rnnexport.errors import UnknownNameError
 
 BATCH, TIME = "batch", "time"
 BATCH_NAMES = {"batch", "batch_size", "b", "n"}
+Values = Literal["normal", "large", "denormal", "constant"]
+GridName = Literal["quick", "default", "full"]
+_SCALES: dict[Values, float] = {"normal": 1.0, "large": 1e3, "denormal": 1e-39, "constant": 0.0}
+_CONSTANT = 0.5
 
 
 @dataclass(frozen=True)
@@ -28,6 +35,11 @@ class Case:
 
     name: str
     feeds: Feeds
+
+    @property
+    def values(self) -> Values:
+        """The kind of inputs, which the name tells."""
+        return next((kind for kind in get_args(Values) if f"{kind} inputs" in self.name), "normal")
 
 
 @dataclass(frozen=True)
@@ -41,12 +53,14 @@ class CaseShape:
     mixed_lengths: bool = True
     sorted_lengths: bool = False
     """The longest series first, as `pack_padded_sequence` wants them by default."""
+    values: Values = "normal"
 
     @property
     def name(self) -> str:
         """Such as `batch=3 time=12, padding nan`."""
         padding = f", padding {self.padding_value:g}" if self.padding_value != 0 and self.mixed_lengths else ""
-        return f"batch={self.batch_size} time={self.time_steps}{padding}"
+        values = "" if self.values == "normal" else f", {self.values} inputs"
+        return f"batch={self.batch_size} time={self.time_steps}{padding}{values}"
 
 
 GRID = (
@@ -61,8 +75,33 @@ GRID = (
     CaseShape(3, 12, padding_value=1e3),
 )
 
+OTHER_VALUES = tuple(CaseShape(3, 12, values=values) for values in get_args(Values)[1:])
+
+GRIDS: dict[GridName, tuple[CaseShape, ...]] = {
+    "quick": GRID[:3],
+    "default": GRID + OTHER_VALUES,
+    "full": (
+        *GRID,
+        *(CaseShape(batch, time) for batch in (1, 2, 7, 33) for time in (2, 13, 128, 400)),
+        *(CaseShape(b, t, values=v) for b, t in ((1, 1), (3, 12), (9, 100)) for v in get_args(Values)[1:]),
+        GRID[0],
+    ),
+}
+
 STREAM_GRID = (CaseShape(1, 29, from_series=True, mixed_lengths=False), CaseShape(4, 50, mixed_lengths=False))
 """Added where there is a step graph: whole series, to be fed in chunks."""
+
+
+def grid_name(name: str) -> GridName:
+    """Return `name` as that of a grid.
+
+    Raises:
+        UnknownNameError: There is no such grid.
+    """
+    for known in GRIDS:
+        if name == known:
+            return known
+    raise UnknownNameError("grid", name, GRIDS)
 
 
 def draw_cases(
@@ -94,7 +133,7 @@ def draw_feeds(
         elif info.role == "features" and shape.from_series and _fits(info, series):
             feeds[info.name] = _take_series(series, shape, generator).astype(info.dtype)
         else:
-            feeds[info.name] = _draw_values(info, sizes, generator)
+            feeds[info.name] = _draw_values(info, sizes, shape.values, generator)
     for lengths in inputs:
         if lengths.role == "lengths":
             for info in inputs:
@@ -155,10 +194,13 @@ def _take_series(
     return np.stack([np.resize(series[i], (shape.time_steps, series[i].shape[1])) for i in chosen])
 
 
-def _draw_values(info: TensorInfo, sizes: dict[str, int], generator: np.random.Generator) -> NDArray[Any]:
+def _draw_values(
+    info: TensorInfo, sizes: dict[str, int], values: Values, generator: np.random.Generator
+) -> NDArray[Any]:
     dimensions = [_size(dimension, sizes) for dimension in info.shape]
     if np.issubdtype(np.dtype(info.dtype), np.floating):
-        return generator.standard_normal(dimensions).astype(info.dtype)
+        offset = _CONSTANT if values == "constant" and info.role == "features" else 0.0
+        return (_SCALES[values] * generator.standard_normal(dimensions) + offset).astype(info.dtype)
     return generator.integers(info.upper_bound or 2, size=dimensions).astype(info.dtype)
 
 

@@ -14,7 +14,7 @@ from rnnexport.bundle import Bundle
 from rnnexport.engines import get_engine
 from rnnexport.engines.contract import Definition, Feeds
 from rnnexport.parity.compare import Reference
-from rnnexport.parity.grid import Case
+from rnnexport.parity.grid import Case, Values
 from rnnexport.worker import Arrays, Extras, run_job
 
 KEPT_CASES = "parity_cases.npz"
@@ -22,8 +22,12 @@ _FLOAT64 = Definition(name="oracle", engine="torch", precision="float64")
 _FLOAT32 = Definition(name="torch-float32", engine="torch", precision="float32")
 
 
-def references(bundle: Bundle, cases: Sequence[Feeds]) -> list[dict[str, Reference]]:
+def references(
+    bundle: Bundle, cases: Sequence[Feeds], values: Sequence[Values] | None = None
+) -> list[dict[str, Reference]]:
     """Compute what each output of each call should be, in one process of its own.
+
+    `values` says of each call which kind its inputs are; by default they are normal.
 
     Where the source model cannot be rebuilt, its graph is evaluated in float64.
 
@@ -38,7 +42,8 @@ def references(bundle: Bundle, cases: Sequence[Feeds]) -> list[dict[str, Referen
     else:
         job = "rnnexport.parity.onnx_float64:float64_job"
         results = run_job(job, {"model": str(bundle.model_path)}, cases)
-    return _pooled([_unpack(bundle, result.checked().outputs) for result in results])
+    kinds = values or ["normal"] * len(cases)
+    return _pooled(kinds, [_unpack(bundle, result.checked().outputs) for result in results])
 
 
 def source_feeds(feeds: Feeds) -> Feeds:
@@ -72,7 +77,9 @@ def kept_cases(bundle: Bundle) -> tuple[list[Case], list[dict[str, Reference]]]:
         case, kind, name = key.split("/", 2)
         groups.setdefault(case, {"input": {}, "output": {}})[kind][name] = array
     cases = [Case(name.partition(":")[2], group["input"]) for name, group in groups.items()]
-    return cases, _pooled([_unpack(bundle, group["output"]) for group in groups.values()])
+    return cases, _pooled(
+        [case.values for case in cases], [_unpack(bundle, group["output"]) for group in groups.values()]
+    )
 
 
 def _unpack(bundle: Bundle, arrays: Feeds) -> dict[str, Reference]:
@@ -84,8 +91,8 @@ def _unpack(bundle: Bundle, arrays: Feeds) -> dict[str, Reference]:
     return unpacked
 
 
-def _pooled(calls: list[dict[str, Reference]]) -> list[dict[str, Reference]]:
-    """Give every call the own error that PyTorch's float32 makes at worst in any call, relative to the output's size.
+def _pooled(kinds: Sequence[Values], calls: list[dict[str, Reference]]) -> list[dict[str, Reference]]:
+    """Give every call the own error that PyTorch's float32 makes at worst in any like it, relative to the output.
 
     One call's error is one draw of a rounding noise that varies by a factor of three from call to call, so a bound that
     is four times it would condemn correct runtimes.
@@ -94,10 +101,14 @@ def _pooled(calls: list[dict[str, Reference]]) -> list[dict[str, Reference]]:
     def size(reference: Reference) -> float:
         return max(1.0, float(np.abs(reference.expected).max(initial=0)))
 
-    worst = {name: max(call[name].float32_error / size(call[name]) for call in calls) for name in calls[0]}
+    worst: dict[tuple[str, str], float] = {}
+    for kind, call in zip(kinds, calls, strict=True):
+        for name, reference in call.items():
+            key = kind, name
+            worst[key] = max(worst.get(key, 0.0), reference.float32_error / size(reference))
     return [
-        {name: replace(reference, float32_error=worst[name] * size(reference)) for name, reference in call.items()}
-        for call in calls
+        {name: replace(ref, float32_error=worst[kind, name] * size(ref)) for name, ref in call.items()}
+        for kind, call in zip(kinds, calls, strict=True)
     ]
 
 

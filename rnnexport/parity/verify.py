@@ -1,150 +1,109 @@
 """Does each runtime compute the model that the bundle says it holds?
 
-Every runtime runs in a process of its own, all calls of the grid on one session, and each output is judged against a
-float64 run of the source model. Where the bundle keeps labelled series, the task's metric is computed with each
-runtime's outputs too: it must agree with the reference's.
+Every runtime runs in processes of its own, all calls of the grid on one session, and each output is judged against a
+float64 run of the source model. Some calls are made again with one thread and in a graph of static shapes. Where the
+bundle keeps labelled series, the task's metric is computed with each runtime's outputs too: it must agree with the
+reference's.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from numpy.typing import NDArray
-from pydantic import BaseModel
 
 from rnnexport.bundle import Bundle, Evaluation, Tolerance, load_bundle
 from rnnexport.engines.contract import Definition, Feeds
-from rnnexport.errors import BundleError, RuntimeUnavailableError
-from rnnexport.parity.compare import Comparison, Reference, compare
-from rnnexport.parity.diagnosis import Diagnosis, Judged, diagnose
-from rnnexport.parity.grid import GRID, STREAM_GRID, Case, draw_cases
-from rnnexport.parity.oracle import feeds_for, kept_cases, references
+from rnnexport.errors import BundleError, InputError
+from rnnexport.parity.compare import Reference
+from rnnexport.parity.diagnosis import Judged, diagnose
+from rnnexport.parity.evidence import write_evidence
+from rnnexport.parity.grid import GRIDS, STREAM_GRID, Case, GridName, draw_cases
+from rnnexport.parity.non_finite import poisoned_calls, properties
+from rnnexport.parity.oracle import kept_cases, references
+from rnnexport.parity.sessions import Limits, Row, draw_rows, run_rows
 from rnnexport.parity.streaming import WHOLE, draw_streams, run_streams, whole_series
-from rnnexport.runtime import RuntimeStatus, choose_runtimes
+from rnnexport.parity.verdicts import CaseVerdict, ParityReport, RuntimeParity, judge_case
+from rnnexport.runtime import choose_runtimes
 from rnnexport.tasks.metrics import get_metric
 from rnnexport.tasks.padding import pad_series
-from rnnexport.versions import tool_versions
-from rnnexport.worker import CaseResult, infer
+from rnnexport.versions import machine, tool_versions
+from rnnexport.worker import CaseResult
 
 EVALUATION = "evaluation set"
-
-
-class CaseVerdict(BaseModel):
-    """One call in one runtime."""
-
-    case: str
-    comparisons: list[Comparison] = []
-    failure: str | None = None
-    """The runtime's own words, where it gave no outputs."""
-
-    @property
-    def passed(self) -> bool:
-        """True where every output is right."""
-        return self.failure is None and all(comparison.passed for comparison in self.comparisons)
-
-
-class RuntimeParity(BaseModel):
-    """All calls in one runtime."""
-
-    definition: Definition
-    tolerance: Tolerance
-    cases: list[CaseVerdict]
-    metric: float | None = None
-    metric_agrees: bool = True
-    diagnosis: Diagnosis | None = None
-    """What explains the wrong answers, where there are any."""
-    not_applicable: str | None = None
-    """Why there was nothing to run, where that is so."""
-
-    @property
-    def passed(self) -> bool:
-        """True where every call and the metric are right."""
-        return self.metric_agrees and all(case.passed for case in self.cases)
-
-    def worst(self, output: str) -> tuple[str, Comparison] | None:
-        """Return the call and comparison that come nearest to their limit, failed ones first."""
-        found = [(case.case, c) for case in self.cases for c in case.comparisons if c.output == output]
-        return max(found, key=lambda pair: (not pair[1].passed, pair[1].max_abs_diff), default=None)
-
-
-class ParityReport(BaseModel):
-    """What `rnnexport verify` found out about one bundle."""
-
-    schema_version: Literal[1] = 1
-    bundle: str
-    seed: int
-    outputs: list[str]
-    metric: str | None = None
-    reference_metric: float | None = None
-    runtimes: list[RuntimeParity]
-    not_usable: list[RuntimeStatus]
-    versions: dict[str, str]
-
-    @property
-    def passed(self) -> bool:
-        """True where every runtime passed."""
-        return all(runtime.passed for runtime in self.runtimes)
-
-    @property
-    def exit_status(self) -> int:
-        """0: all passed; 1: one failed; 3: one that was named is not usable here."""
-        if not self.passed:
-            return 1
-        return RuntimeUnavailableError.exit_status if self.not_usable else 0
 
 
 def verify(
     path: str | Path,
     runtimes: Sequence[str | Path] = (),
     *,
+    grid: GridName = "default",
+    case: int | None = None,
+    limits: Limits = Limits(),  # noqa: B008 - it is frozen
     seed: int = 0,
     on_progress: Callable[[str], None] = lambda _: None,
 ) -> ParityReport:
-    """Judge the bundle at `path` in each runtime, and write `parity.json` into it.
+    """Judge the bundle at `path` in each runtime, and write `parity.json` and its raw outputs into it.
 
-    Without `runtimes` every usable float32 one is judged. `on_progress` is told what runs next.
+    Args:
+        path: The bundle.
+        runtimes: Names or definition files; by default every usable float32 runtime.
+        grid: How many calls are made.
+        case: The number of the only call to make, as an earlier report has it; then nothing is written.
+        limits: Of each runtime's processes.
+        seed: Of what is drawn.
+        on_progress: Is told what runs next.
 
     Raises:
         BundleError: The bundle is missing or damaged, or has no tolerance for a precision.
-        InputError: Its source model cannot be rebuilt.
+        InputError: Its source model cannot be rebuilt, or there is no such `case`.
         RuntimeUnavailableError: None of the runtimes named is usable here.
     """
     bundle = load_bundle(Path(path))
     definitions, not_usable = choose_runtimes(runtimes)
     on_progress("the float64 reference")
-    cases, expected = judged_cases(bundle, seed)
+    cases, expected = judged_cases(bundle, seed, grid)
+    judge = _Judge(bundle, cases, expected, grid, limits, case)
     judged = []
     for definition in definitions:
         on_progress(definition.name)
-        judged.append(_judge_runtime(bundle, definition, cases, expected))
+        judged.append(judge.runtime(definition))
     report = ParityReport(
         bundle=str(path),
         seed=seed,
+        grid=grid,
         outputs=[info.name for info in bundle.manifest.outputs],
         metric=bundle.manifest.metric if bundle.evaluation else None,
         reference_metric=_reference_metric(bundle, expected),
         runtimes=judged,
         not_usable=not_usable,
         versions=tool_versions(),
+        machine=machine(),
     )
-    bundle.write_evidence("parity.json", report.model_dump(mode="json"))
+    if case is None:
+        write_evidence(bundle, report, judge.raw_outputs)
     return report
 
 
-def judged_cases(bundle: Bundle, seed: int) -> tuple[list[Case], list[dict[str, Reference]]]:
-    """Return the calls at which a bundle is judged, and what their outputs should be.
+def judged_cases(
+    bundle: Bundle, seed: int, grid: GridName = "default"
+) -> tuple[list[Case], list[dict[str, Reference]]]:
+    """Return the calls at which a bundle is judged, and what their outputs should be; the evaluation set comes last.
 
-    A bundle whose source cannot be rebuilt keeps both; the seed does not change them.
+    A bundle whose source cannot be rebuilt keeps both, those of the default grid; the seed does not change them.
     """
     if bundle.manifest.source.kind != "builtin":
-        return kept_cases(bundle)
-    shapes = GRID + STREAM_GRID if bundle.manifest.step else GRID
+        cases, expected = kept_cases(bundle)
+        count = len(GRIDS["quick"]) if grid == "quick" and not bundle.manifest.step else len(cases)
+        return cases[:count], expected[:count]
+    shapes = GRIDS[grid] + STREAM_GRID if bundle.manifest.step else GRIDS[grid]
     cases = draw_cases(bundle.manifest.inputs, bundle.series, shapes, seed=seed)
     if bundle.evaluation is not None:
         cases.append(Case(EVALUATION, evaluation_feeds(bundle, bundle.evaluation)))
-    return cases, references(bundle, [case.feeds for case in cases])
+    return cases, references(bundle, [case.feeds for case in cases], [case.values for case in cases])
 
 
 def evaluation_feeds(bundle: Bundle, evaluation: Evaluation) -> Feeds:
@@ -167,70 +126,116 @@ def tolerance_for(bundle: Bundle, precision: str) -> Tolerance:
         raise BundleError(f"bundle {str(bundle.path)!r} has no tolerance for {precision!r}, only for: {known}") from exc
 
 
-def _judge_runtime(
-    bundle: Bundle, definition: Definition, cases: Sequence[Case], expected: Sequence[dict[str, Reference]]
-) -> RuntimeParity:
-    tolerance = tolerance_for(bundle, definition.precision)
-    if reason := bundle.why_not_applicable(definition):
-        return RuntimeParity(definition=definition, tolerance=tolerance, cases=[], not_applicable=reason)
-    feeds = feeds_for(definition, [case.feeds for case in cases])
-    results = list(infer(bundle.file_for(definition), definition, feeds))
-    verdicts = [
-        _judge_case(case.name, result, reference, tolerance)
-        for case, result, reference in zip(cases, results, expected, strict=True)
-    ]
-    diagnosis = diagnose(
-        bundle, definition, tolerance, Judged(cases, expected, results, [verdict.passed for verdict in verdicts])
-    )
-    if bundle.manifest.step and definition.engine != "torch":
-        verdicts += _judge_streams(bundle, definition, cases, expected)
-    metric = _metric(bundle, results[-1].outputs) if _has_shapes(results[-1], expected[-1]) else None
-    reference_metric = _reference_metric(bundle, expected)
-    agrees = metric is None or reference_metric is None or _agrees(metric, reference_metric, definition)
-    return RuntimeParity(
-        definition=definition,
-        tolerance=tolerance,
-        cases=verdicts,
-        metric=metric,
-        metric_agrees=agrees,
-        diagnosis=diagnosis,
-    )
+@dataclass
+class _Judge:
+    """One bundle and its calls, before one runtime after another."""
 
+    bundle: Bundle
+    cases: Sequence[Case]
+    expected: Sequence[dict[str, Reference]]
+    grid: GridName
+    limits: Limits
+    only: int | None
+    raw_outputs: dict[str, NDArray[Any]] = field(default_factory=dict)
 
-def _judge_streams(
-    bundle: Bundle, definition: Definition, cases: Sequence[Case], expected: Sequence[dict[str, Reference]]
-) -> list[CaseVerdict]:
-    """Judge the step graph: outputs against the oracle's, final states against those of the whole series."""
-    tolerance = tolerance_for(bundle, definition.precision)
-    series = whole_series(bundle.manifest, cases)
-    drawn = [(stream, expected[number]) for number in series for stream in draw_streams(bundle.manifest, cases[number])]
-    results = run_streams(bundle.step_path, bundle.manifest, definition, [stream for stream, _ in drawn])
-    verdicts = []
-    final_states: dict[str, Reference] = {}
-    for (stream, outputs), result in zip(drawn, results, strict=True):
-        states = {after: result.outputs[after] for _, after in bundle.manifest.state_pairs if after in result.outputs}
-        if stream.how == WHOLE:
-            final_states = {name: Reference(state.astype(float), state.dtype, 0.0) for name, state in states.items()}
-        verdicts.append(_judge_case(stream.name, result, final_states | outputs, tolerance))
-    return verdicts
+    def runtime(self, definition: Definition) -> RuntimeParity:
+        tolerance = tolerance_for(self.bundle, definition.precision)
+        if reason := self.bundle.why_not_applicable(definition):
+            return RuntimeParity(definition=definition, tolerance=tolerance, cases=[], not_applicable=reason)
+        rows = draw_rows(self.bundle, definition, self.cases, self.grid)
+        numbered = [(n, row) for n, row in enumerate(rows) if self.only in (None, n)]
+        poisoned = poisoned_calls(self.bundle.manifest.inputs, self.cases) if self.only is None else []
+        results, fates = self._run(definition, [row for _, row in numbered], poisoned)
+        verdicts = [
+            self._judge(definition, n, row.name, result, self.expected[row.case], tolerance)
+            for (n, row), result in zip(numbered, results, strict=True)
+        ]
+        told = Judged(
+            [self.cases[row.case] for _, row in numbered],
+            [self.expected[row.case] for _, row in numbered],
+            results,
+            [verdict.passed for verdict in verdicts],
+        )
+        diagnosis = diagnose(self.bundle, definition, tolerance, told)
+        if self.bundle.manifest.step and definition.engine != "torch":
+            verdicts += self._streams(definition, tolerance, len(rows))
+        if self.only is not None and not verdicts:
+            raise InputError(f"there is no case {self.only} in {definition.name!r}; the cases are 0 to {len(rows) - 1}")
+        metric, agrees = self._metric(definition, [row for _, row in numbered], results)
+        return RuntimeParity(
+            definition=definition,
+            tolerance=tolerance,
+            cases=verdicts,
+            metric=metric,
+            metric_agrees=agrees,
+            diagnosis=diagnosis,
+            non_finite=properties(self.bundle.manifest.outputs, fates),
+        )
+
+    def _run(
+        self, definition: Definition, rows: Sequence[Row], poisoned: Sequence[Feeds]
+    ) -> tuple[list[CaseResult], list[CaseResult]]:
+        """The rows' results, and those of the poisoned calls, which go to the session of the plain rows as its last."""
+        plain = [row for row in rows if row.threads is None and not row.static]
+        rest = rows[len(plain) :]
+        feeds = [*(case.feeds for case in self.cases), *poisoned]
+        last = [Row(len(self.cases) + number, "") for number in range(len(poisoned))]
+        results = list(run_rows(self.bundle, definition, [*plain, *last, *rest], feeds, self.limits))
+        end = len(plain) + len(last)
+        return results[: len(plain)] + results[end:], results[len(plain) : end]
+
+    def _judge(
+        self,
+        definition: Definition,
+        number: int,
+        name: str,
+        result: CaseResult,
+        reference: dict[str, Reference],
+        tolerance: Tolerance,
+    ) -> CaseVerdict:
+        verdict = judge_case(number, name, result, reference, tolerance)
+        for comparison in verdict.comparisons:
+            key = f"{number}/{comparison.output}"
+            self.raw_outputs[f"{definition.name}/actual/{key}"] = result.outputs[comparison.output]
+            self.raw_outputs[f"{definition.name}/expected/{key}"] = reference[comparison.output].expected
+        return verdict
+
+    def _streams(self, definition: Definition, tolerance: Tolerance, first: int) -> list[CaseVerdict]:
+        """Judge the step graph: outputs against the oracle's, final states against those of the whole series."""
+        manifest = self.bundle.manifest
+        drawn = [
+            (stream, self.expected[number])
+            for number in whole_series(manifest, self.cases)
+            for stream in draw_streams(manifest, self.cases[number])
+        ]
+        results = run_streams(self.bundle.step_path, manifest, definition, [stream for stream, _ in drawn])
+        verdicts = []
+        final_states: dict[str, Reference] = {}
+        for number, ((stream, outputs), result) in enumerate(zip(drawn, results, strict=True), first):
+            states = {after: result.outputs[after] for _, after in manifest.state_pairs if after in result.outputs}
+            if stream.how == WHOLE:
+                final_states = {n: Reference(state.astype(float), state.dtype, 0.0) for n, state in states.items()}
+            if self.only in (None, number):
+                reference = final_states | outputs
+                verdicts.append(self._judge(definition, number, stream.name, result, reference, tolerance))
+        return verdicts
+
+    def _metric(
+        self, definition: Definition, rows: Sequence[Row], results: Sequence[CaseResult]
+    ) -> tuple[float | None, bool]:
+        """The task's metric from the evaluation set, and whether it is the reference's."""
+        last = len(self.cases) - 1
+        answers = [r for row, r in zip(rows, results, strict=True) if row.case == last and not row.static]
+        if not answers or not _has_shapes(answers[0], self.expected[last]):
+            return None, True
+        metric, reference = _metric(self.bundle, answers[0].outputs), _reference_metric(self.bundle, self.expected)
+        return metric, metric is None or reference is None or _agrees(metric, reference, definition)
 
 
 def _has_shapes(result: CaseResult, reference: dict[str, Reference]) -> bool:
     return {name: array.shape for name, array in result.outputs.items()} == {
         name: ref.expected.shape for name, ref in reference.items()
     }
-
-
-def _judge_case(name: str, result: CaseResult, reference: dict[str, Reference], tolerance: Tolerance) -> CaseVerdict:
-    if result.failure is not None:
-        return CaseVerdict(case=name, failure=result.failure.message)
-    missing = sorted(set(reference) - set(result.outputs))
-    if missing:
-        return CaseVerdict(case=name, failure=f"gave no output {missing[0]!r}")
-    return CaseVerdict(
-        case=name,
-        comparisons=[compare(output, result.outputs[output], ref, tolerance) for output, ref in reference.items()],
-    )
 
 
 def _reference_metric(bundle: Bundle, expected: Sequence[dict[str, Reference]]) -> float | None:

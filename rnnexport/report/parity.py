@@ -6,7 +6,7 @@ from rich.table import Table
 from rich.text import Text
 
 from rnnexport.parity.diagnosis import Diagnosis
-from rnnexport.parity.verify import ParityReport, RuntimeParity
+from rnnexport.parity.verdicts import ParityReport, RuntimeParity
 from rnnexport.report.numbers import percent
 
 
@@ -18,13 +18,16 @@ def parity_tables(report: ParityReport) -> list[Table | Text]:
         table.add_column(heading)
     if report.metric is not None:
         table.add_column(report.metric)
+    table.add_column("NaN, Inf")
     table.add_column("verdict")
     for runtime in report.runtimes:
         for output in report.outputs:
             table.add_row(*_row(report, runtime, output))
     for missing in report.not_usable:
         table.add_row(missing.definition.name, *["-"] * (len(table.columns) - 2), "[yellow]not usable[/]")
-    faults: list[Table | Text] = [Text(line, style="red") for runtime in report.runtimes for line in _faults(runtime)]
+    faults: list[Table | Text] = [
+        Text(line, style="red") for runtime in report.runtimes for line in _faults(report, runtime)
+    ]
     faults += [Text(f"{r.definition.name}: {r.not_applicable}") for r in report.runtimes if r.not_applicable]
     missing_lines = [Text(str(missing.error()), style="yellow") for missing in report.not_usable]
     return [table, *faults, *missing_lines]
@@ -37,7 +40,7 @@ def _row(report: ParityReport, runtime: RuntimeParity, output: str) -> list[str]
         verdict = "n/a"
     metric = [percent(runtime.metric)] if report.metric is not None else []
     if worst is None:
-        return [runtime.definition.name, output, "0", "-", "-", "-", *metric, verdict]
+        return [runtime.definition.name, output, str(len(runtime.cases)), "-", "-", "-", *metric, "-", verdict]
     case, comparison = worst
     return [
         runtime.definition.name,
@@ -47,19 +50,24 @@ def _row(report: ParityReport, runtime: RuntimeParity, output: str) -> list[str]
         f"{comparison.times_float32_error:.2g}×",
         f"{list(comparison.worst_index)} of {case}",
         *metric,
+        ", ".join(runtime.non_finite.values()) or "-",
         verdict,
     ]
 
 
-def _faults(runtime: RuntimeParity) -> list[str]:
+def _faults(report: ParityReport, runtime: RuntimeParity) -> list[str]:
     name = runtime.definition.name
-    lines = [f"{name}: {case.case}: {case.failure}" for case in runtime.cases if case.failure]
+    wrong = [case for case in runtime.cases if not case.passed]
+    lines = [f"{name}: {case.case}: {case.failure}" for case in wrong if case.failure]
     lines += [
         f"{name}: {case.case}: output {comparison.output!r} {comparison.reason}"
-        for case in runtime.cases
+        for case in wrong
         for comparison in case.comparisons
         if not comparison.passed
     ]
+    if wrong:
+        call = f"rnnexport verify {report.bundle} --runtime {name} --grid {report.grid} --seed {report.seed}"
+        lines.append(f"{name}: the first of these again: {call} --case {wrong[0].number}")
     if runtime.diagnosis is not None:
         lines += [f"{name}: {line}" for line in _diagnosis(runtime.diagnosis)]
     if not runtime.metric_agrees:

@@ -26,20 +26,21 @@ class StaleOutput(Hypothesis):
         shapes = [{name: np.shape(array) for name, array in call.observed.items()} for call in evidence.calls]
         zeros = [{name: np.zeros(shape) for name, shape in each.items()} for each in shapes]
         yield Prediction("the output was never written", zeros)
-        stale = [_latest_like(evidence, call) for call in evidence.calls]
+        stale = [_nearest_earlier(evidence, call) for call in evidence.calls]
         yield Prediction("the output is that of an earlier call", stale)
 
 
-def _latest_like(evidence: Evidence, call: Call) -> Outputs:
-    """What the latest earlier call gave whose memory is large enough, read in this call's shape.
+def _nearest_earlier(evidence: Evidence, call: Call) -> Outputs:
+    """What that earlier call gave whose memory, read in this call's shape, comes nearest to what was observed.
 
     A call that has none before it, or is right, is predicted to be right: not every call need be stale.
     """
     right = {name: reference.expected for name, reference in call.expected.items()}
     if all(np.allclose(call.observed[name], expected, atol=1e-4) for name, expected in right.items()):
         return right
-    for earlier in reversed(evidence.all_expected[: call.position]):
+    found = [right]
+    for earlier in evidence.all_expected[: call.position]:
         flat = {name: earlier[name].expected.ravel() for name in right}
         if all(flat[name].size >= expected.size for name, expected in right.items()):
-            return {name: flat[name][: expected.size].reshape(expected.shape) for name, expected in right.items()}
-    return right
+            found.append({n: flat[n][: expected.size].reshape(expected.shape) for n, expected in right.items()})
+    return min(found, key=lambda each: sum(float(np.abs(call.observed[n] - each[n]).sum()) for n in right))

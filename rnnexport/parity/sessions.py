@@ -1,0 +1,109 @@
+"""The ways in which one runtime is asked the same: as defined, with one thread, and with the shapes of a call fixed.
+
+A library has other kernels for other thread counts and for static shapes, so each is a case of its own. All calls of
+one way run one after another on one session, in a process of its own with a limit of time and of memory.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+
+from rnnexport.bundle import Bundle
+from rnnexport.engines.contract import Definition, Feeds
+from rnnexport.parity.grid import Case, GridName
+from rnnexport.parity.oracle import feeds_for
+from rnnexport.worker import CaseResult, infer
+
+DEFAULT_TIME_LIMIT_SECONDS = 600.0
+_MOST_STATIC_BYTES = 1 << 30
+_FEW = {"quick": 0, "default": 2, "full": 6}
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Of each process."""
+
+    time_limit_seconds: float = DEFAULT_TIME_LIMIT_SECONDS
+    """For loading, and for each call."""
+    memory_limit_bytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One call in one way."""
+
+    case: int
+    """Its number among the cases."""
+    name: str
+    threads: int | None = None
+    """`None` leaves the definition's."""
+    static: bool = False
+    """Whether the graph's dimensions are fixed to those of the call."""
+
+
+def draw_rows(bundle: Bundle, definition: Definition, cases: Sequence[Case], grid: GridName) -> list[Row]:
+    """All calls as defined, then some of them with one thread, and in a graph of static shapes."""
+    rows = [Row(number, case.name) for number, case in enumerate(cases)]
+    chosen = _distinct(cases)[: _FEW[grid]]
+    if definition.threads != 1:
+        rows += [Row(number, f"{cases[number].name}, 1 thread", threads=1) for number in chosen]
+    if definition.engine != "torch" and bundle.model_path.stat().st_size < _MOST_STATIC_BYTES:
+        rows += [Row(number, f"{cases[number].name}, static shapes", static=True) for number in chosen]
+    return rows
+
+
+def run_rows(
+    bundle: Bundle, definition: Definition, rows: Sequence[Row], feeds: Sequence[Feeds], limits: Limits
+) -> Iterator[CaseResult]:
+    """Run each row on the feeds of its case; results in the order of the rows."""
+    sources = feeds_for(definition, feeds)
+    for (threads, static), group in groupby(rows, key=lambda row: (row.threads, row.static)):
+        calls = [sources[row.case] for row in group]
+        altered = definition if threads is None else definition.model_copy(update={"threads": threads})
+        if not static:
+            yield from _infer(bundle.file_for(definition), altered, calls, limits)
+            continue
+        for call in calls:
+            with tempfile.TemporaryDirectory(prefix="rnnexport-") as folder:
+                path = Path(folder) / "model.onnx"
+                _write_static(bundle.model_path, path, call)
+                yield from _infer(path, altered, [call], limits)
+
+
+def _infer(model: Path, definition: Definition, calls: Sequence[Feeds], limits: Limits) -> Iterator[CaseResult]:
+    return infer(
+        model,
+        definition,
+        calls,
+        time_limit_seconds=limits.time_limit_seconds,
+        memory_limit_bytes=limits.memory_limit_bytes,
+    )
+
+
+def _distinct(cases: Sequence[Case]) -> list[int]:
+    """The number of the first call of each shape; those with more than one row and step come first."""
+    first: dict[tuple[tuple[int, ...], ...], int] = {}
+    for number, case in enumerate(cases):
+        first.setdefault(tuple(array.shape for array in case.feeds.values()), number)
+    return sorted(first.values(), key=lambda number: 1 in next(iter(cases[number].feeds.values())).shape[:2])
+
+
+def _write_static(source: Path, target: Path, feeds: Feeds) -> None:
+    """Copy a graph with its inputs' dimensions fixed to those of `feeds`; what is known of other shapes is dropped."""
+    import onnx
+
+    model = onnx.load(source)
+    for value in model.graph.input:
+        if value.name in feeds:
+            for dimension, size in zip(value.type.tensor_type.shape.dim, feeds[value.name].shape, strict=True):
+                dimension.dim_value = size
+    for value in model.graph.output:
+        for dimension in value.type.tensor_type.shape.dim:
+            if dimension.HasField("dim_param"):
+                dimension.Clear()
+    del model.graph.value_info[:]
+    onnx.save(model, target)

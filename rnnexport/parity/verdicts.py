@@ -1,0 +1,104 @@
+"""What was found: of one call, of one runtime, of a bundle."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+from pydantic import BaseModel
+
+from rnnexport.bundle import Tolerance
+from rnnexport.engines.contract import Definition
+from rnnexport.errors import RuntimeUnavailableError
+from rnnexport.parity.compare import Comparison, Reference, compare
+from rnnexport.parity.diagnosis import Diagnosis
+from rnnexport.parity.grid import GridName
+from rnnexport.runtime import RuntimeStatus
+from rnnexport.worker import CaseResult
+
+
+class CaseVerdict(BaseModel):
+    """One call in one runtime."""
+
+    number: int
+    """Of the call in its runtime; `--case` replays it."""
+    case: str
+    comparisons: list[Comparison] = []
+    failure: str | None = None
+    """The runtime's own words, where it gave no outputs."""
+    failure_kind: Literal["error", "crash", "timeout", "memory"] | None = None
+
+    @property
+    def passed(self) -> bool:
+        """True where every output is right."""
+        return self.failure is None and all(comparison.passed for comparison in self.comparisons)
+
+
+class RuntimeParity(BaseModel):
+    """All calls in one runtime."""
+
+    definition: Definition
+    tolerance: Tolerance
+    cases: list[CaseVerdict]
+    metric: float | None = None
+    metric_agrees: bool = True
+    diagnosis: Diagnosis | None = None
+    """What explains the wrong answers, where there are any."""
+    non_finite: dict[str, str] = {}
+    """What becomes of `NaN` and `Inf` in one row: a property, no fault; see `non_finite`."""
+    not_applicable: str | None = None
+    """Why there was nothing to run, where that is so."""
+
+    @property
+    def passed(self) -> bool:
+        """True where every call and the metric are right."""
+        return self.metric_agrees and all(case.passed for case in self.cases)
+
+    def worst(self, output: str) -> tuple[str, Comparison] | None:
+        """Return the call and comparison that come nearest to their limit, failed ones first."""
+        found = [(case.case, c) for case in self.cases for c in case.comparisons if c.output == output]
+        return max(found, key=lambda pair: (not pair[1].passed, pair[1].max_abs_diff), default=None)
+
+
+class ParityReport(BaseModel):
+    """What `rnnexport verify` found out about one bundle."""
+
+    schema_version: Literal[2] = 2
+    bundle: str
+    seed: int
+    grid: GridName
+    outputs: list[str]
+    metric: str | None = None
+    reference_metric: float | None = None
+    runtimes: list[RuntimeParity]
+    not_usable: list[RuntimeStatus]
+    versions: dict[str, str]
+    machine: dict[str, str]
+    raw_outputs: str | None = None
+    """The SHA-256 of the npz beside `parity.json` that holds what was expected and what came."""
+
+    @property
+    def passed(self) -> bool:
+        """True where every runtime passed."""
+        return all(runtime.passed for runtime in self.runtimes)
+
+    @property
+    def exit_status(self) -> int:
+        """0: all passed; 1: one failed; 3: one that was named is not usable here."""
+        if not self.passed:
+            return 1
+        return RuntimeUnavailableError.exit_status if self.not_usable else 0
+
+
+def judge_case(
+    number: int, name: str, result: CaseResult, reference: Mapping[str, Reference], tolerance: Tolerance
+) -> CaseVerdict:
+    """Judge what one call gave."""
+    if result.failure is not None:
+        failure = result.failure
+        return CaseVerdict(number=number, case=name, failure=failure.message, failure_kind=failure.kind)
+    missing = sorted(set(reference) - set(result.outputs))
+    if missing:
+        return CaseVerdict(number=number, case=name, failure=f"gave no output {missing[0]!r}", failure_kind="error")
+    comparisons = [compare(output, result.outputs[output], ref, tolerance) for output, ref in reference.items()]
+    return CaseVerdict(number=number, case=name, comparisons=comparisons)

@@ -1,0 +1,42 @@
+"""Runtimes of the engines in `plugins/careless_engines.py`, and bundles with a fault in the graph."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import onnx
+import pytest
+
+from rnnexport.bundle import load_bundle, seal
+
+PLUGINS = Path(__file__).parent / "plugins"
+
+
+@pytest.fixture
+def careless(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str], Path]:
+    """The path of a definition for an engine of that name, registered here and in the worker."""
+    monkeypatch.syspath_prepend(str(PLUGINS))
+    monkeypatch.setenv("PYTHONPATH", str(PLUGINS))
+
+    def careless(engine: str) -> Path:
+        path = tmp_path / f"{engine}.toml"
+        path.write_text(f'engine = "{engine}"\nprecision = "float32"\n', encoding="utf-8")
+        return path
+
+    return careless
+
+
+@pytest.fixture
+def altered(tmp_path: Path) -> Callable[[Path, Callable[[onnx.ModelProto], None]], Path]:
+    """A copy of a bundle whose graph was changed and sealed again."""
+
+    def altered(source: Path, change: Callable[[onnx.ModelProto], None]) -> Path:
+        target = tmp_path / source.name
+        shutil.copytree(source, target, ignore=shutil.ignore_patterns("parity*", "bench.json"))
+        model = onnx.load(target / "model.onnx")
+        change(model)
+        onnx.save(model, target / "model.onnx")
+        seal(target, load_bundle(source).manifest)
+        return target
+
+    return altered

@@ -1,0 +1,128 @@
+"""Ways in which runtimes and exporters are known to go wrong without a word: each is caught, and named."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx import helper, numpy_helper
+
+import rnnexport
+from rnnexport.bundle import reference_bundles
+from rnnexport.parity.sessions import Limits
+from rnnexport.parity.verdicts import RuntimeParity
+from rnnexport.parity.verify import verify
+from rnnexport.versions import machine
+
+LSTM, GRU = reference_bundles()
+Careless = Callable[[str], Path]
+Altered = Callable[[Path, Callable[[onnx.ModelProto], None]], Path]
+
+
+def causes(runtime: RuntimeParity) -> list[str]:
+    assert not runtime.passed
+    assert runtime.diagnosis is not None
+    return [cause.name for cause in runtime.diagnosis.causes]
+
+
+@pytest.mark.skipif("bf16" not in machine()["features"], reason="this CPU has no bfloat16 instructions")
+@pytest.mark.parametrize("bundle", [LSTM, GRU], ids=["lstm", "gru"])
+def test_a_runtime_that_chooses_bfloat16_by_itself(careless: Careless, bundle: Path) -> None:
+    (runtime,) = verify(bundle, [careless("default-precision")], grid="quick").runtimes
+    assert causes(runtime) == ["bf16 arithmetic"]
+    assert runtime.diagnosis is not None
+    assert runtime.diagnosis.fault_in == "runtime"
+
+
+@pytest.mark.parametrize("cell", [torch.nn.LSTM, torch.nn.GRU], ids=["lstm", "gru"])
+def test_weights_compressed_to_float16_by_saving(
+    careless: Careless, tmp_path: Path, cell: Callable[..., torch.nn.Module]
+) -> None:
+    torch.manual_seed(0)
+    inputs = ["x:float32[batch,time,6]"]
+    bundle = rnnexport.export(cell(6, 12, batch_first=True), tmp_path / "layer", inputs=inputs)
+    (runtime,) = verify(bundle.path, [careless("compressed")]).runtimes
+    assert causes(runtime) == ["weights stored in fp16"]
+
+
+@pytest.mark.parametrize("cell", [torch.nn.LSTM, torch.nn.GRU], ids=["lstm", "gru"])
+def test_openvino_ignores_sequence_lens_of_dynamic_shapes(tmp_path: Path, cell: Callable[..., torch.nn.Module]) -> None:
+    class Packed(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.rnn = cell(5, 8, batch_first=True)
+
+        def forward(self, x: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+            packed = torch.nn.utils.rnn.pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False)
+            state = self.rnn(packed)[1]
+            return (state[0] if isinstance(state, tuple) else state)[0]
+
+    torch.manual_seed(0)
+    inputs = ["x:float32[batch,time,5]", "lengths:int64[batch]"]
+    bundle = rnnexport.export(Packed(), tmp_path / "packed", inputs=inputs, lengths="sequence-lens")
+    openvino, ort = verify(bundle.path, ["openvino-cpu", "ort-cpu"]).runtimes
+    assert ort.passed
+    assert causes(openvino) == ["lengths ignored"]
+    static = [case for case in openvino.cases if "static shapes" in case.case]
+    assert static
+    assert all(case.passed for case in static), "with static shapes OpenVINO is right"
+
+
+def test_an_output_that_an_earlier_call_left_behind(careless: Careless) -> None:
+    (runtime,) = verify(GRU, [careless("stale")]).runtimes
+    assert causes(runtime) == ["stale or undefined output"]
+
+
+def freeze_time(model: onnx.ModelProto) -> None:
+    """As an exporter does that bakes the example's sizes into a Reshape."""
+    (recurrent,) = (node for node in model.graph.node if node.op_type == "GRU")
+    model.graph.initializer.append(numpy_helper.from_array(np.array([20, -1, 12]), "frozen"))
+    before = recurrent.input[0]
+    model.graph.node.insert(
+        list(model.graph.node).index(recurrent), helper.make_node("Reshape", [before, "frozen"], ["reshaped"])
+    )
+    recurrent.input[0] = "reshaped"
+
+
+def test_a_time_axis_that_the_export_froze(altered: Altered) -> None:
+    def identical_width(model: onnx.ModelProto) -> None:
+        (recurrent,) = (node for node in model.graph.node if node.op_type == "GRU")
+        (weights,) = (t for t in model.graph.initializer if t.name == recurrent.input[1])
+        freeze_time(model)
+        (shape,) = (t for t in model.graph.initializer if t.name == "frozen")
+        shape.CopyFrom(numpy_helper.from_array(np.array([20, -1, weights.dims[2]]), "frozen"))
+
+    (runtime,) = verify(altered(GRU, identical_width), ["ort-cpu"]).runtimes
+    assert causes(runtime) == ["time axis frozen"]
+    assert runtime.diagnosis is not None
+    assert "time=20" in runtime.diagnosis.causes[0].says
+
+
+def test_onnx_runtime_swallows_nan_and_that_is_no_failure() -> None:
+    by_name = {r.definition.name: r for r in verify(GRU, ["ort-cpu", "torch-cpu", "openvino-cpu"]).runtimes}
+    assert all(runtime.passed for runtime in by_name.values())
+    assert by_name["ort-cpu"].non_finite["NaN"] == "swallowed"
+    assert by_name["torch-cpu"].non_finite["NaN"] == "kept"
+
+
+@pytest.mark.parametrize(
+    ("engine", "kind", "words"),
+    [
+        ("dying", "crash", "SIGSEGV"),
+        ("hanging", "timeout", "passed the time limit of 15 s"),
+        ("hungry", "memory", "over the memory limit of 900 MiB"),
+    ],
+)
+def test_a_runtime_that_dies_is_judged_and_the_others_go_on(
+    careless: Careless, engine: str, kind: str, words: str
+) -> None:
+    limits = Limits(time_limit_seconds=15, memory_limit_bytes=900 << 20)
+    dying, torch_cpu = verify(GRU, [careless(engine), "torch-cpu"], grid="quick", limits=limits).runtimes
+    assert torch_cpu.passed
+    (failed,) = (case for case in dying.cases if not case.passed)
+    assert (failed.number, failed.failure_kind) == (2, kind)
+    assert words in str(failed.failure)
