@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
-from rnnexport.parity.hypothesis import Evidence, Hypothesis, Prediction, Variant, evaluated
+from rnnexport.parity.hypothesis import B, Evidence, Hypothesis, NodeInputs, Prediction, Variant, change_node, evaluated
 from rnnexport.parity.onnx_float64 import Alteration
 from rnnexport.parity.rounding import to_float16
 
 _ENOUGH = 32
+_SUMMED_GATES = {"LSTM": 4, "GRU": 2, "RNN": 1}
+_GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
 
 
 class Float16Weights(Hypothesis):
@@ -23,8 +26,11 @@ class Float16Weights(Hypothesis):
     )
 
     def variants(self) -> Iterator[Variant]:
-        """Every constant rounded."""
-        yield Variant("every weight was rounded to float16", Alteration(constant=to_float16))
+        """Every constant rounded; or the sum of a bias's halves, as OpenVINO stores it."""
+        says = "every weight was rounded to float16"
+        yield Variant(says, Alteration(constant=to_float16))
+        summed = change_node(_with_summed_bias).recurrent
+        yield Variant(says, Alteration(summed, constant=lambda x: x if _may_be_bias(x) else to_float16(x)))
 
     def predictions(self, evidence: Evidence, node: str | None = None) -> Iterator[Prediction]:
         """As always; where the right graph is not known, the file's own weights tell."""
@@ -32,6 +38,23 @@ class Float16Weights(Hypothesis):
             yield from super().predictions(evidence, node)
         elif _all_representable(evidence):
             yield from evaluated(evidence.file, evidence, "every weight in the file is a float16 number")
+
+
+def _may_be_bias(array: NDArray[np.float64]) -> bool:
+    """[D, 2GH], with one or two directions."""
+    return array.ndim == 2 and array.shape[0] <= 2
+
+
+def _with_summed_bias(op_type: str, inputs: NodeInputs, _: dict[str, Any]) -> None:
+    """Gates whose halves can be added up get the rounded sum in Wb; a GRU's candidate keeps both."""
+    if inputs[B] is None:
+        return
+    directions = len(inputs[B])
+    halves = np.array(inputs[B], np.float64).reshape(directions, 2, _GATES[op_type], -1)
+    summed = _SUMMED_GATES[op_type]
+    halves[:, 0, :summed] += halves[:, 1, :summed]
+    halves[:, 1, :summed] = 0
+    inputs[B] = to_float16(halves).reshape(directions, -1)
 
 
 def _all_representable(evidence: Evidence) -> bool:
