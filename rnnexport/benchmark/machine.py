@@ -80,14 +80,12 @@ class Machine(_Frozen):
         return self._private(rate, threads)
 
     def bandwidth(self, level: MemoryLevel, threads: int) -> float:
-        """Bytes per second that so many threads read from a level."""
+        """Bytes per second that so many threads read from a level; several share it as well as all do, at best."""
         rate = level.bytes_per_second
-        if level.private:
-            return self._private(rate, threads)
-        return min(rate.one * threads, max(rate.one, rate.all))
+        return self._private(rate, threads) if level.private or threads == 1 else max(rate.one, rate.all)
 
     def _private(self, rate: Rate, threads: int) -> float:
-        """What cores do each for itself: so many times the best that one of them has shown."""
+        """What cores do each for itself: so many times the best that one of them has shown, alone or among all."""
         return max(rate.one, rate.all / self.cores) * min(threads, self.cores)
 
     def best(self, other: Machine) -> Machine:
