@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,6 +52,13 @@ def test_the_probe_finds_what_must_hold_on_every_machine(machine: Machine) -> No
     spared = [level.spared(machine.cores) for level in machine.levels]
     assert spared == sorted(set(spared))
     assert [level.name for level in machine.levels][-1:] in ([], ["memory"])
+
+
+def test_the_example_of_the_document_runs() -> None:
+    document = Path(__file__).parents[2] / "docs" / "roofline.md"
+    (code,) = re.findall(r"```python\n(.*?)```", document.read_text(encoding="utf-8"), re.DOTALL)
+    ended = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert re.fullmatch(r"at least [\d.]+ µs, held by (arithmetic|L2|L3|memory)\n", ended.stdout)
 
 
 def test_the_best_of_two_probes_is_no_slower_than_either(machine: Machine) -> None:
