@@ -39,7 +39,7 @@ Call = Callable[[], object]
 
 
 def probe_machine() -> Machine:
-    """Measure this machine in a worker; takes about five seconds.
+    """Measure this machine in a worker; takes about ten seconds.
 
     Raises:
         EngineError: The worker failed.

@@ -65,7 +65,7 @@ def profile_of(row: Row, seed: int = 0) -> Profile:
     with tempfile.TemporaryDirectory(prefix="rnnexport-profile-") as folder:
         path = bundle.file_for(row.definition)
         if path == bundle.model_path:
-            path = _with_names(model, path, Path(folder))
+            path = with_names(model, path, Path(folder))
         arguments = {"model": str(path), "definition": row.definition.model_dump()}
         cases = feeds_for(row.definition, [feeds])
         (result,) = run_job("rnnexport.benchmark.profiling:profile_job", arguments, cases)
@@ -91,13 +91,14 @@ def profile_job(arguments: dict[str, Any], cases: Iterator[Feeds]) -> Iterator[t
         yield {}, {"nodes": [asdict(node) for node in times]}
 
 
-def _with_names(model: ir.Model, path: Path, folder: Path) -> Path:
-    """`path`, or a copy of the model in which every recurrent node has a name for a profiler to tell."""
+def with_names(model: ir.Model, path: Path, folder: Path) -> Path:
+    """`path`, or a copy of its model in `folder` in which every recurrent node has a name for a profiler to tell."""
     nameless = [node for node in recurrent_nodes(model) if not node.name]
     if not nameless:
         return path
     for node in nameless:
         node.name = node_name(node)
+    folder.mkdir(exist_ok=True)
     ir.save(model, folder / path.name, external_data=f"{path.name}.data")
     return folder / path.name
 

@@ -9,16 +9,20 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+import onnx
 import onnx_ir as ir
 import pytest
+from onnx import TensorProto, helper, numpy_helper
 
 from rnnexport.benchmark import limits
 from rnnexport.benchmark.machine import Machine, MemoryLevel, Rate
 from rnnexport.benchmark.probe import probe_machine
-from rnnexport.benchmark.profiling import map_to_layers, profile_of
+from rnnexport.benchmark.profiling import map_to_layers, profile_of, with_names
 from rnnexport.bundle import reference_bundles
 from rnnexport.cli import main
-from rnnexport.engines.contract import Definition, NodeTime
+from rnnexport.engines import get_engine
+from rnnexport.engines.contract import Definition, NodeTime, ProfilingEngine
 from rnnexport.runtime import load_definition
 
 LSTM, GRU = (str(path) for path in reference_bundles())
@@ -141,6 +145,68 @@ def test_what_a_runtime_refuses_is_why_there_is_no_profile() -> None:
     profile = profile_of(FakeRow(LSTM, definition))
     assert profile.failure
     assert not profile.nodes
+
+
+def test_an_engine_without_a_profiler_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    plugins = str(Path(__file__).parents[1] / "engines" / "plugins")
+    monkeypatch.syspath_prepend(plugins)
+    monkeypatch.setenv("PYTHONPATH", plugins)
+    definition = Definition(name="theirs", engine="misbehaving", precision="float32")
+    assert profile_of(FakeRow(LSTM, definition)).failure == "engine 'misbehaving' has no profiler"
+
+
+RECURRENT_FORMS = [
+    (cell, direction, name, outputs)
+    for cell, direction in (("LSTM", "forward"), ("GRU", "bidirectional"))
+    for name in ("the layer", "")
+    for outputs in (["y"], ["", "y_h"])
+]
+
+
+@pytest.mark.parametrize(("cell", "direction", "name", "outputs"), RECURRENT_FORMS)
+@pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])
+def test_layers_are_found_whatever_the_library_makes_of_them(
+    engine: str, cell: str, direction: str, name: str, outputs: list[str], tmp_path: Path
+) -> None:
+    """OpenVINO splits bidirectional layers and gives them names of its own; names in the file are optional."""
+    path = write_layers(tmp_path / "model.onnx", cell, direction, name, outputs)
+    named = with_names(ir.load(path), path, tmp_path / "named")
+    definition = Definition(name="x", engine=engine, precision="float32")
+    feeds = {"x": np.zeros((3, 2, 4), np.float32)}
+    adapter = get_engine(engine)
+    assert isinstance(adapter, ProfilingEngine)
+    nodes = map_to_layers(adapter.profile(named, definition, feeds, calls=3), ir.load(path))
+    found = {layer for node in nodes for layer in node.layers}
+    assert found == {name or next(filter(None, outputs)), "second"}
+
+
+def write_layers(path: Path, cell: str, direction: str, name: str, outputs: list[str]) -> Path:
+    """Two recurrent layers that read the same input, so that their order tells nothing."""
+    gates, hidden = {"LSTM": 4, "GRU": 3}[cell], 64
+    directions = 2 if direction == "bidirectional" else 1
+    weights = [np.ones((directions, gates * hidden, size), np.float32) for size in (4, hidden)]
+    options = {"hidden_size": hidden, "direction": direction}
+    if cell == "GRU":
+        options["linear_before_reset"] = 1
+    nodes = [
+        helper.make_node(cell, ["x", "W", "R"], outputs, name=name, **options),
+        helper.make_node(cell, ["x", "W", "R2"], ["other"], name="second", **options),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "graph",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["time", "batch", 4])],
+        [
+            helper.make_tensor_value_info(output, TensorProto.FLOAT, None)
+            for output in [*filter(None, outputs), "other"]
+        ],
+        [
+            numpy_helper.from_array(array, key)
+            for array, key in zip([*weights, 2 * weights[1]], ("W", "R", "R2"), strict=True)
+        ],
+    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), path)
+    return path
 
 
 def test_a_module_of_several_layers_is_mapped_to_all_of_them() -> None:
