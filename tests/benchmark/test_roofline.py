@@ -101,6 +101,18 @@ def test_more_threads_and_fewer_bytes_never_raise_the_bound(
     assert lower_bound(stack, found, INT8, cores).nanoseconds <= bounds[-1]
 
 
+@given(stack=stacks, peak=st.floats(1e6, 1e9), cores=st.integers(1, 8), threads=st.integers(1, 16))
+def test_arithmetic_is_shared_by_the_threads_as_far_as_there_are_cores(
+    stack: list[LayerWork], peak: float, cores: int, threads: int
+) -> None:
+    found = machine(near=0, peak=peak, near_rate=1e30, far_rate=1e30, cores=cores)
+    flop = sum(layer.projection_flop + layer.time_steps * layer.step_flop for layer in stack)
+    bound = lower_bound(stack, found, FORMATS["float32"], threads)
+    assert bound.nanoseconds == pytest.approx(1e9 * flop / (peak * min(cores, threads)))
+    steps = sum(layer.time_steps for layer in stack)
+    assert bound.synchronisation_ns == (1000.0 * steps if min(cores, threads) > 1 else 0.0)
+
+
 @given(
     cell=st.sampled_from(["LSTM", "GRU"]),
     direction=st.sampled_from(["forward", "reverse", "bidirectional"]),
@@ -112,6 +124,7 @@ def test_work_is_that_of_the_matrices_in_the_graph(cell: str, direction: str, si
     work, left_out = recurrent_work(model, {"batch": batch, "time": time})
     assert not left_out
     assert {layer.name for layer in work} == {"the layer"}
+    assert {(layer.batch_size, layer.time_steps) for layer in work} == {(batch, time)}
     # every number of W and R is multiplied and added once for each row and step
     flop = sum(layer.projection_flop + layer.time_steps * layer.step_flop for layer in work)
     assert flop == 2 * batch * time * sum(array.size for array in weights)
