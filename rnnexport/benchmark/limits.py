@@ -48,6 +48,7 @@ class RooflineRow(BaseModel):
         """The bound's part of the median latency: 1 is all that the machine can do."""
         return None if self.not_bounded else self.bound_ns / self.median_ns
 
+    @computed_field  # type: ignore[prop-decorator]
     @property
     def beats_its_bound(self) -> bool:
         """Whether even one call was faster than is possible, so that the probe must be wrong."""

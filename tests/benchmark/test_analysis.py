@@ -110,6 +110,7 @@ def test_a_slow_probe_is_repeated_once(
     (row,) = analysis["roofline"]["rows"]
     assert row["limit"] in ("arithmetic", "L2", "L3", "memory", "synchronisation")
     assert 0 < row["share"] < 1
+    assert row["beats_its_bound"] is False
     assert row["int8_bound_ns"] <= row["bound_ns"]
 
 
