@@ -54,8 +54,8 @@ def lower_bound(work: Sequence[LayerWork], machine: Machine, weights: WeightForm
     """Bound a call that repeats, on so many threads; `work` must not be empty."""
     cores = min(threads, machine.cores)
     phases = _phases(work, machine, weights, cores)
-    sweeps = _sweeps(work, machine, weights, cores)
-    nanoseconds, limit = max([(sum(phases.values()), max(phases, key=lambda name: phases[name])), *sweeps])
+    slowest = max(phases, key=lambda name: phases[name])
+    nanoseconds, limit = max((sum(phases.values()), slowest), _sweep(work, machine, weights, cores))
     steps = sum(layer.time_steps for layer in work)
     return Bound(nanoseconds, limit, steps * machine.fork_join_ns if cores > 1 else 0.0)
 
@@ -71,31 +71,41 @@ def _phases(work: Sequence[LayerWork], machine: Machine, weights: WeightFormat, 
             (layer.projection_flop, layer.projection_weights, 1),
             (layer.step_flop, layer.recurrent_weights, layer.time_steps),
         ):
-            times = [(1e9 * flop / machine.peak(weights.arithmetic, cores), ARITHMETIC)]
-            times += [
-                (_reading_ns(count * weights.bytes_per_weight, level, machine, cores), level.name)
-                for level in machine.levels
-            ]
-            longest, limit = max(times)
+            bytes_ = count * weights.bytes_per_weight
+            times = [_reading_ns(bytes_, level, machine, cores) for level in machine.levels]
+            computing = 1e9 * flop / machine.peak(weights.arithmetic, cores)
+            longest, limit = max((computing, ARITHMETIC), _slowest_level(times, bytes_, machine, cores))
             held_up[limit] = held_up.get(limit, 0.0) + repeats * longest
     return held_up
 
 
-def _sweeps(work: Sequence[LayerWork], machine: Machine, weights: WeightFormat, cores: int) -> list[tuple[float, str]]:
-    """Nanoseconds that each level takes for all that it must hand over.
+def _sweep(work: Sequence[LayerWork], machine: Machine, weights: WeightFormat, cores: int) -> tuple[float, str]:
+    """Nanoseconds that the slowest level takes for all that it must hand over, and its name.
 
     A call touches every weight once, and the nearer levels keep only as much of *all* from call to call; then every
     layer's steps read R again. With few steps in a deep model this says more than the phases do.
     """
     every_weight = weights.bytes_per_weight * sum(layer.projection_weights + layer.recurrent_weights for layer in work)
-    bounds = []
+    times = []
     for level in machine.levels:
         nanoseconds = _reading_ns(every_weight, level, machine, cores)
         for layer in work:
             again = _reading_ns(layer.recurrent_weights * weights.bytes_per_weight, level, machine, cores)
             nanoseconds += (layer.time_steps - 1) * again
-        bounds.append((nanoseconds, level.name))
-    return bounds
+        times.append(nanoseconds)
+    return _slowest_level(times, every_weight, machine, cores)
+
+
+def _slowest_level(times: Sequence[float], bytes_: float, machine: Machine, cores: int) -> tuple[float, str]:
+    """The longest of the levels' times, and the level to name for it.
+
+    What comes from far passes the nearer levels and may be held up there; the name is that of where most comes from.
+    """
+    if not machine.levels:
+        return 0.0, ARITHMETIC
+    slowest = max(range(len(times)), key=lambda number: times[number])
+    home = sum(level.spared(cores) <= bytes_ / 2 for level in machine.levels) - 1
+    return times[slowest], machine.levels[max(slowest, home)].name
 
 
 def _reading_ns(bytes_: float, level: MemoryLevel, machine: Machine, cores: int) -> float:

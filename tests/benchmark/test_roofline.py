@@ -149,6 +149,20 @@ def test_the_limit_is_named(hidden: int, threads: int, limit: str) -> None:
     assert lower_bound([layer], found, FORMATS["float32"], threads).limit == limit
 
 
+def test_weights_that_most_come_from_memory_are_named_so_even_where_the_cache_is_no_faster() -> None:
+    layer = LayerWork("layer", 4, 512, 512, batch_size=1, time_steps=20)  # R is 4 MiB
+    found = machine(2**20, peak=1e12, near_rate=1e10, far_rate=1e10)
+    assert lower_bound([layer], found, FORMATS["float32"], threads=1).limit == "memory"
+
+
+def test_without_known_caches_arithmetic_is_the_only_bound() -> None:
+    layer = LayerWork("layer", 4, 512, 512, batch_size=1, time_steps=20)
+    found = machine(0, peak=1e9, near_rate=1.0, far_rate=1.0).model_copy(update={"levels": ()})
+    bound = lower_bound([layer], found, FORMATS["float32"], threads=1)
+    assert bound.limit == "arithmetic"
+    assert bound.nanoseconds == layer.projection_flop + 20 * layer.step_flop
+
+
 def recurrent_model(cell: str, direction: str, inputs: int, hidden: int) -> tuple[ir.Model, list[np.ndarray]]:
     directions, rows = 2 if direction == "bidirectional" else 1, GATES[cell] * hidden
     weights = [np.zeros((directions, rows, size), np.float32) for size in (inputs, hidden)]
