@@ -17,12 +17,12 @@ _HEADINGS = (
     "batch × time",
     "median",
     "bound",
-    "fork/join",
     "held by",
     "reached",
-    "left: at most",
+    "left",
     "in int8",
     "by threads",
+    "fork/join",
 )
 _NOTHING = 1.05  # a gain below this is none
 
@@ -41,19 +41,19 @@ def roofline_tables(roofline: Roofline) -> list[Table | Text]:
 
 
 def _figures(row: RooflineRow) -> list[str]:
-    """Such as `82 % of L3`, held by `L3`, at most `1.2×` as it is, `4.8×` in int8, `nothing` by more threads."""
+    """Such as held by `L3`, `82 %` of the bound reached, at most `1.2×` left, `4.8×` in int8, `nothing` by threads."""
     if row.share is None:
         return [duration(row.median_ns), *["-"] * 7]
     gains_by_threads = row.bound_ns > _NOTHING * row.all_cores_bound_ns
     return [
         duration(row.median_ns),
         duration(row.bound_ns),
-        duration(row.synchronisation_ns),
         row.limit,
-        f"{100 * row.share:.0f} % of {row.work_limit}",
+        f"{100 * row.share:.0f} %",
         times(1 / row.share),
         times(row.median_ns / row.int8_bound_ns),
         times(row.median_ns / row.all_cores_bound_ns) if gains_by_threads else "nothing",
+        duration(row.synchronisation_ns),
     ]
 
 

@@ -122,6 +122,17 @@ def test_a_row_on_another_device_has_no_bound(machine: Machine, monkeypatch: pyt
     assert not row.beats_its_bound
 
 
+@pytest.mark.parametrize(("call_ns", "held"), [(10**9, True), (10**5, False)])
+def test_only_a_call_that_lasts_longer_is_held_by_synchronisation(
+    machine: Machine, call_ns: int, held: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    planted = slower(machine, 1e-2).model_copy(update={"cores": 2, "fork_join_ns": 1e6})
+    monkeypatch.setattr(limits, "probe_machine", lambda: planted)
+    (row,) = limits.roofline_of([FakeRow(LSTM, load_definition("ort-cpu"), samples_ns=(call_ns,) * 10)]).rows
+    assert row.synchronisation_ns == 5e6
+    assert (row.limit == "synchronisation") == held
+
+
 @pytest.mark.parametrize("bundle", [LSTM, GRU], ids=["lstm", "gru"])
 @pytest.mark.parametrize("runtime", RUNTIMES)
 def test_a_profile_names_every_recurrent_layer(bundle: str, runtime: str) -> None:
