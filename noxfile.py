@@ -76,12 +76,13 @@ def demo(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """Measure exports beside PyTorch's exporter, and the reference bundles at several shapes; prints tables."""
+    """Measure exports beside PyTorch's exporter, and latencies beside what the machine can do; prints tables."""
     install(session, ".")
     session.run("python", "tests/export_table/measure_export.py")
     session.run("python", "tests/export_table/measure_export.py", "--large-model")
     shapes = ["--batch-size", "1", "--batch-size", "16", "--time-steps", "25", "--time-steps", "100"]
-    session.run("rnnexport", "bench", *shapes, *session.posargs)
+    session.run("rnnexport", "bench", *shapes, "--roofline", "--profile", *session.posargs)
+    session.run("python", "tests/benchmark/measure_roofline.py")
 
 
 @nox.session

@@ -13,6 +13,7 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import BaseModel
 
+from rnnexport.benchmark.analysis import Analysis, analyse
 from rnnexport.benchmark.statistics import is_stable, percentile_ns
 from rnnexport.bundle import Bundle, load_bundle, reference_bundles
 from rnnexport.engines.contract import Definition, Feeds
@@ -69,12 +70,13 @@ class BenchReport(BaseModel):
     seconds: float
     measurements: list[Measurement]
     not_usable: list[RuntimeStatus]
+    analysis: Analysis = Analysis()
     versions: dict[str, str]
 
     @property
     def exit_status(self) -> int:
-        """0: every row has figures; 1: one has not; 3: a runtime that was named is not usable here."""
-        if any(measurement.failure for measurement in self.measurements):
+        """0: every row has figures; 1: one has not, or beats its bound; 3: a runtime that was named is not usable."""
+        if self.analysis.failed or any(measurement.failure for measurement in self.measurements):
             return 1
         return RuntimeUnavailableError.exit_status if self.not_usable else 0
 
@@ -87,12 +89,15 @@ def bench(
     time_steps: Sequence[int] = (25,),
     seconds: float = DEFAULT_SECONDS,
     seed: int = 0,
+    roofline: bool = False,
+    profile: bool = False,
     on_progress: Callable[[str], None] = lambda _: None,
 ) -> BenchReport:
     """Measure every bundle in every runtime at every shape, and write `bench.json` into each bundle.
 
     Without `bundles` the two reference bundles are measured, without `runtimes` every usable float32 one. `seconds` is
-    how long each row is measured after its warm-up. `on_progress` is told what is measured next.
+    how long each row is measured after its warm-up. `roofline` and `profile` ask for what `analysis` holds, which is no
+    part of `bench.json`. `on_progress` is told what is measured next.
 
     Raises:
         BundleError: A bundle is missing or damaged.
@@ -112,7 +117,9 @@ def bench(
             rows += _measure(bundle, definition, shapes, cases, expected, seconds)
         bundle.write_evidence("bench.json", _report(seconds, rows, not_usable).model_dump(mode="json"))
         measurements += rows
-    return _report(seconds, measurements, not_usable)
+    report = _report(seconds, measurements, not_usable)
+    report.analysis = analyse(measurements, roofline=roofline, profile=profile, seed=seed, on_progress=on_progress)
+    return report
 
 
 def _report(seconds: float, measurements: list[Measurement], not_usable: list[RuntimeStatus]) -> BenchReport:

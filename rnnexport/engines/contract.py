@@ -12,10 +12,11 @@ These are protocols, not base classes, so that an engine from another package ne
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from statistics import median
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +26,7 @@ from rnnexport.errors import EngineError, RuntimeUnavailableError
 
 Feeds = Mapping[str, NDArray[Any]]
 Precision = Literal["float64", "float32", "float16", "bfloat16"]
+PROFILE_WARMUP_CALLS = 5
 
 
 class Definition(BaseModel):
@@ -164,5 +166,34 @@ class Engine(Protocol):
         Raises:
             RuntimeUnavailableError: The device or the precision is not what would run.
             EngineError: The library refused the model; its own words are in the message.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class NodeTime:
+    """What one node of a library's own graph takes, by the library's own profiler."""
+
+    names: tuple[str, ...]
+    """Under which names the node may be known in the model file, the likeliest first: its own, that of its outputs, or
+    that of the module around it (`rnn` for `rnn.layer0`)."""
+    operator: str
+    nanoseconds: float
+    """Of one call: its typical run times how often a call runs it."""
+
+    @classmethod
+    def typical(cls, names: tuple[str, ...], operator: str, durations_ns: Sequence[float], calls: int) -> NodeTime:
+        """Take the median of a node's runs in so many calls, since work beside them can stretch a run hundredfold."""
+        return cls(names, operator, median(durations_ns) * len(durations_ns) / calls)
+
+
+@runtime_checkable
+class ProfilingEngine(Engine, Protocol):
+    """An engine whose library tells how long each node took; no engine need be one."""
+
+    def profile(self, model: Path, definition: Definition, feeds: Feeds, calls: int) -> list[NodeTime]:
+        """Load a model as `load` does, with the library's profiler on, and run it so many times after a warm-up.
+
+        Nodes that only hold others, such as `Loop`, are left out. Raises what `load` and `Session.run` raise.
         """
         ...

@@ -13,6 +13,7 @@ import ctypes
 import io
 import os
 import re
+import tempfile
 from collections.abc import Callable
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
@@ -22,7 +23,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rnnexport.engines.contract import Availability, Definition, Feeds, TensorSpec, check_feeds
+from rnnexport.engines.contract import (
+    PROFILE_WARMUP_CALLS,
+    Availability,
+    Definition,
+    Feeds,
+    NodeTime,
+    TensorSpec,
+    check_feeds,
+)
+from rnnexport.engines.onnxruntime_profile import node_times
 from rnnexport.errors import EngineError, InputError, RuntimeUnavailableError, UnknownNameError
 
 _CUDA = "CUDAExecutionProvider"
@@ -191,12 +201,26 @@ class OnnxRuntimeEngine:
 
     def load(self, model: Path, definition: Definition) -> OnnxRuntimeSession:
         """Load an ONNX file."""
+        return OnnxRuntimeSession(model, self._open(model, definition), definition)
+
+    def profile(self, model: Path, definition: Definition, feeds: Feeds, calls: int) -> list[NodeTime]:
+        """Read the file that ONNX Runtime's profiler writes; it counts whole microseconds."""
+        with tempfile.TemporaryDirectory(prefix="rnnexport-profile-") as folder:
+            library_session = self._open(model, definition, profile_prefix=str(Path(folder) / "profile"))
+            session = OnnxRuntimeSession(model, library_session, definition)
+            for _ in range(PROFILE_WARMUP_CALLS + calls):
+                session.run(feeds)
+            return node_times(Path(library_session.end_profiling()), calls)
+
+    def _open(self, model: Path, definition: Definition, profile_prefix: str | None = None) -> Any:
         self.check_options(definition)
         if not (availability := self.available(definition)).usable:
             raise availability.error(definition.name)
         library = _import_onnxruntime()
         missing = _preload_cuda(library) if definition.device != "cpu" else ""
         options = _session_options(library, definition)
+        if profile_prefix:
+            options.enable_profiling, options.profile_file_prefix = True, profile_prefix
         try:
             session = library.InferenceSession(str(model), options, providers=_providers(definition))
         except Exception as exc:
@@ -204,7 +228,7 @@ class OnnxRuntimeEngine:
         session.disable_fallback()
         if definition.device != "cpu":
             _check_on_cuda(session, definition, missing)
-        return OnnxRuntimeSession(model, session, definition)
+        return session
 
 
 def _session_options(library: Any, definition: Definition) -> Any:

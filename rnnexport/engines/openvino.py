@@ -17,7 +17,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rnnexport.engines.contract import Availability, Definition, Feeds, TensorSpec, check_feeds
+from rnnexport.engines.contract import (
+    PROFILE_WARMUP_CALLS,
+    Availability,
+    Definition,
+    Feeds,
+    NodeTime,
+    TensorSpec,
+    check_feeds,
+)
+from rnnexport.engines.openvino_profile import node_times
 from rnnexport.errors import EngineError, InputError, RuntimeUnavailableError, UnknownNameError
 
 _PRECISIONS = {"float32": "f32", "bfloat16": "bf16"}
@@ -92,6 +101,14 @@ class OpenVinoSession:
         request = self._request(feeds).get_compiled_model().create_infer_request()
         self._call_checked(request, feeds)
         return partial(self._repeat, request)
+
+    def profile(self, feeds: Feeds, calls: int) -> list[NodeTime]:
+        """Time of each node, of a session that was loaded with performance counters."""
+        check_feeds(self._inputs, feeds)
+        request = self._request(feeds)
+        for _ in range(PROFILE_WARMUP_CALLS):
+            self._call_checked(request, feeds)
+        return node_times(request, calls)
 
     def close(self) -> None:
         """Free the compiled models."""
@@ -185,6 +202,12 @@ class OpenVinoEngine:
         if not (availability := self._available(definition, threads=1)).usable:
             raise availability.error(definition.name)
         return OpenVinoSession(import_openvino().Core(), model, definition)
+
+    def profile(self, model: Path, definition: Definition, feeds: Feeds, calls: int) -> list[NodeTime]:
+        """Read OpenVINO's performance counters after each call."""
+        options = {**definition.options, "PERF_COUNT": True}
+        session = self.load(model, definition.model_copy(update={"options": options}))
+        return session.profile(feeds, calls)
 
 
 def _check_properties(options: dict[str, Any]) -> None:

@@ -7,14 +7,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rnnexport.engines.contract import Availability, Definition, Feeds, TensorSpec, check_feeds
+from rnnexport.engines.contract import (
+    PROFILE_WARMUP_CALLS,
+    Availability,
+    Definition,
+    Feeds,
+    NodeTime,
+    TensorSpec,
+    check_feeds,
+)
 from rnnexport.errors import EngineError, InputError
 
 _PRECISIONS = {"float64", "float32", "bfloat16"}
@@ -73,9 +83,54 @@ class TorchSession:
 
         return call
 
+    def profile(self, feeds: Feeds, calls: int) -> list[NodeTime]:
+        """Time of each innermost module; one `nn.LSTM` or `nn.GRU` is all its layers together."""
+        from torch.profiler import profile
+
+        modules = {name: part for name, part in self._module.named_modules() if not [*part.children()]}
+        call = self.bind(feeds)
+        for _ in range(PROFILE_WARMUP_CALLS):
+            call()
+        with _recorded(modules), profile() as profiler:
+            for _ in range(calls):
+                call()
+        on_device = self._device.type != "cpu"
+        durations: dict[str, list[float]] = {}
+        for event in profiler.events() or ():
+            if event.name in modules:
+                microseconds = event.device_time_total if on_device else event.cpu_time_total
+                durations.setdefault(event.name, []).append(1e3 * microseconds)
+        return [
+            NodeTime.typical((name,), type(modules[name]).__name__, nanoseconds, calls)
+            for name, nanoseconds in durations.items()
+        ]
+
     def close(self) -> None:
         """Free the module."""
         self._module = None
+
+
+@contextlib.contextmanager
+def _recorded(modules: Mapping[str, Any]) -> Iterator[None]:
+    """Have the profiler see each call of these modules under their names."""
+    from torch.profiler import record_function
+
+    running: list[Any] = []
+
+    def enter(name: str, *_: object) -> None:
+        running.append(record_function(name))
+        running[-1].__enter__()
+
+    def leave(*_: object) -> None:
+        running.pop().__exit__(None, None, None)
+
+    hooks = [module.register_forward_pre_hook(partial(enter, name)) for name, module in modules.items()]
+    hooks += [module.register_forward_hook(leave) for module in modules.values()]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 class TorchEngine:
@@ -125,3 +180,7 @@ class TorchEngine:
         torch.backends.cuda.matmul.allow_tf32 = False
         torch.backends.cudnn.allow_tf32 = False
         return TorchSession(load_model(model, weights[0]), definition)
+
+    def profile(self, model: Path, definition: Definition, feeds: Feeds, calls: int) -> list[NodeTime]:
+        """Ask PyTorch's profiler."""
+        return self.load(model, definition).profile(feeds, calls)

@@ -34,3 +34,8 @@ def rate(per_second: float | None) -> str:
 def percent(fraction: float | None) -> str:
     """Such as `97.8 %`; `-` for None."""
     return "-" if fraction is None else f"{100 * fraction:.1f} %"
+
+
+def times(ratio: float) -> str:
+    """Such as `1.2×` or `170×`."""
+    return f"{float(f'{ratio:.2g}'):,g}×"

@@ -1,0 +1,79 @@
+"""The work of a graph's recurrent layers, counted off the graph for one size of call."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import onnx_ir as ir
+
+from rnnexport.inspection import inspect_model, recurrent_nodes
+
+_GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
+
+
+@dataclass(frozen=True, slots=True)
+class LayerWork:
+    """One direction of one recurrent layer in one call."""
+
+    name: str
+    gates: int
+    """G: 4 for an LSTM, 3 for a GRU, 1 for a plain RNN."""
+    input_size: int
+    hidden_size: int
+    batch_size: int
+    time_steps: int
+
+    @property
+    def projection_weights(self) -> int:
+        """G·H·I, the numbers in W, which a call need read once only."""
+        return self.gates * self.hidden_size * self.input_size
+
+    @property
+    def recurrent_weights(self) -> int:
+        """G·H², the numbers in R, which every step reads."""
+        return self.gates * self.hidden_size**2
+
+    @property
+    def projection_flop(self) -> int:
+        """2·B·T·G·H·I of a call: X·W over all steps at once."""
+        return 2 * self.batch_size * self.time_steps * self.projection_weights
+
+    @property
+    def step_flop(self) -> int:
+        """2·B·G·H² of a step; activations are left out."""
+        return 2 * self.batch_size * self.recurrent_weights
+
+
+def recurrent_work(model: ir.Model, sizes: Mapping[str, int]) -> tuple[tuple[LayerWork, ...], tuple[str, ...]]:
+    """Count the work of every recurrent node, each direction for itself, and name the nodes left out.
+
+    `sizes` gives each symbolic dimension of the graph's inputs its size. Left out are nodes whose batch or time cannot
+    be read off the graph, and those in the branches of `If`, `Loop` and `Scan`, which may run any number of times.
+    """
+    from onnx_ir.passes.common import ShapeInferencePass
+
+    model = model.clone()
+    ShapeInferencePass()(model)
+    nodes = recurrent_nodes(model)
+    counted: list[LayerWork] = []
+    left_out: list[str] = []
+    for node, layer in zip(nodes, inspect_model(model).layers, strict=True):
+        shape = _call_shape(node, sizes) if node.graph is model.graph else None
+        if shape is None or layer.input_size is None or layer.hidden_size is None:
+            left_out.append(layer.name)
+            continue
+        work = LayerWork(layer.name, _GATES[node.op_type], layer.input_size, layer.hidden_size, *shape)
+        counted += [work] * (2 if layer.direction == "bidirectional" else 1)
+    return tuple(counted), tuple(left_out)
+
+
+def _call_shape(node: ir.Node, sizes: Mapping[str, int]) -> tuple[int, int] | None:
+    """Batch and time steps of a node's X, or `None` where the graph does not say."""
+    x = node.inputs[0]
+    if x is None or x.shape is None or len(x.shape) != 3:
+        return None
+    first, second = (size if isinstance(size, int) else sizes.get(str(size.value)) for size in list(x.shape)[:2])
+    if first is None or second is None:
+        return None
+    return (first, second) if node.attributes.get_int("layout", 0) else (second, first)
