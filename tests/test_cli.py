@@ -52,7 +52,7 @@ def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
     assert "rnnexport" in ended.stdout
 
 
-COMMANDS = ["train", "export", "verify", "bench", "predict", "show", "lint", "runtimes", "conformance"]
+COMMANDS = ["train", "export", "verify", "drift", "bench", "predict", "show", "lint", "runtimes", "conformance"]
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -1,0 +1,183 @@
+"""Does the error grow along a long series?
+
+A recurrent layer feeds its rounding back into itself. The layers' outputs are made visible and followed over one series
+of many steps, against the same graph in float64; the source model needs no part in it, for `verify` has shown that the
+graph is the model. The *drift horizon* is the number of steps for which no element passes its tolerance. The error
+*stays bounded* where the median over the steps of the second half is no more than twice that of the first.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel
+
+from rnnexport.bundle import Bundle, Tolerance, load_bundle
+from rnnexport.engines.contract import Definition, Feeds
+from rnnexport.errors import RuntimeUnavailableError
+from rnnexport.parity.grid import CaseShape, draw_feeds
+from rnnexport.parity.localization import LayerOutput, with_layer_outputs
+from rnnexport.parity.onnx_float64 import Float64Model
+from rnnexport.parity.verify import tolerance_for
+from rnnexport.runtime import RuntimeStatus, choose_runtimes, runtime_statuses
+from rnnexport.versions import machine, tool_versions
+from rnnexport.worker import infer
+
+DEFAULT_STEPS = 100_000
+_WINDOWS_PER_DECADE = 10
+_GROWTH = 2.0
+
+
+class RuntimeDrift(BaseModel):
+    """One runtime over the series."""
+
+    definition: Definition
+    tolerance: Tolerance
+    errors: list[tuple[int, float]] = []
+    """(last step of a window, largest error in it), over all layers; windows grow with time."""
+    horizon: int | None = None
+    """The first step, from 0, at which an element passes its tolerance; `None` where none does."""
+    bounded: bool = True
+    failure: str | None = None
+    not_applicable: str | None = None
+
+    @property
+    def passed(self) -> bool:
+        """Whether it ran and its error stays bounded; how long it holds a tolerance is a property, not a fault."""
+        return self.failure is None and self.bounded
+
+
+class DriftReport(BaseModel):
+    """What `rnnexport drift` found out about one bundle."""
+
+    schema_version: Literal[1] = 1
+    bundle: str
+    steps: int
+    inputs: Literal["the bundle's own series", "drawn from a normal distribution"]
+    seed: int
+    runtimes: list[RuntimeDrift]
+    not_usable: list[RuntimeStatus]
+    versions: dict[str, str]
+    machine: dict[str, str]
+
+    @property
+    def exit_status(self) -> int:
+        """0: every error stays bounded; 1: one grows, or a runtime failed; 3: one named is not usable here."""
+        if not all(runtime.passed for runtime in self.runtimes):
+            return 1
+        return RuntimeUnavailableError.exit_status if self.not_usable else 0
+
+
+def drift(
+    path: str | Path,
+    runtimes: Sequence[str | Path] = (),
+    *,
+    steps: int = DEFAULT_STEPS,
+    seed: int = 0,
+    on_progress: Callable[[str], None] = lambda _: None,
+) -> DriftReport:
+    """Follow the error of each runtime over one series of `steps` time steps.
+
+    Without `runtimes` every usable one is followed, of every precision. `on_progress` is told what runs next.
+
+    Raises:
+        BundleError: The bundle is missing or damaged, or has no tolerance for a precision.
+        InputError: The graph cannot be evaluated in float64.
+        RuntimeUnavailableError: None of the runtimes named is usable here.
+    """
+    import onnx
+
+    bundle = load_bundle(Path(path))
+    definitions, not_usable = choose_runtimes(runtimes) if runtimes else (_usable(), [])
+    feeds, own = _long_series(bundle, steps, seed)
+    on_progress(f"{steps} steps in float64")
+    model, layers = with_layer_outputs(onnx.load(bundle.model_path))
+    expected = Float64Model(model).run(feeds)
+    with tempfile.TemporaryDirectory(prefix="rnnexport-") as folder:
+        visible = Path(folder) / "model.onnx"
+        onnx.save(model, visible, save_as_external_data=model.ByteSize() > onnx.checker.MAXIMUM_PROTOBUF)
+        followed = []
+        for definition in definitions:
+            on_progress(definition.name)
+            followed.append(_follow(bundle, definition, visible, feeds, layers, expected))
+    return DriftReport(
+        bundle=str(path),
+        steps=steps,
+        inputs="the bundle's own series" if own else "drawn from a normal distribution",
+        seed=seed,
+        runtimes=followed,
+        not_usable=not_usable,
+        versions=tool_versions(),
+        machine=machine(),
+    )
+
+
+def _usable() -> list[Definition]:
+    return [status.definition for status in runtime_statuses() if status.availability.usable]
+
+
+def _long_series(bundle: Bundle, steps: int, seed: int) -> tuple[dict[str, NDArray[Any]], bool]:
+    """One row of `steps` steps: the bundle's own series in drawn order, again and again, where it has any."""
+    generator = np.random.default_rng(seed)
+    shape = CaseShape(1, steps, mixed_lengths=False)
+    feeds = dict(draw_feeds(bundle.manifest.inputs, [], shape, generator))
+    series, own = bundle.series, False
+    for info in bundle.manifest.inputs:
+        if series and info.role == "features" and info.shape == ("batch", "time", series[0].shape[1]):
+            joined = np.concatenate([series[i] for i in generator.permutation(len(series))])
+            feeds[info.name] = np.resize(joined, (1, steps, joined.shape[1])).astype(info.dtype)
+            own = True
+    return feeds, own
+
+
+def _follow(
+    bundle: Bundle,
+    definition: Definition,
+    model: Path,
+    feeds: Feeds,
+    layers: Sequence[LayerOutput],
+    expected: dict[str, NDArray[np.float64]],
+) -> RuntimeDrift:
+    tolerance = tolerance_for(bundle, definition.precision)
+    if definition.engine == "torch":
+        reason = "n/a: PyTorch runs the source model, whose layers' outputs are not to be seen"
+        return RuntimeDrift(definition=definition, tolerance=tolerance, not_applicable=reason)
+    (result,) = infer(model, definition, [feeds])
+    if result.failure is not None:
+        return RuntimeDrift(definition=definition, tolerance=tolerance, failure=result.failure.message)
+    error, excess = (np.zeros(0), np.zeros(0))
+    for layer in layers:
+        actual, wanted = result.outputs[layer.name].astype(np.float64), expected[layer.name]
+        difference = np.nan_to_num(np.abs(actual - wanted), nan=np.inf)
+        over = difference - (tolerance.atol + tolerance.rtol * np.abs(wanted))
+        by_step = [_largest_by_step(array, layer) for array in (difference, over)]
+        error = np.maximum(error, by_step[0]) if error.size else by_step[0]
+        excess = np.maximum(excess, by_step[1]) if excess.size else by_step[1]
+    passed = np.flatnonzero(excess > 0)
+    half = len(error) // 2
+    return RuntimeDrift(
+        definition=definition,
+        tolerance=tolerance,
+        errors=_windows(error),
+        horizon=int(passed[0]) if passed.size else None,
+        bounded=half == 0 or bool(np.median(error[half:]) <= _GROWTH * np.median(error[:half])),
+    )
+
+
+def _largest_by_step(array: NDArray[np.float64], layer: LayerOutput) -> NDArray[np.float64]:
+    """Y [T, D, B, H], or [B, T, D, H], to [T]."""
+    time_first = np.moveaxis(array, 1, 0) if layer.batch_first else array
+    return np.asarray(time_first.reshape(len(time_first), -1).max(axis=1))
+
+
+def _windows(error: NDArray[np.float64]) -> list[tuple[int, float]]:
+    """The largest error of each window; the ends of the windows are spaced evenly on a logarithmic scale."""
+    decades = np.log10(len(error))
+    ends = np.unique(np.logspace(0, decades, int(decades * _WINDOWS_PER_DECADE) + 2).round().astype(int))
+    starts = [0, *ends[:-1]]
+    return [(int(end), float(error[start:end].max())) for start, end in zip(starts, ends, strict=True)]

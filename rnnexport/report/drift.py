@@ -1,0 +1,77 @@
+"""Table and figure of a drift report."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+from rich.text import Text
+
+from rnnexport.errors import InputError
+from rnnexport.parity.drift import DriftReport, RuntimeDrift
+from rnnexport.report.figures import COLOURS, MARKERS, STYLE
+
+_DECADES = (10, 100, 1000, 10_000, 100_000)
+
+
+def drift_tables(report: DriftReport) -> list[Table | Text]:
+    """One row per runtime: the largest error up to each power of ten, and how long it stays within tolerance."""
+    title = f"{report.bundle}: error over {report.steps:,} steps of {report.inputs}"
+    table = Table(title=title, title_justify="left")
+    decades = [steps for steps in _DECADES if steps <= report.steps]
+    for heading in ("runtime", "precision", *(f"to step {d:,}" for d in decades), "drift horizon", "bounded"):
+        table.add_column(heading)
+    for runtime in report.runtimes:
+        table.add_row(runtime.definition.name, runtime.definition.precision, *_cells(runtime, decades, report.steps))
+    lines = [
+        Text(f"{r.definition.name}: {r.failure or r.not_applicable}", style="red" if r.failure else "")
+        for r in report.runtimes
+        if r.failure or r.not_applicable
+    ]
+    return [table, *lines, *(Text(str(missing.error()), style="yellow") for missing in report.not_usable)]
+
+
+def _cells(runtime: RuntimeDrift, decades: Sequence[int], steps: int) -> list[str]:
+    if not runtime.errors:
+        return ["-"] * len(decades) + ["n/a" if runtime.not_applicable else "[red]failed[/]", "-"]
+    largest = [max(error for end, error in runtime.errors if end <= decade) for decade in decades]
+    if runtime.horizon is None:
+        horizon = f"[green]over {steps:,} steps[/]"
+    else:
+        horizon = f"[red]{runtime.horizon:,} steps[/] (tolerance {runtime.tolerance.atol:g})"
+    return [*(f"{error:.1e}" for error in largest), horizon, "yes" if runtime.bounded else "[red]no, it grows[/]"]
+
+
+def plot_drift(report: DriftReport, path: Path) -> None:
+    """Draw each runtime's error against the time step, both on logarithmic scales, with its tolerance.
+
+    Raises:
+        InputError: No runtime has an error to draw.
+    """
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+
+    drawn = [runtime for runtime in report.runtimes if runtime.errors]
+    if not drawn:
+        raise InputError(f"{path}: nothing to draw, since no runtime has run")
+    with rc_context(STYLE):
+        figure = Figure(figsize=(7.2, 4.6), layout="constrained")
+        axis: Any = figure.subplots()
+        for number, runtime in enumerate(drawn):
+            ends, errors = zip(*runtime.errors, strict=True)
+            axis.loglog(
+                ends,
+                [max(error, 1e-12) for error in errors],
+                color=COLOURS[number % len(COLOURS)],
+                marker=MARKERS[number % len(MARKERS)],
+                markersize=4,
+                label=f"{runtime.definition.name} ({runtime.definition.precision})",
+            )
+        for precision, atol in {r.definition.precision: r.tolerance.atol for r in drawn}.items():
+            axis.axhline(atol, color="#666666", linestyle="--", linewidth=1)
+            axis.annotate(f"tolerance, {precision}", (1, atol), textcoords="offset points", xytext=(2, 3), fontsize=9)
+        axis.set(xlabel="time step", ylabel="largest error of a layer's output", title=Path(report.bundle).name)
+        figure.legend(loc="outside lower center", ncols=2, frameon=False)
+        figure.savefig(path, dpi=150, metadata={"Date": None} if path.suffix == ".svg" else None)
