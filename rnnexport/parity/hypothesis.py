@@ -20,7 +20,7 @@ from rnnexport.bundle import TensorInfo
 from rnnexport.engines.contract import Feeds
 from rnnexport.errors import InputError
 from rnnexport.parity.compare import Reference
-from rnnexport.parity.onnx_float64 import Alteration, Float64Model
+from rnnexport.parity.onnx_float64 import Alteration, Float64Model, everything_in
 from rnnexport.parity.operators import Arithmetic, Rounding, evaluate
 
 if TYPE_CHECKING:
@@ -147,14 +147,9 @@ def change_node(change: Callable[[str, NodeInputs, dict[str, Any]], None]) -> Al
 
 def narrow_arithmetic(precision: str, rounding: Rounding) -> Iterator[Variant]:
     """Yield the forms in which libraries compute in a narrow precision: sums are wide in all of them."""
-    products = Alteration(_in_arithmetic(Arithmetic(operand=rounding)), operand=rounding)
-    recurrent = _in_arithmetic(Arithmetic(rounding, rounding))
+    products = Alteration(partial(evaluate, arithmetic=Arithmetic(operand=rounding)), operand=rounding)
     yield Variant(f"matrix products are taken in {precision}", products)
-    yield Variant(f"everything is computed in {precision}", Alteration(recurrent, rounding, rounding, rounding))
-
-
-def _in_arithmetic(arithmetic: Arithmetic) -> Callable[..., Results]:
-    return partial(evaluate, arithmetic=arithmetic)
+    yield Variant(f"everything is computed in {precision}", everything_in(rounding))
 
 
 def recurrent_outputs(model: onnx.ModelProto) -> list[str]:

@@ -6,6 +6,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 
+def to_float32(x: NDArray[np.float64]) -> NDArray[np.float64]:
+    """IEEE 754 binary32: 24 bits."""
+    with np.errstate(over="ignore"):
+        return np.asarray(x).astype(np.float32).astype(np.float64)
+
+
 def to_float16(x: NDArray[np.float64]) -> NDArray[np.float64]:
     """IEEE 754 binary16: 11 bits, and infinite above 65504."""
     with np.errstate(over="ignore"):

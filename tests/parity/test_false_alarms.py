@@ -1,0 +1,40 @@
+"""A correct file in a correct runtime raises no alarm."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import onnx
+import pytest
+from drawn_models import Spec, build, specs
+from hypothesis import given, settings
+
+import rnnexport
+from rnnexport.parity.verify import verify
+
+
+def judge(spec: Spec) -> int:
+    """Export and verify a drawn file; the number of calls judged."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.onnx"
+        onnx.save(build(spec), path)
+        bundle = rnnexport.export(path, Path(folder) / "bundle")
+        report = verify(bundle.path, ["ort-cpu"])
+    (runtime,) = report.runtimes
+    assert runtime.passed, [case for case in runtime.cases if not case.passed]
+    assert runtime.diagnosis is None
+    return len(runtime.cases)
+
+
+@settings(max_examples=3, deadline=None)
+@given(specs())
+def test_a_few_drawn_files_raise_none(spec: Spec) -> None:
+    assert judge(spec) >= 12
+
+
+@pytest.mark.slow
+@settings(max_examples=45, deadline=None)
+@given(specs())
+def test_more_than_500_calls_of_drawn_files_raise_none(spec: Spec) -> None:
+    assert judge(spec) >= 12  # 45 files of 12 calls or more
