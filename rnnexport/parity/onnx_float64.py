@@ -56,7 +56,8 @@ class Float64Model:
             InputError: An operator fails on these feeds.
         """
         try:
-            results = self._evaluator.run(None, {name: _wide(array) for name, array in feeds.items()})
+            with np.errstate(invalid="ignore", over="ignore"):  # padding may hold anything
+                results = self._evaluator.run(None, {name: _wide(array) for name, array in feeds.items()})
         except Exception as exc:
             shapes = ", ".join(f"{name} {list(array.shape)}" for name, array in feeds.items())
             raise InputError(f"{self._path.name} cannot be evaluated with {shapes}: {_first_line(exc)}") from exc

@@ -24,16 +24,16 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from rnnexport.passes.cell_steps import CellStep, projection_sizes
+from rnnexport.passes.large_columns import large_columns
 from rnnexport.passes.masks import LengthMasks
 from rnnexport.passes.nodes import node_name
 from rnnexport.passes.products import FLOAT32, MICROSOFT, Product, WeightProduct
-from rnnexport.passes.recurrent import Direction, Layer, is_recurrent, read_layer, why_not_readable
+from rnnexport.passes.recurrent import Direction, Layer, is_recurrent, read_layer, remove_unused, why_not_readable
 from rnnexport.passes.writer import GraphWriter
 
 Form = Literal["scan", "unrolled"]
 LARGEST_UNROLLED = 64
 """Time steps; above that the graph is long to load, and Scan costs little."""
-_VERY_LARGE = 1e3
 _T, _B = "time", "batch"
 
 
@@ -66,7 +66,7 @@ def why_not_lowerable(node: ir.Node, form: Form) -> str | None:
         return reason
     steps = _time_steps(node)
     if form == "unrolled" and steps is None:
-        return "its number of time steps is not fixed"
+        return "its number of time steps is not fixed; give --time-steps, or use scan"
     if form == "unrolled" and steps is not None and steps > LARGEST_UNROLLED:
         return f"its {steps} time steps are more than {LARGEST_UNROLLED}"
     return None
@@ -142,7 +142,7 @@ class _LayerRewriter:
         layer, writer, name = self._layer, self._writer, f"{self._layer.name}.projected"
         w = np.concatenate([direction.w for direction in layer.directions])
         bias = np.concatenate([direction.input_bias for direction in layer.directions])
-        large = np.flatnonzero(np.abs(w).max(axis=0, initial=0) > _VERY_LARGE)
+        large = large_columns(w)
         moments = self._moments.x if self._moments else None
         if self._projection.quantizes and len(large):
             small = np.where(np.isin(np.arange(w.shape[1]), large), 0, w).astype(np.float32)
@@ -269,20 +269,6 @@ class _LayerRewriter:
         sizes = self._writer.constant(np.array(shape), f"{name}_shape")
         laid_out = [self._writer.op("Reshape", [value, sizes], f"{name}_{i}") for i, value in enumerate(per_direction)]
         return laid_out[0] if len(laid_out) == 1 else self._writer.op("Concat", laid_out, name, axis=1 - bool(index))
-
-
-def remove_unused(values: Sequence[ir.Value | None]) -> None:
-    """Take initializers out of their graph that nothing reads any more."""
-    for value in values:
-        unused = value is not None and not (value.uses() or value.is_graph_output() or value.is_graph_input())
-        if (
-            unused
-            and value is not None
-            and value.is_initializer()
-            and value.graph is not None
-            and value.name is not None
-        ):
-            value.graph.initializers.pop(value.name)
 
 
 def layers_left(model: ir.Model) -> list[str]:

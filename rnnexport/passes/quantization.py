@@ -3,7 +3,8 @@
 1. A block of a row's weights shares one scale: w ≈ scale · code, code in −2^(b−1) … 2^(b−1) − 1. A block is a part of
    a row or all of it.
 2. The scale is searched for: the weight of largest magnitude is mapped to the code −2^(b−1), to one less, or somewhat
-   beyond; each is then fitted to the codes that it gives, and the one with the least error is taken.
+   beyond; each is then fitted to the codes that it gives, and the one with the least error is taken. In 4 bits a scale
+   may be negative, so that the code of largest magnitude is always of use; in 8 bits that would gain nothing.
    The error is Σ d·(w − scale·code)², d the mean square of the input that the weight is for, 1 where it is not known.
 3. Where the inputs' second moments are known, the codes are chosen one column after the other, and what rounding one
    does to the product is made good by the columns that follow: Frantar et al. 2023, "GPTQ", algorithm 1.
@@ -31,7 +32,7 @@ class QuantizedWeights:
     codes: NDArray[np.int8]
     """[N, blocks, block size]"""
     scales: Array
-    """[N, blocks]; may be negative"""
+    """[N, blocks]"""
     columns: int
     """K"""
 
@@ -70,6 +71,8 @@ def _blocks(weights: Array, block_size: int) -> Array:
 def _search(blocks: Array, importance: Array, bits: int) -> tuple[Array, Array]:
     """Scales [N, blocks] and codes of least error; rule 2."""
     extreme = np.take_along_axis(blocks, np.abs(blocks).argmax(axis=2)[:, :, None], axis=2)
+    if bits == 8:
+        extreme = -np.abs(extreme)
     widest = np.where(extreme == 0, 1, extreme / -(2.0 ** (bits - 1))).astype(np.float32)
     best_error = np.full(blocks.shape[:2], np.inf, np.float32)
     best = np.zeros_like(best_error)

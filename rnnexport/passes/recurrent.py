@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -106,6 +107,20 @@ def read_layer(node: ir.Node) -> Layer:
         initial_states=tuple(optional_input(node, index) for index in states),
         outputs=tuple(used_output(node, index) for index in range(len(states) + 1)),
     )
+
+
+def remove_unused(values: Sequence[ir.Value | None]) -> None:
+    """Take initializers out of their graph that nothing reads any more."""
+    for value in values:
+        unused = value is not None and not (value.uses() or value.is_graph_output() or value.is_graph_input())
+        if (
+            unused
+            and value is not None
+            and value.is_initializer()
+            and value.graph is not None
+            and value.name is not None
+        ):
+            value.graph.initializers.pop(value.name)
 
 
 def _direction(name: str, backward: bool, w: Array, r: Array, b: Array, reset_after: bool) -> Direction:
