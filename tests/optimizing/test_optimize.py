@@ -194,9 +194,7 @@ def test_a_graph_without_recurrent_nodes_is_refused(tmp_path):
     model = helper.make_model(helper.make_graph([node], "g", values[:1], values[1:]), ir_version=10)
     model.opset_import[0].version = 17
     onnx.save(model, tmp_path / "relu.onnx")
-    with pytest.raises(
-        RnnexportError, match=r"relu.onnx: there is no LSTM or GRU node, so there is nothing"
-    ):
+    with pytest.raises(RnnexportError, match=r"relu.onnx: there is no LSTM or GRU node, so there is nothing"):
         optimize(tmp_path / "relu.onnx", tmp_path / "out.onnx", Rewrite())
 
 
