@@ -55,7 +55,8 @@ def optimize(
         out: Where the copy goes.
         rewrite: What to do.
         calibration: A npz with one array for each input of the model: real inputs. Weights are then rounded so that
-            the products change least on them, and the two files are compared on them instead of on drawn inputs.
+            the products change least on them, and the two files are compared on them instead of on drawn inputs, if
+            the number of time steps is not to be fixed.
         on_progress: Told what is going on.
 
     Raises:
@@ -81,15 +82,16 @@ def optimize(
         layers = apply(rewrite, model, find_moments)
     except (InputError, ExportError) as exc:
         raise InputError(f"{path}: {exc}") from exc
-    calls = calls or [case.feeds for case in drawn_cases(model)]
-    bytes_after, differences = _write(model, path, out, rewrite, calls, on_progress)
+    on_sample = bool(calls) and rewrite.time_steps is None
+    compared = calls if on_sample else [case.feeds for case in drawn_cases(model)]
+    bytes_after, differences = _write(model, path, out, rewrite, compared, on_progress)
     return OptimizeReport(
         path=str(path),
         out=str(out),
         bytes_before=_size(path),
         bytes_after=bytes_after,
         layers=layers,
-        inputs=str(calibration) if calibration is not None else "drawn inputs",
+        inputs=str(calibration) if on_sample else "drawn inputs",
         differences=differences,
     )
 

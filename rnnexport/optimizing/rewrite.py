@@ -95,7 +95,7 @@ def apply(
     Args:
         rewrite: What `check` has passed.
         model: The model.
-        find_moments: Called for the moments of the layers' inputs, once the model is in the form that is rewritten.
+        find_moments: Called for the moments of the layers' inputs, before the number of time steps is fixed.
 
     Raises:
         InputError: No layer can be rewritten, or there is none.
@@ -109,6 +109,7 @@ def apply(
     from rnnexport.passes.time_major import TimeMajor
 
     TimeMajor()(model)
+    moments = find_moments(model) if rewrite.calibrates else {}
     if rewrite.time_steps is not None:
         FixedTime(rewrite.time_steps)(model)
     with contextlib.suppress(Exception):  # of a model that contradicts itself, sizes stay unknown
@@ -122,7 +123,7 @@ def apply(
     outcomes = [_outcome(rewrite, node, model) for node in nodes]
     if not any(outcome.form for outcome in outcomes):
         raise InputError(f"no layer can be rewritten; {outcomes[0].name!r} ({outcomes[0].cell}): {outcomes[0].reason}")
-    _run(rewrite, model, find_moments)
+    _run(rewrite, model, moments)
     return outcomes
 
 
@@ -172,9 +173,7 @@ def _fixed_batch(model: onnx_ir.Model) -> int:
     return min((size if isinstance(size, int) else 0 for size in sizes), default=0)
 
 
-def _run(
-    rewrite: Rewrite, model: onnx_ir.Model, find_moments: Callable[[onnx_ir.Model], Mapping[str, Moments]]
-) -> None:
+def _run(rewrite: Rewrite, model: onnx_ir.Model, moments: Mapping[str, Moments]) -> None:
     from rnnexport.passes.dynamic_lstm import DynamicLstm
     from rnnexport.passes.lowering import Choices, Lowering
     from rnnexport.passes.products import FLOAT32, Product
@@ -193,5 +192,4 @@ def _run(
     if rewrite.input_projection:  # never `dynamic`: padding in one row of X would set the scale of all
         kind: Kind = "dequantize" if recurrent.kind == "dequantize" else "matmulnbits"
         projection = Product(kind, recurrent.bits, recurrent.block_size)
-    moments = find_moments(model) if rewrite.calibrates else {}
     Lowering(Choices(rewrite.lowering, recurrent, projection, rewrite.keep_float32, moments))(model)

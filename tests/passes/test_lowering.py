@@ -36,7 +36,7 @@ def assert_close(actual, expected, atol=1e-5):
 @pytest.mark.parametrize("form", ["scan", "unrolled"])
 @pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])
 @given(data=st.data(), lengths=LENGTHS, padding=st.sampled_from([0.0, float("nan"), -1e30]))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 def test_written_out_is_the_operator(form, engine, stacks, load, data, lengths, padding):
     stack = data.draw(stacks)
     steps = max(1, *lengths)
@@ -46,11 +46,12 @@ def test_written_out_is_the_operator(form, engine, stacks, load, data, lengths, 
     assert_close(load(model, engine).run(feeds), stack.expected(feeds))
 
 
+@pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])
 @pytest.mark.parametrize("form", ["scan", "unrolled"])
 @pytest.mark.parametrize("product", QUANTIZED, ids=lambda product: f"{product.kind}-{product.bits}")
 @given(data=st.data(), lengths=LENGTHS)
-@settings(max_examples=10, deadline=None)
-def test_quantized_is_near_the_operator(form, product, stack, load, data, lengths):
+@settings(max_examples=4, deadline=None)
+def test_quantized_is_near_the_operator(engine, form, product, stack, load, data, lengths):
     """Rounding moves a gate by about √K · step; a wrong scale, gate or state by far more."""
     op_type, attributes = data.draw(st.sampled_from(CELLS))
     direction = data.draw(st.sampled_from(["forward", "reverse", "bidirectional"]))
@@ -59,7 +60,7 @@ def test_quantized_is_near_the_operator(form, product, stack, load, data, length
     feeds = drawn.feeds(lengths, steps, padding=float("nan"))
     model = lowered(drawn.model(), Choices(form, recurrent=product), steps if form == "unrolled" else None)
     step = max(np.abs(drawn.weights(0)[1]).max() / 2 ** (product.bits - 1), 1 / 127 * (product.bits == 8))
-    actual = load(model, "onnxruntime").run(feeds)
+    actual = load(model, engine).run(feeds)
     assert_close(actual, drawn.expected(feeds), atol=2 * step * np.sqrt(drawn.hidden))
     if max(lengths) > 1:
         errors = [np.abs(actual[name] - array).max() for name, array in drawn.expected(feeds).items()]
@@ -89,6 +90,20 @@ def test_very_large_columns_stay_out_of_a_quantized_product(stack, load):
     assert_close(
         load(lowered(model, Choices(recurrent=product, projection=product)), "onnxruntime").run(feeds), expected, 0.03
     )
+
+
+@pytest.mark.parametrize("product", QUANTIZED, ids=lambda product: f"{product.kind}-{product.bits}")
+def test_one_row_does_not_reach_another(product, stack, load):
+    """A row of NaN, as padding may be where the graph has no lengths any more."""
+    drawn = stack("GRU", hidden=32, outputs=("Y",), attributes={"linear_before_reset": 1})
+    model = drawn.model()
+    del model.graph.node[0].input[4]
+    del model.graph.input[1]
+    feeds = {"X": drawn.feeds([6, 6], 6)["X"]}
+    session = load(lowered(model, Choices(recurrent=product)), "onnxruntime")
+    expected = session.run(feeds)["Y.0"][:, :, 0]
+    feeds["X"][2:, 1] = np.nan
+    np.testing.assert_allclose(session.run(feeds)["Y.0"][:, :, 0], expected, atol=0.02)
 
 
 @pytest.mark.parametrize("form", ["scan", "unrolled"])
