@@ -129,12 +129,10 @@ class _LayerRewriter:
             count = len(projected) // len(layer.directions)
             parts = projected[number * count : (number + 1) * count]
             results.append(run(direction, number, parts, valid))
-        replaced = [(old, self._joined(index, [each[index] for each in results]))
-                    for index, old in enumerate(layer.outputs) if old is not None]  # fmt: skip
+        used = [(index, old) for index, old in enumerate(layer.outputs) if old is not None]
+        new = [self._joined(index, [each[index] for each in results]) for index, _ in used]
         weights = layer.node.inputs[1:4]
-        ir.convenience.replace_nodes_and_values(
-            graph, layer.node, [layer.node], [], [old for old, _ in replaced], [new for _, new in replaced]
-        )
+        ir.convenience.replace_nodes_and_values(graph, layer.node, [layer.node], [], [old for _, old in used], new)
         remove_unused(weights)
 
     def _project(self) -> Sequence[ir.Value]:
@@ -146,34 +144,28 @@ class _LayerRewriter:
         moments = self._moments.x if self._moments else None
         if self._projection.quantizes and len(large):
             small = np.where(np.isin(np.arange(w.shape[1]), large), 0, w).astype(np.float32)
-            projected = WeightProduct(writer, self._projection, small, bias, f"{layer.name}.W", moments).times(
-                layer.x, f"{name}_small"
-            )
+            small_product = WeightProduct(writer, self._projection, small, bias, f"{layer.name}.W", moments)
             columns = writer.constant(large, f"{layer.name}.large_columns")
             x_large = writer.op("Gather", [layer.x, columns], f"{layer.name}.x_large", axis=2)
             large_product = WeightProduct(writer, FLOAT32, w[:, large], None, f"{layer.name}.W_large")
-            projected = writer.op("Add", [projected, large_product.times(x_large, f"{name}_large")], name)
+            terms = [small_product.times(layer.x, f"{name}_small"), large_product.times(x_large, f"{name}_large")]
+            projected = writer.op("Add", terms, name)
         else:
             product = WeightProduct(writer, self._projection, w, bias, f"{layer.name}.W", moments)
             projected = product.times(layer.x, name)
         if self._recurrent.mixes_rows:
             zero = writer.constant(np.array(0, np.float32), f"{layer.name}.zero")
-            projected = writer.op(
-                "Where", [writer.op("IsNaN", [projected], f"{name}_nan"), zero, projected], f"{name}_clean"
-            )
+            is_nan = writer.op("IsNaN", [projected], f"{name}_is_nan")
+            projected = writer.op("Where", [is_nan, zero, projected], f"{name}_clean")
         sizes = projection_sizes(layer) * len(layer.directions)
-        return (
-            writer.split(projected, sizes, 2, [f"{name}_{i}" for i in range(len(sizes))])
-            if len(sizes) > 1
-            else [projected]
-        )
+        if len(sizes) == 1:
+            return [projected]
+        return writer.split(projected, sizes, 2, [f"{name}_{i}" for i in range(len(sizes))])
 
     def _initial_states(self, number: int) -> list[ir.Value]:
         """The states before the first step of a direction."""
-        return [
-            self._initial_state(value, number, letter)
-            for value, letter in zip(self._layer.initial_states, "hc", strict=False)
-        ]
+        given = zip(self._layer.initial_states, "hc", strict=False)
+        return [self._initial_state(value, number, letter) for value, letter in given]
 
     def _initial_state(self, value: ir.Value | None, number: int, letter: str) -> ir.Value:
         name, writer = f"{self._layer.directions[number].name}.{letter}_0", self._writer
@@ -188,9 +180,8 @@ class _LayerRewriter:
         """[B, H] or [1, B, H]."""
         writer, layer = self._writer, self._layer
         shape = writer.op("Shape", [layer.x], f"{name}_x_shape")
-        batch = writer.op(
-            "Gather", [shape, writer.constant(np.array([1]), f"{name}_batch_axis")], f"{name}_batch", axis=0
-        )
+        axis = writer.constant(np.array([1]), f"{name}_batch_axis")
+        batch = writer.op("Gather", [shape, axis], f"{name}_batch", axis=0)
         size = writer.constant(np.array([layer.hidden_size]), f"{name}_size")
         one = [writer.constant(np.array([1]), f"{name}_one")] if self._rank == 3 else []
         sizes = writer.op("Concat", [*one, batch, size], f"{name}_shape", axis=0)
