@@ -6,8 +6,9 @@
    beyond; each is then fitted to the codes that it gives, and the one with the least error is taken. In 4 bits a scale
    may be negative, so that the code of largest magnitude is always of use; in 8 bits that would gain nothing.
    The error is Σ d·(w − scale·code)², d the mean square of the input that the weight is for, 1 where it is not known.
-3. Where the inputs' second moments are known, the codes are chosen one column after the other, and what rounding one
-   does to the product is made good by the columns that follow: Frantar et al. 2023, "GPTQ", algorithm 1.
+3. In 4 bits, where the inputs' second moments are known, the codes are chosen one column after the other, and what
+   rounding one does to the product is made good by the columns that follow: Frantar et al. 2023, "GPTQ", algorithm 1.
+   In 8 bits the rounding of the inputs weighs more than that of the weights, so nothing would be gained.
 """
 
 from __future__ import annotations
@@ -56,7 +57,7 @@ def quantize(
     importance = np.ones(weights.shape[1]) if moments is None else np.maximum(np.diag(moments), 1e-12)
     blocks = _blocks(weights, block_size)
     scales, codes = _search(blocks, _blocks(importance[None].astype(np.float32), block_size), bits)
-    if moments is not None:
+    if moments is not None and bits == 4:
         rounded = _round_with_feedback(weights, np.repeat(scales, block_size, axis=1), bits, moments)
         codes = _blocks(rounded, block_size)
     return QuantizedWeights(codes.astype(np.int8), scales, weights.shape[1])
