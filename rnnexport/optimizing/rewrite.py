@@ -138,11 +138,12 @@ def _outcome(rewrite: Rewrite, node: onnx_ir.Node, model: onnx_ir.Model) -> Laye
         reason = why_not_lowerable(node, rewrite.lowering)
         weights = "float32" if kept or rewrite.weights == "float32" else _words(recurrent_product(rewrite, model))
         form = f"{rewrite.lowering}, {weights}"
+    elif rewrite.weights8:
+        reason, form = why_not_stored(node), "fused, weights stored as int8"
     else:
-        reason = (
-            "it was to stay float32" if kept else why_not_stored(node) if rewrite.weights8 else why_not_dynamic(node)
-        )
-        form = "fused, weights stored as int8" if rewrite.weights8 else "DynamicQuantizeLSTM"
+        reason, form = why_not_dynamic(node), "DynamicQuantizeLSTM"
+    if kept and rewrite.lowering == "fused":
+        reason = "it was to stay float32"
     return LayerOutcome(name=node_name(node), cell=node.op_type, form=None if reason else form, reason=reason)
 
 

@@ -8,27 +8,15 @@ from rnnexport.optimizing.optimize import OptimizeReport
 
 
 def optimize_tables(report: OptimizeReport) -> list[Table]:
-    """The layers, and what the rewritten file costs in error."""
-    before, after = (f"{size:,} bytes" for size in (report.bytes_before, report.bytes_after))
-    ratio = report.bytes_before / report.bytes_after
-    layers = Table(
-        "layer",
-        "operator",
-        "now",
-        title=f"{report.out}: {after}, {ratio:.2f}× smaller than {before}",
-        title_justify="left",
-    )
+    """Both files, the layers, and what the rewritten file costs in error."""
+    files = Table("file", "bytes", "smaller by")
+    files.add_row(report.path, f"{report.bytes_before:,}", "")
+    files.add_row(report.out, f"{report.bytes_after:,}", f"{report.bytes_before / report.bytes_after:.2f}×")
+    layers = Table("layer", "operator", "now")
     for layer in report.layers:
         layers.add_row(layer.name, layer.cell, layer.form or f"as it was: {layer.reason}")
-    differences = Table(
-        "runtime",
-        "calls",
-        "largest difference",
-        "relative",
-        title=f"the original against the rewritten file, on {report.inputs}",
-        title_justify="left",
-    )
+    differences = Table("runtime", "calls", "largest difference", "relative", "inputs")
     for row in report.differences:
         shown = [row.failure or "", "-"] if row.largest is None else [f"{row.largest:.2g}", f"{row.relative:.2g}"]
-        differences.add_row(row.runtime, str(row.calls), *shown)
-    return [layers, differences]
+        differences.add_row(row.runtime, str(row.calls), *shown, report.inputs)
+    return [files, layers, differences]

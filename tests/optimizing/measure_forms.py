@@ -9,17 +9,18 @@ calls, and in brackets of the medians.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import onnx_ir as ir
 from onnx import TensorProto, helper, numpy_helper
 
+from rnnexport.engines import get_engine
 from rnnexport.engines.contract import Definition
 from rnnexport.optimizing.rewrite import Rewrite, apply
 from rnnexport.passes.step import StepGraph
@@ -91,41 +92,57 @@ def write(folder: Path, form: str, cell: str, layers: int, hidden: int, steps: i
     return path
 
 
-def torch_job(arguments: dict, cases: Iterator) -> Iterator:
-    """Worker job: PyTorch's own module, eager."""
+def slices_job(arguments: dict, cases: Iterator) -> Iterator:
+    """Worker job: for each case, time calls for a while, and give the samples in nanoseconds."""
+    clock = time.process_time_ns if arguments["processor_time"] else time.perf_counter_ns
+    run = None
+    for feeds in cases:
+        run = run or (torch_call if arguments["torch"] else engine_call)(arguments, feeds)
+        samples: list[int] = []
+        for least, seconds in ((10, 0.2), (5, arguments["seconds"])):  # the first ones warm up
+            samples, end = [], time.monotonic() + seconds
+            while len(samples) < least or time.monotonic() < end:
+                start = clock()
+                run()
+                samples.append(clock() - start)
+        yield {}, {"samples_ns": samples}
+
+
+def engine_call(arguments: dict, feeds: dict) -> Callable[[], object]:
+    """One call of a file in its engine."""
+    definition = Definition(**arguments["definition"])
+    return get_engine(definition.engine).load(Path(arguments["model"]), definition).bind(feeds)
+
+
+def torch_call(arguments: dict, feeds: dict) -> Callable[[], object]:
+    """One call of PyTorch's own module, eager."""
     import torch
 
-    from rnnexport.benchmark.timing import MINIMUM_RUNS, WARMUP_RUNS, WARMUP_SECONDS, _repeat
-
     torch.set_num_threads(arguments["threads"])
-    hidden = arguments["hidden"]
-    module = getattr(torch.nn, arguments["cell"])(hidden, hidden, arguments["layers"]).eval()
-    with torch.inference_mode():
-        for feeds in cases:
-            x = torch.from_numpy(feeds["x"])
-            _repeat(lambda x=x: module(x), WARMUP_SECONDS, WARMUP_RUNS)
-            yield {}, {"samples_ns": _repeat(lambda x=x: module(x), arguments["seconds"], MINIMUM_RUNS)}
+    torch.set_grad_enabled(False)
+    module = getattr(torch.nn, arguments["cell"])(arguments["hidden"], arguments["hidden"], arguments["layers"]).eval()
+    return partial(module, torch.from_numpy(feeds["x"]))
 
 
-def start(variant: str, folder: Path, shape: tuple, seconds: float, rounds: int, threads: int) -> Iterator:
+def start(variant: str, folder: Path, shape: tuple, options: argparse.Namespace) -> Iterator:
     """Start a variant's process; each item of what is returned is one slice of its time."""
     cell, layers, batch, hidden, steps = shape
     feeds = {"x": np.random.default_rng(1).standard_normal((steps, batch, hidden)).astype(np.float32)}
-    if variant == "torch":
-        arguments = {"cell": cell, "layers": layers, "hidden": hidden, "seconds": seconds, "threads": threads}
-        return run_job("measure_forms:torch_job", arguments, [feeds] * rounds)
-    engine, _, form = variant.partition(":")
-    name = {"ort": "onnxruntime", "ov": "openvino"}[engine]
-    path = folder / f"{form.replace('/', '-')}.onnx"
-    if not path.exists():
-        write(folder, form, cell, layers, hidden, steps)
-    if steps == 1:
-        states = "hc" if cell == "LSTM" else "h"
-        suffixes = [f"_l{n}" for n in range(layers)] if layers > 1 else [""]
-        feeds |= {f"{s}_0{suffix}": np.zeros((1, batch, hidden), np.float32) for s in states for suffix in suffixes}
-    definition = Definition(name=engine, engine=name, precision="float32", threads=threads)
-    arguments = {"model": str(path), "definition": definition.model_dump(), "seconds": seconds}
-    return run_job("rnnexport.benchmark.timing:timing_job", arguments, [feeds] * rounds)
+    arguments = {"cell": cell, "layers": layers, "hidden": hidden, "torch": variant == "torch", **vars(options)}
+    if variant != "torch":
+        engine, _, form = variant.partition(":")
+        path = folder / f"{form.replace('/', '-')}.onnx"
+        if not path.exists():
+            write(folder, form, cell, layers, hidden, steps)
+        name = {"ort": "onnxruntime", "ov": "openvino"}[engine]
+        definition = Definition(name=engine, engine=name, precision="float32", threads=options.threads)
+        arguments |= {"model": str(path), "definition": definition.model_dump()}
+        if steps == 1:
+            states = "hc" if cell == "LSTM" else "h"
+            suffixes = [f"_l{n}" for n in range(layers)] if layers > 1 else [""]
+            zeros = np.zeros((1, batch, hidden), np.float32)
+            feeds |= {f"{state}_0{suffix}": zeros for state in states for suffix in suffixes}
+    return run_job("measure_forms:slices_job", arguments, [feeds] * options.rounds)
 
 
 def wait_for_quiet() -> None:
@@ -143,12 +160,12 @@ def processor_times() -> np.ndarray:
     return np.array(Path("/proc/stat").read_text().splitlines()[0].split()[1:9], int)
 
 
-def measure(variants: list[str], shape: tuple, seconds: float, rounds: int, threads: int) -> dict[str, list[int]]:
+def measure(variants: list[str], shape: tuple, options: argparse.Namespace) -> dict[str, list[int]]:
     """All samples of each variant, in nanoseconds, from processes that take turns."""
     with tempfile.TemporaryDirectory() as folder:
-        running = {variant: start(variant, Path(folder), shape, seconds, rounds, threads) for variant in variants}
+        running = {variant: start(variant, Path(folder), shape, options) for variant in variants}
         samples: dict[str, list[int]] = {variant: [] for variant in variants}
-        for _ in range(rounds):
+        for _ in range(options.rounds):
             for variant, results in running.items():
                 wait_for_quiet()
                 samples[variant] += next(results).checked().extras["samples_ns"]
@@ -161,22 +178,23 @@ def main() -> None:
     """Print a line for each shape of the tables asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("tables", nargs="*", metavar="table", help=f"of {' '.join(TABLES)}; default: all")
+    parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seconds", type=float, default=0.3, help="a slice of time")
     parser.add_argument("--rounds", type=int, default=4, help="slices for each form")
-    parser.add_argument("--threads", type=int, default=2)
     parser.add_argument(
-        "--json", type=Path, help="a file to which the least and the median time of each form are appended"
+        "--processor-time",
+        action="store_true",
+        help="count the process's own time on the processors, for machines that are never quiet; use --threads 1",
     )
-    arguments = parser.parse_args()
+    options = parser.parse_args()
     os.environ["PYTHONPATH"] = str(Path(__file__).parent)
-    for table in arguments.tables or TABLES:
+    for table in options.tables or TABLES:
         variants, shapes = TABLES[table]
         for shape in shapes:
-            samples = measure(variants, shape, arguments.seconds, arguments.rounds, arguments.threads)
-            report(table, shape, samples, arguments.json)
+            report(table, shape, measure(variants, shape, options))
 
 
-def report(table: str, shape: tuple, samples: dict[str, list[int]], out: Path | None) -> None:
+def report(table: str, shape: tuple, samples: dict[str, list[int]]) -> None:
     """One shape: microseconds of the fused operator, and the ratios."""
     least = {variant: min(each) for variant, each in samples.items()}
     median = {variant: float(np.median(each)) for variant, each in samples.items()}
@@ -186,9 +204,6 @@ def report(table: str, shape: tuple, samples: dict[str, list[int]], out: Path | 
     for variant in samples:
         ratios = [each["ort:fused"] / each[variant] for each in (least, median)]
         print(f"    {variant:24} {ratios[0]:5.2f} ({ratios[1]:.2f})", flush=True)
-    if out is not None:
-        with out.open("a") as file:
-            file.write(json.dumps({"table": table, "shape": shape, "least": least, "median": median}) + "\n")
 
 
 if __name__ == "__main__":
