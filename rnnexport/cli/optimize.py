@@ -60,7 +60,7 @@ def optimize(
     block_size: Annotated[
         int | None,
         typer.Option(
-            help="Weights that share a scale in matmulnbits. Default: 128 with int8, 32 with int4.", show_default=False
+            help="Weights that share a scale in matmulnbits, a power of two from 16. Default: 128.", show_default=False
         ),
     ] = None,
     time_steps: Annotated[

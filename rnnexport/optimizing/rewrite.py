@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from rnnexport.passes.products import Kind, Product
 
 _BITS: dict[str, Literal[4, 8]] = {"int8": 8, "int4": 4}
-_BLOCK_SIZES = {8: 128, 4: 32}
+_BLOCK_SIZE = 128
 _DYNAMIC_PAYS_FROM = 4
 """Rows of a batch."""
 _DEQUANTIZE_OPSET = 13
@@ -37,7 +37,7 @@ class Rewrite:
     """See `rnnexport.passes.products`."""
     input_projection: bool = False
     block_size: int | None = None
-    """Weights that share a scale in `matmulnbits`; by default 128 with 8 bits and 32 with 4."""
+    """Weights that share a scale in `matmulnbits`; by default 128."""
     time_steps: int | None = None
     """Fix the number of time steps."""
     keep_float32: Sequence[str] = ()
@@ -162,7 +162,7 @@ def recurrent_product(rewrite: Rewrite, model: onnx_ir.Model) -> Product:
     dynamic_pays = bits == 8 and _fixed_batch(model) >= _DYNAMIC_PAYS_FROM
     automatic: Kind = "dynamic" if dynamic_pays else "matmulnbits"
     kind: Kind = automatic if rewrite.product == "auto" else rewrite.product
-    return Product(kind, bits, rewrite.block_size or _BLOCK_SIZES[bits])
+    return Product(kind, bits, rewrite.block_size or _BLOCK_SIZE)
 
 
 def _fixed_batch(model: onnx_ir.Model) -> int:

@@ -38,14 +38,13 @@ FORMS = {
     "int8 dequantize+W": Rewrite(weights="int8", product="dequantize", input_projection=True),
     "int8 dynamic+W": Rewrite(weights="int8", product="dynamic", input_projection=True),
     "int8 fused": Rewrite("fused", "int8"),
-    "int4": Rewrite(weights="int4"),
     "int4+W": Rewrite(weights="int4", input_projection=True),
-    "int4/128+W": Rewrite(weights="int4", input_projection=True, block_size=128),
+    "int4/32+W": Rewrite(weights="int4", input_projection=True, block_size=32),
 }
 FLOAT32 = ["ort:fused", "ort:scan", "ov:fused", "ov:scan", "torch"]
 INT = ["ort:fused", "ort:int8", "ort:int8+W", "ort:int8 dequantize+W", "ort:int8 dynamic+W", "ort:int4+W"]
-INT += ["ort:int4/128+W", "ov:fused", "ov:int8 dequantize+W", "torch"]
-STEP = ["ort:fused", "ort:scan", "ort:int8+W", "ort:int8 dequantize+W", "ort:int4+W", "ort:int4/128+W"]
+INT += ["ort:int4/32+W", "ov:fused", "ov:int8 dequantize+W", "torch"]
+STEP = ["ort:fused", "ort:scan", "ort:int8+W", "ort:int8 dequantize+W", "ort:int4+W", "ort:int4/32+W"]
 STEP += ["ov:fused", "ov:scan", "ov:int8 dequantize+W", "torch"]
 STACKS = [(2, 128), (3, 256), (3, 480), (6, 320), (3, 960)]
 # table → (variants, [(cell, layers, batch, hidden size, time steps)])
