@@ -76,6 +76,8 @@ class WeightProduct:
         """
         self._writer, self._product, self._name = writer, product, name
         self._rows, self._columns = weights.shape
+        if product.kind == "dequantize" and bias is None:  # else ONNX Runtime takes the next Add into a slow Gemm
+            bias = np.zeros(self._rows, np.float32)
         self._bias = writer.constant(bias, f"{name}.bias") if bias is not None else None
         if product.kind == "float32":
             self._weights = writer.constant(weights.T.copy(), f"{name}.weights")
