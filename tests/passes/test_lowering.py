@@ -71,7 +71,7 @@ def test_quantized_is_the_operator_with_rounded_weights(engine, form, product, s
 
 @pytest.mark.parametrize(("op_type", "attributes"), CELLS)
 def test_a_dequantized_product_has_a_bias(op_type, attributes, stack):
-    """ONNX Runtime turns the three into one MatMulNBits; without, the next Add becomes a Gemm that is 50 times slower."""
+    """ONNX Runtime turns the three into a MatMulNBits; without, the next Add becomes a Gemm, many times slower."""
     model = lowered(stack(op_type, attributes=attributes, bias=False).model(), Choices(recurrent=QUANTIZED[3]))
     (scan,) = (node for node in model.graph.node if node.op_type == "Scan")
     (body,) = (attribute.g for attribute in scan.attribute if attribute.name == "body")
