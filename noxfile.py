@@ -124,3 +124,10 @@ def export_table(session: nox.Session) -> None:
     """Write the table of docs/export.md anew, PyTorch's own exporters included; about ten minutes."""
     install(session, ".")
     session.run("python", "tests/export_table/write_table.py")
+
+
+@nox.session
+def forms_table(session: nox.Session) -> None:
+    """Measure the forms of docs/optimize.md beside ONNX Runtime's fused operators and PyTorch; about 15 minutes."""
+    install(session, ".")
+    session.run("python", "tests/optimizing/measure_forms.py", *session.posargs)

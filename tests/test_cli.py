@@ -52,7 +52,19 @@ def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
     assert "rnnexport" in ended.stdout
 
 
-COMMANDS = ["train", "export", "verify", "drift", "bench", "predict", "show", "lint", "runtimes", "conformance"]
+COMMANDS = [
+    "train",
+    "export",
+    "verify",
+    "drift",
+    "bench",
+    "predict",
+    "show",
+    "lint",
+    "optimize",
+    "runtimes",
+    "conformance",
+]
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -216,3 +228,17 @@ def test_lint_ends_with_status_1_where_something_is_wrong(run: Run, tmp_path: Pa
     repaired = tmp_path / "right.onnx"
     assert run("lint", str(tmp_path / "wrong.onnx"), "--fix", "-o", str(repaired)).status == 0
     assert run("lint", str(repaired)).status == 0
+
+
+def test_optimize_prints_the_layers_and_the_price(run: Run, tmp_path: Path) -> None:
+    model, out = str(Path(GRU) / "model.onnx"), str(tmp_path / "fast.onnx")
+    outcome = run("optimize", model, "--weights", "int8", "-o", out)
+    assert outcome.status == 0, outcome.err
+    assert "int8 by matmulnbits" in outcome.out
+    assert "largest difference" in outcome.out
+    report = json.loads(run("optimize", model, "--weights", "int8", "-o", out, "--json").out)
+    assert [row["runtime"] for row in report["differences"]] == ["ONNX Runtime", "OpenVINO"]
+    assert 1e-5 < report["differences"][0]["largest"] < 0.1
+    refused = run("optimize", model, "--lowering", "fused", "--weights", "int4", "-o", out)
+    assert (refused.status, refused.out) == (2, "")
+    assert refused.err.count("\n") == 1

@@ -1,6 +1,8 @@
 """What a graph does with each of its inputs, read off the graph.
 
-1. What reaches the `sequence_lens` of a recurrent node, through casts only, counts time steps: `lengths`.
+1. What reaches the `sequence_lens` of a recurrent node, through casts only, counts time steps: `lengths`. So does a
+   list of integers that is compared, through changes of layout, or that says how far to reverse, as in graphs that have
+   their lengths outside the recurrent nodes.
 2. What reaches the indices of a Gather whose data are known, through casts only, is `indices` below the data's size.
 3. What reaches `initial_h` or `initial_c`, through changes of layout only, is a `state`.
 4. Anything else is `features`.
@@ -20,6 +22,7 @@ Role = Literal["features", "lengths", "indices", "state"]
 _RECURRENT = ("LSTM", "GRU", "RNN")
 _SAME_VALUES = ("Cast", "Identity")
 _SAME_LAYOUT = (*_SAME_VALUES, "Transpose", "Unsqueeze", "Squeeze", "Reshape", "Slice", "Split", "Gather")
+_COMPARISONS = ("Less", "LessOrEqual", "Greater", "GreaterOrEqual")
 _SEQUENCE_LENS, _INITIAL_H, _INITIAL_C = 4, 5, 6
 
 
@@ -46,9 +49,18 @@ def _role(value: ir.Value) -> InputRole:
         if user.op_type == "Gather" and position == 1 and (size := _gathered_size(user)) is not None:
             return InputRole("indices", upper_bound=size)
     for user, position in _uses(value, _SAME_LAYOUT):
+        if _is_list_of_integers(value) and (
+            user.op_type in _COMPARISONS or (user.op_type == "ReverseSequence" and position == 1)
+        ):
+            return InputRole("lengths")
         if user.op_type in _RECURRENT and position in (_INITIAL_H, _INITIAL_C):
             return InputRole("state")
     return InputRole("features")
+
+
+def _is_list_of_integers(value: ir.Value) -> bool:
+    is_list = value.shape is not None and len(value.shape) == 1
+    return is_list and value.dtype is not None and value.dtype.is_integer()
 
 
 def _uses(value: ir.Value, through: tuple[str, ...]) -> Iterator[tuple[ir.Node, int]]:

@@ -50,7 +50,7 @@ class StepGraph(ir.passes.InPlacePass):
         nodes = [node for node in model.graph if node.op_type in _STATES]
         if not nodes:
             raise ExportError("the graph has no recurrent node, so there is nothing to run step by step")
-        time_dimension, batch_dimension = _dimension(nodes, 0), _dimension(nodes, 1)
+        time_dimension, batch_dimension = common_dimension(nodes, 0), common_dimension(nodes, 1)
         if not time_dimension:
             raise ExportError(
                 "the recurrent layers do not all run over one dynamic time dimension, so they cannot run step by step"
@@ -75,7 +75,7 @@ def state_pairs(model: ir.Model) -> list[tuple[str, str]]:
     return [(before, after) for before, after in json.loads(model.metadata_props.get(STATE_PAIRS, "[]"))]
 
 
-def _dimension(nodes: list[ir.Node], axis: int) -> str:
+def common_dimension(nodes: list[ir.Node], axis: int) -> str:
     """The name that an axis of X has in every recurrent node; empty where it has none, or another one."""
     names = set()
     for node in nodes:

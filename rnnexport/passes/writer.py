@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 from itertools import chain, count
 
 import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+_SPLIT_TAKES_SIZES = 13
+"""The operator set from which on a Split's sizes are an input."""
 Attributes = int | float | str | Sequence[int] | Sequence[float] | Sequence[str]
 
 
@@ -21,9 +24,16 @@ class GraphWriter:
     def __init__(self, model: ir.Model, graph: ir.Graph) -> None:
         self._graph = graph
         self._names = {value.name for each in model.graphs() for value in _values(each)}
+        self.opset_version = model.opset_imports.get("", 1)
         self._constants: dict[tuple[str, tuple[int, ...], bytes], ir.Value] = {}
         self.before: ir.Node | None = None
         """Where nodes are put; `None` puts them at the end."""
+
+    def inside(self, graph: ir.Graph) -> GraphWriter:
+        """Return a writer for a body: its constants stand in there, its names are free everywhere."""
+        writer = copy(self)
+        writer._graph, writer._constants, writer.before = graph, {}, None
+        return writer
 
     def fresh_name(self, name: str) -> str:
         """`name`, or `name_1`, `name_2` … where it is taken."""
@@ -33,15 +43,26 @@ class GraphWriter:
         return free
 
     def op(self, op_type: str, inputs: Sequence[ir.Value | None], name: str, **attributes: Attributes) -> ir.Value:
-        """Write a node of one output, both called `name`."""
+        """Write a node of one output, both called `name`; `op_type` is one of ONNX, or `DOMAIN::NAME`."""
         return self.node(op_type, inputs, [name], ir.convenience.convert_attributes(attributes))[0]
+
+    def split(self, value: ir.Value, sizes: Sequence[int], axis: int, names: Sequence[str]) -> Sequence[ir.Value]:
+        """Write a Split into parts of `sizes`, in the form of the model's operator set."""
+        attributes: dict[str, Attributes] = {"axis": axis}
+        inputs = [value]
+        if self.opset_version < _SPLIT_TAKES_SIZES:
+            attributes["split"] = sizes
+        else:
+            inputs.append(self.constant(np.array(sizes, np.int64), f"{names[0]}_sizes"))
+        return self.node("Split", inputs, names, ir.convenience.convert_attributes(attributes))
 
     def node(
         self, op_type: str, inputs: Sequence[ir.Value | None], names: Sequence[str], attributes: Sequence[ir.Attr] = ()
     ) -> Sequence[ir.Value]:
         """Write a node with one output for each of `names`, called after the first."""
+        domain, _, op_type = op_type.rpartition("::")
         outputs = [ir.Value(name=self.fresh_name(name)) for name in names]
-        node = ir.Node("", op_type, inputs, attributes, outputs=outputs, name=outputs[0].name)
+        node = ir.Node(domain, op_type, inputs, attributes, outputs=outputs, name=outputs[0].name)
         if self.before is None:
             self._graph.append(node)
         else:

@@ -1,0 +1,196 @@
+"""Which rewrite is wanted, whether its parts go together, and applying it to a model."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import BaseModel
+
+from rnnexport.errors import InputError, UnknownNameError
+
+if TYPE_CHECKING:
+    import onnx_ir
+
+    from rnnexport.passes.lowering import Moments
+    from rnnexport.passes.products import Kind, Product
+
+_BITS: dict[str, Literal[4, 8]] = {"int8": 8, "int4": 4}
+_BLOCK_SIZE = 128
+_DYNAMIC_PAYS_FROM = 4
+"""Rows of a batch."""
+_DEQUANTIZE_OPSET = 13
+
+
+@dataclass(frozen=True)
+class Rewrite:
+    """What is to be done to a file."""
+
+    lowering: Literal["fused", "scan", "unrolled"] = "scan"
+    weights: Literal["float32", "int8", "int4"] = "float32"
+    """Of the product with R; with `input_projection` also of that with W."""
+    weights8: bool = False
+    """Store the weights of fused operators in 8 bits, and compute in float32."""
+    product: Literal["auto", "matmulnbits", "dynamic", "dequantize"] = "auto"
+    """See `rnnexport.passes.products`."""
+    input_projection: bool = False
+    block_size: int | None = None
+    """Weights that share a scale in `matmulnbits`; by default 128."""
+    time_steps: int | None = None
+    """Fix the number of time steps."""
+    keep_float32: Sequence[str] = ()
+    """Names of layers whose weights are not quantized."""
+
+    def check(self) -> None:
+        """Refuse choices that do not go together.
+
+        Raises:
+            InputError: With what to choose instead.
+        """
+        fused, quantizes, size = self.lowering == "fused", self.weights != "float32", self.block_size
+        if self.weights8 and (not fused or quantizes):
+            raise InputError("--weights8 only stores weights in 8 bits: use it with --lowering fused --weights float32")
+        if fused and self.weights == "int4":
+            raise InputError("no runtime has a fused operator with int4 weights; use --lowering scan or unrolled")
+        if fused and not quantizes and not self.weights8:
+            raise InputError(
+                "--lowering fused --weights float32 changes nothing; add --weights8 or choose another form"
+            )
+        if (fused or not quantizes) and (self.product != "auto" or self.input_projection or size):
+            raise InputError(
+                "--product, --input-projection and --block-size are for int8 or int4 weights with --lowering scan or "
+                "unrolled"
+            )
+        if self.weights == "int4" and self.product not in ("auto", "matmulnbits"):
+            raise InputError(f"--product {self.product} takes int8 weights; for int4 choose matmulnbits")
+        if size is not None and (size < 16 or size & (size - 1)):
+            raise InputError(f"--block-size {size}: choose a power of two, 16 or more")
+        if self.time_steps is not None and self.time_steps < 1:
+            raise InputError(f"--time-steps {self.time_steps}: choose 1 or more")
+
+    @property
+    def calibrates(self) -> bool:
+        """Whether inputs can make it better."""
+        return self.lowering != "fused" and self.weights != "float32"
+
+
+class LayerOutcome(BaseModel):
+    """What became of one LSTM or GRU node."""
+
+    name: str
+    cell: str
+    form: str | None
+    """What it is now; `None` where it was left as it is."""
+    reason: str | None = None
+    """Why it was left."""
+
+
+def apply(
+    rewrite: Rewrite, model: onnx_ir.Model, find_moments: Callable[[onnx_ir.Model], Mapping[str, Moments]]
+) -> list[LayerOutcome]:
+    """Rewrite a model in place, and say what became of each layer.
+
+    Args:
+        rewrite: What `check` has passed.
+        model: The model.
+        find_moments: Called for the moments of the layers' inputs, before the number of time steps is fixed.
+
+    Raises:
+        InputError: No layer can be rewritten, or there is none.
+        ExportError: The number of time steps cannot be fixed, or the operator set is too old.
+    """
+    from onnx_ir.passes.common import ShapeInferencePass
+
+    from rnnexport.passes.fixed_time import FixedTime
+    from rnnexport.passes.nodes import node_name
+    from rnnexport.passes.recurrent import is_recurrent
+    from rnnexport.passes.time_major import TimeMajor
+
+    TimeMajor()(model)
+    moments = find_moments(model) if rewrite.calibrates else {}
+    if rewrite.time_steps is not None:
+        FixedTime(rewrite.time_steps)(model)
+    with contextlib.suppress(Exception):  # of a model that contradicts itself, sizes stay unknown
+        ShapeInferencePass()(model)
+    nodes = [node for node in model.graph.all_nodes() if is_recurrent(node)]
+    if not nodes:
+        raise InputError("there is no LSTM or GRU node, so there is nothing to rewrite")
+    for name in rewrite.keep_float32:
+        if name not in map(node_name, nodes):
+            raise UnknownNameError("layer", name, map(node_name, nodes))
+    outcomes = [_outcome(rewrite, node, model) for node in nodes]
+    if not any(outcome.form for outcome in outcomes):
+        raise InputError(f"no layer can be rewritten; {outcomes[0].name!r} ({outcomes[0].cell}): {outcomes[0].reason}")
+    _run(rewrite, model, moments)
+    return outcomes
+
+
+def _outcome(rewrite: Rewrite, node: onnx_ir.Node, model: onnx_ir.Model) -> LayerOutcome:
+    from rnnexport.passes.dynamic_lstm import why_not_dynamic
+    from rnnexport.passes.lowering import why_not_lowerable
+    from rnnexport.passes.nodes import node_name
+    from rnnexport.passes.weights8 import why_not_stored
+
+    kept = node_name(node) in rewrite.keep_float32
+    if rewrite.lowering != "fused":
+        reason = why_not_lowerable(node, rewrite.lowering)
+        weights = "float32" if kept or rewrite.weights == "float32" else _words(recurrent_product(rewrite, model))
+        form = f"{rewrite.lowering}, {weights}"
+    elif rewrite.weights8:
+        reason, form = why_not_stored(node), "fused, weights stored as int8"
+    else:
+        reason, form = why_not_dynamic(node), "DynamicQuantizeLSTM"
+    if kept and rewrite.lowering == "fused":
+        reason = "it was to stay float32"
+    return LayerOutcome(name=node_name(node), cell=node.op_type, form=None if reason else form, reason=reason)
+
+
+def _words(product: Product) -> str:
+    blocks = f" in blocks of {product.block_size}" if product.kind == "matmulnbits" else ""
+    return f"int{product.bits} by {product.kind}{blocks}"
+
+
+def recurrent_product(rewrite: Rewrite, model: onnx_ir.Model) -> Product:
+    """The form of the product with R; `auto` is `dynamic` where the graph fixes a batch for which that pays."""
+    from rnnexport.passes.products import FLOAT32, Product
+
+    if rewrite.weights == "float32":
+        return FLOAT32
+    bits = _BITS[rewrite.weights]
+    dynamic_pays = bits == 8 and _fixed_batch(model) >= _DYNAMIC_PAYS_FROM
+    automatic: Kind = "dynamic" if dynamic_pays else "matmulnbits"
+    kind: Kind = automatic if rewrite.product == "auto" else rewrite.product
+    return Product(kind, bits, rewrite.block_size or _BLOCK_SIZE)
+
+
+def _fixed_batch(model: onnx_ir.Model) -> int:
+    """The batch size of the recurrent layers; 0 where it is dynamic."""
+    from rnnexport.passes.recurrent import is_recurrent
+
+    shapes = [node.inputs[0].shape for node in model.graph if is_recurrent(node) and node.inputs[0] is not None]
+    sizes = [shape[1] for shape in shapes if shape is not None and len(shape) == 3]
+    return min((size if isinstance(size, int) else 0 for size in sizes), default=0)
+
+
+def _run(rewrite: Rewrite, model: onnx_ir.Model, moments: Mapping[str, Moments]) -> None:
+    from rnnexport.passes.dynamic_lstm import DynamicLstm
+    from rnnexport.passes.lowering import Choices, Lowering
+    from rnnexport.passes.products import FLOAT32, Product
+    from rnnexport.passes.weights8 import Weights8
+
+    if rewrite.lowering == "fused":
+        (Weights8 if rewrite.weights8 else DynamicLstm)(rewrite.keep_float32)(model)
+        return
+    recurrent = recurrent_product(rewrite, model)
+    version = model.opset_imports.get("", 1)
+    if recurrent.kind == "dequantize" and version < _DEQUANTIZE_OPSET:
+        raise InputError(
+            f"--product dequantize needs operator set {_DEQUANTIZE_OPSET}, the model has {version}; choose matmulnbits"
+        )
+    projection = FLOAT32
+    if rewrite.input_projection:  # never `dynamic`: padding in one row of X would set the scale of all
+        kind: Kind = "dequantize" if recurrent.kind == "dequantize" else "matmulnbits"
+        projection = Product(kind, recurrent.bits, recurrent.block_size)
+    Lowering(Choices(rewrite.lowering, recurrent, projection, rewrite.keep_float32, moments))(model)

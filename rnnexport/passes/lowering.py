@@ -1,0 +1,267 @@
+"""LSTM and GRU nodes written out: X·Wᵀ + b once over all steps, then a Scan over time, or one step after the other.
+
+1. The product with W is one MatMul over all steps and both directions. What remains in a step is the product with R.
+2. `scan` keeps batch and time dynamic. `unrolled` needs a fixed number of time steps; of one step nothing is left but
+   the step itself.
+3. Rows of different lengths: on padded steps the states stand still and Y is 0, by Where, in float32, as the operator
+   says. A row of length 0 keeps its initial state.
+4. Where all rows of a batch share one scale, see `products.py`, a NaN in X·Wᵀ, as padding may leave it, counts as 0:
+   otherwise one row's padding would reach every other row.
+5. Columns of W whose weights are very large, such as those of `freezing.py`, stay out of a quantized product: they
+   would take the whole scale.
+6. Nodes of other equations than the usual ones, or whose weights are no constants, stay as they are: see
+   `why_not_readable`. Names of graph inputs and outputs stay.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from rnnexport.passes.cell_steps import CellStep, projection_sizes
+from rnnexport.passes.large_columns import large_columns
+from rnnexport.passes.masks import LengthMasks
+from rnnexport.passes.nodes import node_name
+from rnnexport.passes.products import FLOAT32, MICROSOFT, Product, WeightProduct
+from rnnexport.passes.recurrent import Direction, Layer, is_recurrent, read_layer, remove_unused, why_not_readable
+from rnnexport.passes.writer import GraphWriter
+
+Form = Literal["scan", "unrolled"]
+LARGEST_UNROLLED = 64
+"""Time steps; above that the graph is long to load, and Scan costs little."""
+_T, _B = "time", "batch"
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Σ x·xᵀ over the inputs of a layer's products, as calibration found them; by direction for h."""
+
+    x: NDArray[np.float64]
+    h: tuple[NDArray[np.float64], ...]
+
+
+@dataclass(frozen=True)
+class Choices:
+    """How layers are written."""
+
+    form: Form = "scan"
+    recurrent: Product = FLOAT32
+    """The product with R."""
+    projection: Product = FLOAT32
+    """The product with W, over all steps."""
+    keep_float32: Collection[str] = ()
+    """Names of nodes whose weights are not quantized."""
+    moments: Mapping[str, Moments] = field(default_factory=dict)
+    """By the node's name."""
+
+
+def why_not_lowerable(node: ir.Node, form: Form) -> str | None:
+    """Return why a node cannot be written out, or `None` if it can."""
+    if reason := why_not_readable(node):
+        return reason
+    steps = _time_steps(node)
+    if form == "unrolled" and steps is None:
+        return "its number of time steps is not fixed; give --time-steps, or use scan"
+    if form == "unrolled" and steps is not None and steps > LARGEST_UNROLLED:
+        return f"its {steps} time steps are more than {LARGEST_UNROLLED}"
+    return None
+
+
+class Lowering(ir.passes.InPlacePass):
+    """Write LSTM and GRU nodes out; see the rules of this module. A second run changes nothing."""
+
+    def __init__(self, choices: Choices) -> None:
+        """Take how each layer is to be written."""
+        super().__init__()
+        self._choices = choices
+
+    def call(self, model: ir.Model) -> ir.passes.PassResult:
+        """Rewrite `model` in place, sub-graphs included."""
+        form = self._choices.form
+        modified = False
+        for graph in list(model.graphs()):
+            nodes = [node for node in graph if is_recurrent(node) and why_not_lowerable(node, form) is None]
+            writer = GraphWriter(model, graph)
+            for node in nodes:
+                writer.before = node
+                _LayerRewriter(model, writer, read_layer(node), self._choices).rewrite()
+            modified = modified or bool(nodes)
+        if any(node.domain == MICROSOFT for node in model.graph.all_nodes()):
+            model.opset_imports.setdefault(MICROSOFT, 1)
+        return ir.passes.PassResult(model, modified)
+
+
+def _time_steps(node: ir.Node) -> int | None:
+    x = node.inputs[0]
+    steps = x.shape[0] if x is not None and x.shape is not None else None
+    return steps if isinstance(steps, int) else None
+
+
+class _LayerRewriter:
+    """Writes one layer out, before its node."""
+
+    def __init__(self, model: ir.Model, writer: GraphWriter, layer: Layer, choices: Choices) -> None:
+        self._model, self._writer, self._layer, self._form = model, writer, layer, choices.form
+        kept = layer.name in choices.keep_float32
+        self._recurrent = FLOAT32 if kept else choices.recurrent
+        self._projection = FLOAT32 if kept else choices.projection
+        self._moments = choices.moments.get(layer.name)
+        self._rank = 2 if choices.form == "scan" else 3
+        """Of a step's states: [B, H], or [1, B, H]."""
+
+    def rewrite(self) -> None:
+        """Put the new nodes in place of the old one."""
+        layer, graph = self._layer, self._layer.node.graph
+        assert graph is not None
+        masks = None
+        if layer.lengths is not None:
+            masks = LengthMasks(self._writer, f"{layer.name}.lengths", layer.x, layer.lengths)
+        valid = masks.valid() if masks else None
+        projected = self._project()
+        run = self._scan if self._form == "scan" else self._unroll
+        results = []
+        for number, direction in enumerate(layer.directions):
+            count = len(projected) // len(layer.directions)
+            parts = projected[number * count : (number + 1) * count]
+            results.append(run(direction, number, parts, valid))
+        used = [(index, old) for index, old in enumerate(layer.outputs) if old is not None]
+        new = [self._joined(index, [each[index] for each in results]) for index, _ in used]
+        weights = layer.node.inputs[1:4]
+        ir.convenience.replace_nodes_and_values(graph, layer.node, [layer.node], [], [old for _, old in used], new)
+        remove_unused(weights)
+
+    def _project(self) -> Sequence[ir.Value]:
+        """X·Wᵀ + b of all directions, in the parts [T, B, ·] that their steps want."""
+        layer, writer, name = self._layer, self._writer, f"{self._layer.name}.projected"
+        w = np.concatenate([direction.w for direction in layer.directions])
+        bias = np.concatenate([direction.input_bias for direction in layer.directions])
+        large = large_columns(w)
+        moments = self._moments.x if self._moments else None
+        if self._projection.quantizes and len(large):
+            small = np.where(np.isin(np.arange(w.shape[1]), large), 0, w).astype(np.float32)
+            small_product = WeightProduct(writer, self._projection, small, bias, f"{layer.name}.W", moments)
+            columns = writer.constant(large, f"{layer.name}.large_columns")
+            x_large = writer.op("Gather", [layer.x, columns], f"{layer.name}.x_large", axis=2)
+            large_product = WeightProduct(writer, FLOAT32, w[:, large], None, f"{layer.name}.W_large")
+            terms = [small_product.times(layer.x, f"{name}_small"), large_product.times(x_large, f"{name}_large")]
+            projected = writer.op("Add", terms, name)
+        else:
+            product = WeightProduct(writer, self._projection, w, bias, f"{layer.name}.W", moments)
+            projected = product.times(layer.x, name)
+        if self._recurrent.mixes_rows:
+            zero = writer.constant(np.array(0, np.float32), f"{layer.name}.zero")
+            is_nan = writer.op("IsNaN", [projected], f"{name}_is_nan")
+            projected = writer.op("Where", [is_nan, zero, projected], f"{name}_clean")
+        sizes = projection_sizes(layer) * len(layer.directions)
+        if len(sizes) == 1:
+            return [projected]
+        return writer.split(projected, sizes, 2, [f"{name}_{i}" for i in range(len(sizes))])
+
+    def _initial_states(self, number: int) -> list[ir.Value]:
+        """The states before the first step of a direction."""
+        given = zip(self._layer.initial_states, "hc", strict=False)
+        return [self._initial_state(value, number, letter) for value, letter in given]
+
+    def _initial_state(self, value: ir.Value | None, number: int, letter: str) -> ir.Value:
+        name, writer = f"{self._layer.directions[number].name}.{letter}_0", self._writer
+        if value is None:
+            return self._zero_state(name)
+        if self._rank == 3 and len(self._layer.directions) == 1:
+            return value
+        index = np.array(number) if self._rank == 2 else np.array([number])
+        return writer.op("Gather", [value, writer.constant(index, f"{name}_index")], name, axis=0)
+
+    def _zero_state(self, name: str) -> ir.Value:
+        """[B, H] or [1, B, H]."""
+        writer, layer = self._writer, self._layer
+        shape = writer.op("Shape", [layer.x], f"{name}_x_shape")
+        axis = writer.constant(np.array([1]), f"{name}_batch_axis")
+        batch = writer.op("Gather", [shape, axis], f"{name}_batch", axis=0)
+        size = writer.constant(np.array([layer.hidden_size]), f"{name}_size")
+        one = [writer.constant(np.array([1]), f"{name}_one")] if self._rank == 3 else []
+        sizes = writer.op("Concat", [*one, batch, size], f"{name}_shape", axis=0)
+        zero = writer.constant(np.array(0, np.float32), f"{name}_zero")
+        return writer.op("Expand", [zero, sizes], name)
+
+    def _scan(
+        self, direction: Direction, number: int, parts: Sequence[ir.Value], valid: ir.Value | None
+    ) -> list[ir.Value]:
+        """Y [T, B, H] and the final states [B, H]."""
+        size, states = self._layer.hidden_size, self._initial_states(number)
+        prefix = f"{direction.name}.step"
+        body = ir.Graph([], [], nodes=[], opset_imports=self._model.graph.opset_imports, name=f"{prefix}_body")
+        writer = self._writer.inside(body)
+
+        def given(name: str, columns: int, dtype: ir.DataType = ir.DataType.FLOAT) -> ir.Value:
+            value = ir.Value(
+                name=writer.fresh_name(f"{prefix}.{name}"), shape=ir.Shape([_B, columns]), type=ir.TensorType(dtype)
+            )
+            body.inputs.append(value)
+            return value
+
+        before = [given(f"{letter}_before", size) for letter, _ in zip("hc", states, strict=False)]
+        x = [given(f"x_{i}", columns) for i, columns in enumerate(projection_sizes(self._layer))]
+        mask = given("valid", 1, ir.DataType.BOOL) if valid is not None else None
+        step = CellStep(writer, self._layer, direction, self._recurrent, self._h_moments(number))
+        after, y = step.write(x, before, mask, prefix)
+        if y is after[0]:
+            y = writer.op("Identity", [y], f"{prefix}.y")
+        for value in (*after, y):
+            value.shape, value.type = ir.Shape([_B, size]), ir.TensorType(ir.DataType.FLOAT)
+            body.outputs.append(value)
+        scanned = [*parts, *([valid] if valid is not None else [])]
+        backward = int(direction.backward)
+        attributes = [
+            ir.AttrGraph("body", body),
+            ir.AttrInt64("num_scan_inputs", len(scanned)),
+            ir.AttrInt64s("scan_input_directions", [backward] * len(scanned)),
+            ir.AttrInt64s("scan_output_directions", [backward]),
+        ]
+        names = [f"{direction.name}.{letter}_n" for letter, _ in zip("hc", states, strict=False)]
+        *final, y = self._writer.node("Scan", [*states, *scanned], [*names, f"{direction.name}.y"], attributes)
+        return [y, *final]
+
+    def _unroll(
+        self, direction: Direction, number: int, parts: Sequence[ir.Value], valid: ir.Value | None
+    ) -> list[ir.Value]:
+        """Y [T, B, H] and the final states [1, B, H]."""
+        steps = _time_steps(self._layer.node)
+        assert steps is not None
+        prefix, states = direction.name, self._initial_states(number)
+        scanned = [*parts, *([valid] if valid is not None else [])]
+        cut = [
+            self._writer.split(value, [1] * steps, 0, [f"{prefix}.step_{t}.x_{i}" for t in range(steps)])
+            if steps > 1
+            else [value]
+            for i, value in enumerate(scanned)
+        ]
+        step = CellStep(self._writer, self._layer, direction, self._recurrent, self._h_moments(number))
+        outputs: dict[int, ir.Value] = {}
+        for t in range(steps)[:: -1 if direction.backward else 1]:
+            x = [pieces[t] for pieces in cut]
+            mask = x.pop() if valid is not None else None
+            states, outputs[t] = step.write(x, states, mask, f"{prefix}.step_{t}")
+        in_order = [outputs[t] for t in range(steps)]
+        y = self._writer.op("Concat", in_order, f"{prefix}.y", axis=0) if steps > 1 else in_order[0]
+        return [y, *states]
+
+    def _h_moments(self, number: int) -> NDArray[np.float64] | None:
+        return self._moments.h[number] if self._moments else None
+
+    def _joined(self, index: int, per_direction: Sequence[ir.Value]) -> ir.Value:
+        """Y [T, D, B, H] or a state [D, B, H] of what each direction gives."""
+        name, size = f"{self._layer.name}.joined_{('Y', 'Y_h', 'Y_c')[index]}", self._layer.hidden_size
+        shape = [0, 1, -1, size] if index == 0 else [1, -1, size]
+        sizes = self._writer.constant(np.array(shape), f"{name}_shape")
+        laid_out = [self._writer.op("Reshape", [value, sizes], f"{name}_{i}") for i, value in enumerate(per_direction)]
+        return laid_out[0] if len(laid_out) == 1 else self._writer.op("Concat", laid_out, name, axis=1 - bool(index))
+
+
+def layers_left(model: ir.Model) -> list[str]:
+    """Names of the LSTM and GRU nodes of a model."""
+    return [node_name(node) for node in model.graph.all_nodes() if is_recurrent(node)]

@@ -1,0 +1,216 @@
+"""The command as a function: what it writes, what it says of it, what it refuses."""
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from rnnexport.bundle import load_bundle, reference_bundles
+from rnnexport.engines import get_engine
+from rnnexport.engines.contract import Definition
+from rnnexport.errors import RnnexportError
+from rnnexport.model_file import read_model
+from rnnexport.optimizing.optimize import optimize
+from rnnexport.optimizing.rewrite import Rewrite, apply
+
+LSTM, GRU = (path / "model.onnx" for path in reference_bundles())
+RUNTIME = Definition(name="ort", engine="onnxruntime", precision="float32", threads=1)
+FORMS = {
+    "scan float32": Rewrite(),
+    "scan int8": Rewrite(weights="int8"),
+    "scan int8 dynamic": Rewrite(weights="int8", product="dynamic"),
+    "scan int8 dequantize": Rewrite(weights="int8", product="dequantize", input_projection=True),
+    "scan int4": Rewrite(weights="int4"),
+    "fused int8": Rewrite("fused", "int8"),
+    "fused weights8": Rewrite("fused", weights8=True),
+}
+LARGEST_LOSS = {"float32": 0.0, "int8": 0.3, "int4": 1.0}
+"""In points of accuracy."""
+
+
+def run(path, feeds):
+    session = get_engine("onnxruntime").load(path, RUNTIME)
+    try:
+        return session.run(feeds)
+    finally:
+        session.close()
+
+
+def padded(bundle):
+    """All series of a bundle in one batch, padded with zeros, and their labels."""
+    evaluation = load_bundle(bundle).evaluation
+    lengths = np.array([len(series) for series in evaluation.series])
+    x = np.zeros((len(lengths), lengths.max(), 12), np.float32)
+    for row, series in enumerate(evaluation.series):
+        x[row, : len(series)] = series
+    return {"x": x, "lengths": lengths}, evaluation.labels
+
+
+@pytest.fixture
+def sample(tmp_path):
+    path = tmp_path / "sample.npz"
+    np.savez(path, **padded(GRU.parent)[0])
+    return path
+
+
+@pytest.mark.parametrize("model", [LSTM, GRU], ids=lambda path: path.parent.name)
+@pytest.mark.parametrize("form", FORMS)
+def test_the_task_is_done_as_well_as_before(model, form, tmp_path):
+    if form == "fused int8" and model == GRU:
+        pytest.skip("there is no such operator")
+    out = tmp_path / "out.onnx"
+    rewritten = read_model(model)
+    apply(FORMS[form], rewritten, lambda _: {})
+    ir.save(rewritten, out)
+    onnx.checker.check_model(onnx.load(out), full_check=True)
+    feeds, labels = padded(model.parent)
+    before, after = (100 * np.mean(run(path, feeds)["logits"].argmax(axis=1) == labels) for path in (model, out))
+    assert before - after <= LARGEST_LOSS[FORMS[form].weights]
+
+
+@pytest.mark.parametrize("form", ["scan float32", "scan int8"])
+def test_the_report_tells_size_and_error(form, tmp_path):
+    report = optimize(GRU, tmp_path / "out.onnx", FORMS[form])
+    assert report.bytes_before == GRU.stat().st_size
+    assert report.bytes_after == (tmp_path / "out.onnx").stat().st_size
+    assert [row.runtime for row in report.differences] == ["ONNX Runtime", "OpenVINO"]
+    for row in report.differences:
+        assert row.failure is None
+        assert row.largest < 1e-5 if form == "scan float32" else 1e-4 < row.largest < 0.1
+
+
+def test_calibration_makes_the_error_less(sample, tmp_path):
+    feeds, _ = padded(GRU.parent)
+    expected = run(GRU, feeds)["logits"]
+    errors = []
+    for calibration in (None, sample):
+        report = optimize(GRU, tmp_path / "out.onnx", Rewrite(weights="int4"), calibration=calibration)
+        errors.append(np.square(run(tmp_path / "out.onnx", feeds)["logits"] - expected).mean())
+    assert errors[1] < errors[0]
+    assert report.inputs == str(sample)
+    assert report.differences[0].calls == 1
+
+
+@pytest.fixture
+def mixed(tmp_path):
+    """X [time, batch, 4] → a GRU → an LSTM with peepholes → y; 9 steps."""
+    generator = np.random.default_rng(0)
+    shapes = {"W": (1, 24, 4), "R": (1, 24, 8), "W2": (1, 32, 8), "R2": (1, 32, 8), "P": (1, 24)}
+    weights = [
+        numpy_helper.from_array(generator.normal(scale=0.3, size=shape).astype(np.float32), name)
+        for name, shape in shapes.items()
+    ]
+    axis = numpy_helper.from_array(np.array([1]), "one")
+    nodes = [
+        helper.make_node("GRU", ["x", "W", "R"], ["Y1"], "plain", hidden_size=8),
+        helper.make_node("Squeeze", ["Y1", "one"], ["y1"]),
+        helper.make_node("LSTM", ["y1", "W2", "R2", "", "", "", "", "P"], ["y"], "peepholes", hidden_size=8),
+    ]
+    inputs = [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["time", "batch", 4])]
+    outputs = [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["time", 1, "batch", 8])]
+    graph = helper.make_graph(nodes, "g", inputs, outputs, [*weights, axis])
+    path = tmp_path / "mixed.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=10), path)
+    return path
+
+
+def test_what_cannot_be_rewritten_is_left_and_named(mixed, tmp_path):
+    report = optimize(mixed, tmp_path / "out.onnx", Rewrite(weights="int8"))
+    assert [(layer.name, layer.reason) for layer in report.layers] == [
+        ("plain", None),
+        ("peepholes", "it has peepholes"),
+    ]
+    assert "LSTM" in [node.op_type for node in onnx.load(tmp_path / "out.onnx").graph.node]
+
+
+def test_a_second_time_there_is_nothing_left_to_do(tmp_path):
+    for rewrite in (Rewrite(weights="int8"), Rewrite("fused", weights8=True), Rewrite("fused", "int8")):
+        model = read_model(LSTM)
+        apply(rewrite, model, lambda _: {})
+        with pytest.raises(RnnexportError, match=r"nothing to rewrite|no layer can be rewritten"):
+            apply(rewrite, model, lambda _: {})
+
+
+def test_a_step_graph_becomes_straight_line_nodes(mixed, tmp_path):
+    report = optimize(mixed, tmp_path / "step.onnx", Rewrite("unrolled", "int8", time_steps=1, keep_float32=["plain"]))
+    assert report.layers[0].form == "unrolled, float32"
+    assert report.differences[0].largest < 1e-5
+    assert "Scan" not in [node.op_type for node in onnx.load(tmp_path / "step.onnx").graph.node]
+
+
+@pytest.mark.parametrize(
+    ("rewrite", "message"),
+    [
+        (
+            Rewrite("fused", "int4"),
+            "no runtime has a fused operator with int4 weights; use --lowering scan or unrolled",
+        ),
+        (Rewrite("fused"), "--lowering fused --weights float32 changes nothing; add --weights8 or choose another form"),
+        (Rewrite(weights8=True), "--weights8 only stores weights in 8 bits"),
+        (Rewrite(weights="int8", block_size=48), "--block-size 48: choose a power of two, 16 or more"),
+        (
+            Rewrite(weights="int4", product="dynamic"),
+            "--product dynamic takes int8 weights; for int4 choose matmulnbits",
+        ),
+        (Rewrite(product="dynamic"), "--product, --input-projection and --block-size are for int8 or int4 weights"),
+        (Rewrite("fused", "int8"), "no layer can be rewritten; .* there is no fused GRU with int8 weights"),
+        (Rewrite("unrolled"), "no layer can be rewritten; .* its number of time steps is not fixed; give --time-steps"),
+        (Rewrite("unrolled", time_steps=65), "no layer can be rewritten; .* its 65 time steps are more than 64"),
+        (Rewrite("unrolled", time_steps=0), "--time-steps 0: choose 1 or more"),
+        (Rewrite(keep_float32=["gru"]), "layer 'gru' is unknown; choose one of: rnn.layer0.padded_Y"),
+    ],
+    ids=str,
+)
+def test_refusals_say_what_to_do_and_write_nothing(rewrite, message, tmp_path):
+    with pytest.raises(RnnexportError, match=message) as caught:
+        optimize(GRU, tmp_path / "out.onnx", rewrite)
+    assert caught.value.exit_status == 2
+    assert "\n" not in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda feeds: feeds | {"x": np.full_like(feeds["x"], np.nan)}, "'x' holds values that are not finite"),
+        (lambda feeds: feeds | {"x": feeds["x"][:, :, :5]}, r"'x' is float32 \[128, \d+, 5\], the model takes float32"),
+        (lambda feeds: {"x": feeds["x"]}, r"holds \['x'\], the model takes \['lengths', 'x'\]"),
+    ],
+    ids=["nan", "shape", "missing"],
+)
+def test_a_bad_sample_is_one_clear_line(change, message, tmp_path):
+    np.savez(tmp_path / "sample.npz", **change(padded(GRU.parent)[0]))
+    with pytest.raises(RnnexportError, match=message) as caught:
+        optimize(GRU, tmp_path / "out.onnx", Rewrite(weights="int8"), calibration=tmp_path / "sample.npz")
+    assert caught.value.exit_status == 2
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "out.onnx").exists()
+
+
+def test_a_graph_without_recurrent_nodes_is_refused(tmp_path):
+    node = helper.make_node("Relu", ["x"], ["y"])
+    values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch"]) for name in "xy"]
+    model = helper.make_model(helper.make_graph([node], "g", values[:1], values[1:]), ir_version=10)
+    model.opset_import[0].version = 17
+    onnx.save(model, tmp_path / "relu.onnx")
+    with pytest.raises(RnnexportError, match=r"relu.onnx: there is no LSTM or GRU node, so there is nothing"):
+        optimize(tmp_path / "relu.onnx", tmp_path / "out.onnx", Rewrite())
+
+
+def test_the_original_is_never_overwritten(tmp_path):
+    with pytest.raises(RnnexportError, match="is never changed"):
+        optimize(GRU, GRU.parent / ".." / GRU.parent.name / "model.onnx", Rewrite())
+
+
+def test_weights_beside_the_file_stay_beside_it(mixed, tmp_path):
+    folder = tmp_path / "external"
+    folder.mkdir()
+    onnx.save(onnx.load(mixed), folder / "in.onnx", save_as_external_data=True, location="in.data", size_threshold=0)
+    (tmp_path / "written").mkdir()
+    report = optimize(folder / "in.onnx", tmp_path / "written" / "out.onnx", Rewrite())
+    written = sorted(path.name for path in (tmp_path / "written").iterdir())
+    assert written == ["out.onnx", "out.onnx.data"]
+    assert report.bytes_after == sum(path.stat().st_size for path in (tmp_path / "written").iterdir())
+    feeds = {"x": np.ones((3, 2, 4), np.float32)}
+    np.testing.assert_allclose(run(tmp_path / "written" / "out.onnx", feeds)["y"], run(mixed, feeds)["y"], atol=1e-5)
