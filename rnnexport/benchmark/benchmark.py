@@ -1,82 +1,35 @@
 """Latency of bundles in runtimes, of right answers only.
 
-Each runtime is measured in a fresh process. What the timed calls returned is compared with the float64 reference by the
-rules of `verify`: a wrong answer has no latency, so its row carries the fault and no figures.
+Every bundle in every runtime is measured in fresh processes, all of one shape side by side. What the timed calls
+returned is compared with the float64 reference by the rules of `verify`: a wrong answer has no latency, so its row
+carries the fault and no figures.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal
 
 import numpy as np
-from pydantic import BaseModel
 
-from rnnexport.benchmark.statistics import is_stable, percentile_ns
-from rnnexport.bundle import Bundle, load_bundle, reference_bundles
+from rnnexport.benchmark.interleaving import Effort, Subject, measure_interleaved
+from rnnexport.benchmark.results import BenchReport, ConditionsWatch, Measurement
+from rnnexport.benchmark.timing import JOB
+from rnnexport.bundle import Bundle, TensorInfo, load_bundle, reference_bundles
 from rnnexport.engines.contract import Definition, Feeds
-from rnnexport.errors import RuntimeUnavailableError
+from rnnexport.errors import RnnexportError
 from rnnexport.parity.compare import Reference, compare
-from rnnexport.parity.grid import CaseShape, draw_feeds
+from rnnexport.parity.grid import CaseShape, draw_feeds, symbol_sizes
 from rnnexport.parity.oracle import feeds_for, references
 from rnnexport.parity.verify import tolerance_for
-from rnnexport.runtime import RuntimeStatus, choose_runtimes
+from rnnexport.runtime import choose_runtimes
 from rnnexport.versions import tool_versions
-from rnnexport.worker import CaseResult, run_job
+from rnnexport.worker import Arrays
 
 DEFAULT_SECONDS = 3.0
-
-
-class Measurement(BaseModel):
-    """One model in one runtime at one shape."""
-
-    bundle: str
-    definition: Definition
-    batch_size: int
-    time_steps: int
-    failure: str | None = None
-    """What went wrong, so that there are no figures."""
-    not_applicable: str | None = None
-    """Why there was nothing to measure."""
-    samples_ns: list[int] = []
-    load_ns: int | None = None
-    first_call_ns: int | None = None
-    peak_memory_bytes: int | None = None
-    """Of the whole process, the runtime's library included."""
-
-    def latency_ns(self, percentile: float) -> int | None:
-        """Latency of one call by nearest rank; `None` where the samples are too few."""
-        return percentile_ns(self.samples_ns, percentile) if self.samples_ns else None
-
-    @property
-    def series_per_second(self) -> float | None:
-        """Batch size over the median latency."""
-        median = self.latency_ns(50)
-        return None if median is None else self.batch_size * 1e9 / median
-
-    @property
-    def stable(self) -> bool:
-        """Whether the figure held still while it was taken."""
-        return is_stable(self.samples_ns)
-
-
-class BenchReport(BaseModel):
-    """What `rnnexport bench` measured."""
-
-    schema_version: Literal[1] = 1
-    timed_region: str = "one call with inputs prepared: the model and whatever copies the engine cannot avoid"
-    seconds: float
-    measurements: list[Measurement]
-    not_usable: list[RuntimeStatus]
-    versions: dict[str, str]
-
-    @property
-    def exit_status(self) -> int:
-        """0: every row has figures; 1: one has not; 3: a runtime that was named is not usable here."""
-        if any(measurement.failure for measurement in self.measurements):
-            return 1
-        return RuntimeUnavailableError.exit_status if self.not_usable else 0
+DEFAULT_REPETITIONS = 2
 
 
 def bench(
@@ -86,84 +39,133 @@ def bench(
     batch_sizes: Sequence[int] = (1,),
     time_steps: Sequence[int] = (25,),
     seconds: float = DEFAULT_SECONDS,
+    repetitions: int = DEFAULT_REPETITIONS,
+    time_limit_seconds: float = 600,
+    memory_limit_bytes: int | None = None,
     seed: int = 0,
     on_progress: Callable[[str], None] = lambda _: None,
 ) -> BenchReport:
     """Measure every bundle in every runtime at every shape, and write `bench.json` into each bundle.
 
-    Without `bundles` the two reference bundles are measured, without `runtimes` every usable float32 one. `seconds` is
-    how long each row is measured after its warm-up. `on_progress` is told what is measured next.
+    Args:
+        bundles: Exported folders; by default the two reference bundles.
+        runtimes: Names or `.toml` files; by default every usable float32 runtime.
+        batch_sizes: Rows of a call.
+        time_steps: Steps of a series.
+        seconds: How long each row is measured, all repetitions together, after the warm-up of each.
+        repetitions: Fresh processes for each row.
+        time_limit_seconds: For loading, and for each window of samples; what takes longer counts as hanging.
+        memory_limit_bytes: Of each process; by default most of what is free.
+        seed: Of what the inputs are drawn with.
+        on_progress: Is told what is measured next.
 
     Raises:
         BundleError: A bundle is missing or damaged.
         RuntimeUnavailableError: None of the runtimes named is usable here.
     """
-    opened = [load_bundle(Path(path)) for path in bundles or reference_bundles()]
+    watch = ConditionsWatch()
     definitions, not_usable = choose_runtimes(runtimes)
     shapes = [CaseShape(b, t, from_series=True, mixed_lengths=False) for b in batch_sizes for t in time_steps]
+    prepared = [_Prepared.make(load_bundle(Path(path)), shapes, seed) for path in bundles or reference_bundles()]
+    effort = Effort(seconds, repetitions, time_limit_seconds, memory_limit_bytes)
     measurements: list[Measurement] = []
-    for bundle in opened:
+
+    def report(bundle: Bundle | None = None) -> BenchReport:
+        rows = [row for row in measurements if bundle is None or row.bundle == str(bundle.path)]
+        return BenchReport(
+            seconds=seconds,
+            measurements=rows,
+            not_usable=not_usable,
+            conditions=watch.conditions(),
+            versions=tool_versions(),
+        )
+
+    for number, shape in enumerate(shapes):
+        on_progress(f"{shape.name} ({number + 1} of {len(shapes)})")
+        measurements += _measure(prepared, definitions, shape, effort)
+        for one in prepared:  # after each shape, so that an interrupt loses nothing that was measured
+            one.bundle.write_evidence("bench.json", report(one.bundle).model_dump(mode="json"))
+    order = {str(one.bundle.path): number for number, one in enumerate(prepared)}
+    measurements.sort(key=lambda row: order[row.bundle])  # stable, so runtimes and shapes keep their order
+    return report()
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    """A bundle with the feeds of every shape and what they should give."""
+
+    bundle: Bundle
+    calls: Mapping[CaseShape, tuple[Feeds, dict[str, Reference]]]
+    refused: Mapping[CaseShape, str]
+    """Why a shape has none."""
+
+    @classmethod
+    def make(cls, bundle: Bundle, shapes: Sequence[CaseShape], seed: int) -> _Prepared:
         generator = np.random.default_rng(seed)
-        cases = [draw_feeds(bundle.manifest.inputs, bundle.series, shape, generator) for shape in shapes]
-        expected = references(bundle, cases)
-        rows: list[Measurement] = []
-        for definition in definitions:
-            on_progress(f"{bundle.path.name} in {definition.name}")
-            rows += _measure(bundle, definition, shapes, cases, expected, seconds)
-        bundle.write_evidence("bench.json", _report(seconds, rows, not_usable).model_dump(mode="json"))
-        measurements += rows
-    return _report(seconds, measurements, not_usable)
+        feeds: dict[CaseShape, Feeds] = {}
+        refused: dict[CaseShape, str] = {}
+        for shape in shapes:
+            if reason := _why_refused(bundle.manifest.inputs, shape):
+                refused[shape] = reason
+            else:
+                feeds[shape] = draw_feeds(bundle.manifest.inputs, bundle.series, shape, generator)
+        try:
+            expected = dict(zip(feeds, references(bundle, list(feeds.values())), strict=True)) if feeds else {}
+        except RnnexportError:  # one of the shapes is to blame: find out which
+            expected = {}
+            for shape, case in feeds.items():
+                try:
+                    (expected[shape],) = references(bundle, [case])
+                except RnnexportError as exc:
+                    refused[shape] = f"the model refuses this shape: {exc}"
+        return cls(bundle, {shape: (feeds[shape], expected[shape]) for shape in expected}, refused)
 
 
-def _report(seconds: float, measurements: list[Measurement], not_usable: list[RuntimeStatus]) -> BenchReport:
-    return BenchReport(seconds=seconds, measurements=measurements, not_usable=not_usable, versions=tool_versions())
+def _why_refused(inputs: Sequence[TensorInfo], shape: CaseShape) -> str | None:
+    """Say which size of `shape` the inputs cannot have, or `None`."""
+    fixed = {size for info in inputs for size in info.shape if isinstance(size, int)} | {1}
+    for what in ("batch_size", "time_steps"):
+        size = getattr(shape, what)
+        is_fixed = symbol_sizes(inputs, shape) == symbol_sizes(inputs, replace(shape, **{what: size + 1}))
+        if is_fixed and size not in fixed:
+            shapes = ", ".join(f"{info.name} {list(info.shape)}" for info in inputs)
+            return f"{what} {size} is not possible: it is fixed in this model, whose inputs are {shapes}"
+    return None
 
 
 def _measure(
-    bundle: Bundle,
-    definition: Definition,
-    shapes: Sequence[CaseShape],
-    cases: Sequence[Feeds],
-    expected: Sequence[dict[str, Reference]],
-    seconds: float,
+    prepared: Sequence[_Prepared], definitions: Sequence[Definition], shape: CaseShape, effort: Effort
 ) -> list[Measurement]:
-    if reason := bundle.why_not_applicable(definition):
-        return [_row(bundle, definition, shape, not_applicable=reason) for shape in shapes]
-    arguments = {
-        "model": str(bundle.file_for(definition)),
-        "definition": definition.model_dump(),
-        "seconds": seconds,
-    }
-    results = run_job("rnnexport.benchmark.timing:timing_job", arguments, feeds_for(definition, cases))
-    return [
-        _measurement(bundle, definition, shape, result, reference)
-        for shape, result, reference in zip(shapes, results, expected, strict=True)
-    ]
+    """Measure one shape in every bundle and runtime, side by side."""
+    rows: list[Measurement] = []
+    subjects: list[Subject] = []
+    for one in prepared:
+        for definition in definitions:
+            row = Measurement(
+                bundle=str(one.bundle.path),
+                definition=definition,
+                batch_size=shape.batch_size,
+                time_steps=shape.time_steps,
+                not_applicable=one.bundle.why_not_applicable(definition),
+                failure=one.refused.get(shape),
+            )
+            rows.append(row)
+            if not (row.not_applicable or row.failure):
+                subjects.append(subject_for(one.bundle, definition, *one.calls[shape]))
+    figures = iter(measure_interleaved(subjects, effort))
+    return [row if row.not_applicable or row.failure else row.with_figures(next(figures)) for row in rows]
 
 
-def _measurement(
-    bundle: Bundle, definition: Definition, shape: CaseShape, result: CaseResult, reference: dict[str, Reference]
-) -> Measurement:
-    failure = _fault(bundle, definition, result, reference)
-    figures = {} if failure else result.extras
-    return _row(bundle, definition, shape, failure=failure, **figures)
+def subject_for(bundle: Bundle, definition: Definition, feeds: Feeds, expected: dict[str, Reference]) -> Subject:
+    """Return the bundle's sequence graph in a runtime, as what is measured."""
+    arguments = {"model": str(bundle.file_for(definition)), "definition": definition.model_dump()}
+    (own_feeds,) = feeds_for(definition, [feeds])
+    return Subject(JOB, arguments, own_feeds, partial(fault, bundle, definition, expected))
 
 
-def _row(bundle: Bundle, definition: Definition, shape: CaseShape, **content: Any) -> Measurement:
-    return Measurement(
-        bundle=str(bundle.path),
-        definition=definition,
-        batch_size=shape.batch_size,
-        time_steps=shape.time_steps,
-        **content,
-    )
-
-
-def _fault(bundle: Bundle, definition: Definition, result: CaseResult, reference: dict[str, Reference]) -> str | None:
-    """Say what is wrong with the answer of the timed calls, or `None`."""
-    if result.failure is not None:
-        return result.failure.message
+def fault(bundle: Bundle, definition: Definition, expected: dict[str, Reference], outputs: Arrays) -> str | None:
+    """Say what is wrong with the outputs of a call, or `None`."""
     tolerance = tolerance_for(bundle, definition.precision)
-    comparisons = [compare(name, result.outputs[name], ref, tolerance) for name, ref in reference.items()]
+    comparisons = [compare(name, outputs[name], reference, tolerance) for name, reference in expected.items()]
     wrong = [f"output {c.output!r} {c.reason}" for c in comparisons if not c.passed]
     return f"wrong answer: {wrong[0]}" if wrong else None

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from rnnexport.cli.options import Json, Runtimes, Seed
+from rnnexport.cli.options import Json, Runtimes, Seed, numbers
 from rnnexport.cli.output import print_result, progress, tell_shadowed
 
 
@@ -17,18 +17,22 @@ def bench(
         typer.Argument(help="Exported folders. Default: the two reference bundles.", show_default=False),
     ] = None,
     runtime: Runtimes = None,
-    batch_size: Annotated[list[int], typer.Option(min=1, help="Rows per call; repeat it for several.")] = [1],  # noqa: B006 - typer copies it
-    time_steps: Annotated[list[int], typer.Option(min=1, help="Steps per series; repeat it for several.")] = [25],  # noqa: B006 - typer copies it
+    batch_size: Annotated[list[str], typer.Option(help="Rows per call; one or several, like 1,4,16.")] = ["1"],  # noqa: B006 - typer copies it
+    time_steps: Annotated[list[str], typer.Option(help="Steps per series; one or several.")] = ["25"],  # noqa: B006 - typer copies it
     seconds: Annotated[float, typer.Option(min=0.01, help="How long each row is measured, after its warm-up.")] = 3.0,
+    repetitions: Annotated[int, typer.Option(min=1, help="Fresh processes for each row.")] = 2,
+    time_limit: Annotated[float, typer.Option(min=1, help="Seconds after which a call counts as hanging.")] = 600.0,
     seed: Seed = 0,
     json: Json = False,
 ) -> None:
     """Measure latency and throughput, of right answers only.
 
-    Each runtime runs in a process of its own; what the timed calls return is compared with a float64 run of the source
-    model. Status 1 if an answer is wrong, 3 if a runtime that was named is not usable here.
+    Each runtime runs in processes of its own, whose windows of calls take turns. What the timed calls return is
+    compared with a float64 run of the source model.
 
-    Example: rnnexport bench exported/gru --runtime ort-cpu --batch-size 1 --batch-size 16
+    Status 1 if an answer is wrong, 3 if a runtime that was named is not usable here.
+
+    Example: rnnexport bench exported/gru --runtime ort-cpu --batch-size 1,16
     """
     from rnnexport.benchmark.benchmark import bench as bench_bundles
     from rnnexport.report.latency import latency_tables
@@ -38,9 +42,11 @@ def bench(
         report = bench_bundles(
             bundles or (),
             runtime or (),
-            batch_sizes=batch_size,
-            time_steps=time_steps,
+            batch_sizes=numbers("--batch-size", batch_size),
+            time_steps=numbers("--time-steps", time_steps),
             seconds=seconds,
+            repetitions=repetitions,
+            time_limit_seconds=time_limit,
             seed=seed,
             on_progress=on_progress,
         )

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from rnnexport.errors import InputError
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
 Runtimes = Annotated[
@@ -20,3 +23,15 @@ Runtimes = Annotated[
 BundlePath = Annotated[Path, typer.Argument(help="The exported folder, such as exported/gru.", show_default=False)]
 BundlePaths = Annotated[list[Path], typer.Argument(help="Exported folders, such as exported/gru.", show_default=False)]
 Seed = Annotated[int, typer.Option(help="Seed of everything that is drawn.")]
+
+
+def numbers(option: str, words: Sequence[str]) -> list[int]:
+    """Read the numbers of an option that is given comma lists, repeated or both: `1,4 16` → [1, 4, 16].
+
+    Raises:
+        InputError: One is no whole number above 0.
+    """
+    parts = [part.strip() for word in words for part in word.split(",")]
+    if wrong := [part for part in parts if not part.isdecimal() or int(part) == 0]:
+        raise InputError(f"{option} {wrong[0]!r} is no whole number above 0; give one or several, like {option} 1,4,16")
+    return list(dict.fromkeys(map(int, parts)))
