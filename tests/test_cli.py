@@ -99,7 +99,7 @@ def test_bench_measures_the_usable_ones_and_says_which_is_not(run: Run) -> None:
 
 
 def test_bench_measures_every_shape(run: Run) -> None:
-    shapes = ["--batch-size", "1", "--batch-size", "3", "--time-steps", "5", "--time-steps", "9"]
+    shapes = ["--batch-size", "1", "--batch-size", "3", "--time-steps", "5,9", "--repetitions", "1"]
     outcome = run("bench", GRU, "--runtime", "ort-cpu", "--seconds", "0.02", "--json", *shapes)
     rows = json.loads(outcome.out)["measurements"]
     assert [(row["batch_size"], row["time_steps"]) for row in rows] == [(1, 5), (1, 9), (3, 5), (3, 9)]
@@ -111,6 +111,35 @@ def test_bench_prints_a_table(run: Run) -> None:
     assert "median" in outcome.out
     assert "ort-cpu" in outcome.out
     assert outcome.err == ""
+
+
+def test_bench_compares_with_an_earlier_result_and_with_a_runtime(run: Run, tmp_path: Path) -> None:
+    quick = ["bench", GRU, "--runtime", "ort-cpu", "--seconds", "0.05", "--json"]
+    (tmp_path / "before.json").write_text(run(*quick).out)
+    compared = run(*quick, "--compare", str(tmp_path / "before.json"), "--fail-over", "1000%")
+    assert compared.status == 0
+    (comparison,) = json.loads(compared.out)["comparisons"]
+    assert (comparison["before"], comparison["after"]) == ("reference-gru in ort-cpu",) * 2
+    against = json.loads(run(*quick, "--against", "torch-cpu", "--repetitions", "1").out)
+    assert [(c["before"], c["after"]) for c in against["comparisons"]] == [
+        ("reference-gru in torch-cpu", "reference-gru in ort-cpu")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--compare", "nowhere.json"], "nowhere.json cannot be read: No such file or directory"),
+        (["--batch-size", "1,x"], "--batch-size 'x' is no whole number above 0"),
+        (["--time-steps", "0"], "--time-steps '0' is no whole number above 0"),
+        (["--against", "ort-cpy"], "runtime 'ort-cpy' is unknown; did you mean 'ort-cpu'?"),
+        (["--fail-over", "much"], "--fail-over 'much' is no percentage"),
+    ],
+)
+def test_bench_refuses_wrong_options(run: Run, arguments: list[str], message: str) -> None:
+    outcome = run("bench", GRU, "--runtime", "ort-cpu", *arguments)
+    assert (outcome.status, outcome.out) == (2, "")
+    assert message in outcome.err
 
 
 def test_a_local_definition_that_hides_a_shipped_one_is_told(

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from rnnexport.benchmark.comparison import compare_runs, compare_within, read_report
 from rnnexport.benchmark.interleaving import Effort, Subject, measure_interleaved
 from rnnexport.benchmark.results import BenchReport, ConditionsWatch, Measurement
 from rnnexport.benchmark.timing import JOB
@@ -40,6 +41,9 @@ def bench(
     time_steps: Sequence[int] = (25,),
     seconds: float = DEFAULT_SECONDS,
     repetitions: int = DEFAULT_REPETITIONS,
+    compare_with: str | Path | None = None,
+    against: str | Path | None = None,
+    fail_over: float | None = None,
     time_limit_seconds: float = 600,
     memory_limit_bytes: int | None = None,
     seed: int = 0,
@@ -54,6 +58,9 @@ def bench(
         time_steps: Steps of a series.
         seconds: How long each row is measured, all repetitions together, after the warm-up of each.
         repetitions: Fresh processes for each row.
+        compare_with: An earlier `bench.json`, whose rows the new ones are compared with.
+        against: A runtime or bundle of this run, which the others are compared with.
+        fail_over: The share by which a compared row may be slower; beyond, the report's exit status is 1.
         time_limit_seconds: For loading, and for each window of samples; what takes longer counts as hanging.
         memory_limit_bytes: Of each process; by default most of what is free.
         seed: Of what the inputs are drawn with.
@@ -61,13 +68,17 @@ def bench(
 
     Raises:
         BundleError: A bundle is missing or damaged.
+        InputError: What to compare with is not there, or cannot be read.
         RuntimeUnavailableError: None of the runtimes named is usable here.
     """
     watch = ConditionsWatch()
+    earlier = read_report(Path(compare_with)) if compare_with is not None else None
+    if against is not None:
+        bundles, runtimes = _with_baseline(str(against), bundles or reference_bundles(), runtimes)
     definitions, not_usable = choose_runtimes(runtimes)
     shapes = [CaseShape(b, t, from_series=True, mixed_lengths=False) for b in batch_sizes for t in time_steps]
     prepared = [_Prepared.make(load_bundle(Path(path)), shapes, seed) for path in bundles or reference_bundles()]
-    effort = Effort(seconds, repetitions, time_limit_seconds, memory_limit_bytes)
+    effort = Effort(seconds, repetitions, time_limit_seconds=time_limit_seconds, memory_limit_bytes=memory_limit_bytes)
     measurements: list[Measurement] = []
 
     def report(bundle: Bundle | None = None) -> BenchReport:
@@ -87,7 +98,23 @@ def bench(
             one.bundle.write_evidence("bench.json", report(one.bundle).model_dump(mode="json"))
     order = {str(one.bundle.path): number for number, one in enumerate(prepared)}
     measurements.sort(key=lambda row: order[row.bundle])  # stable, so runtimes and shapes keep their order
-    return report()
+    compared = report()
+    if earlier is not None:
+        compared.comparisons += compare_runs(earlier, compared)
+    if against is not None:
+        path = Path(against)
+        compared.comparisons += compare_within(compared, path.stem if path.suffix == ".toml" else str(path))
+    compared.fail_over = fail_over
+    return compared
+
+
+def _with_baseline(
+    against: str, bundles: Sequence[str | Path], runtimes: Sequence[str | Path]
+) -> tuple[Sequence[str | Path], Sequence[str | Path]]:
+    """Have the baseline measured: a folder is a bundle, another word a runtime."""
+    if Path(against).is_dir():
+        return list(dict.fromkeys([*map(Path, bundles), Path(against)])), runtimes
+    return bundles, [*runtimes, against] if runtimes else runtimes
 
 
 @dataclass(frozen=True)

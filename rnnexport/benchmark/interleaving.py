@@ -2,7 +2,7 @@
 
 1. A repetition is a fresh process for each subject; all are alive at once, and one at a time works.
 2. In each round every subject has one window; the order rotates from round to round.
-3. Rounds go on until the last windows agree, up to three times the time asked for.
+3. Rounds go on until enough windows were undisturbed and the last ones agree, up to three times the time asked for.
 4. A subject that fails or answers wrong drops out with the reason; the others go on.
 """
 
@@ -22,8 +22,9 @@ from rnnexport.worker import Arrays, CaseResult, run_job
 
 _WINDOWS = 10
 """Of one repetition, where a call is short against `seconds`."""
-_LEAST_WINDOWS = 5
-_LEAST_SAMPLES = 10
+_UNDISTURBED_WINDOWS = 12
+"""Of all repetitions, before a subject counts as measured."""
+_PULSE_TOLERANCE = 0.10
 _LONGEST = 3
 """How many times the time asked for a figure may take to become stable."""
 _MOST_WINDOWS = _LONGEST * _WINDOWS * 10
@@ -35,6 +36,8 @@ class Repetition(BaseModel):
 
     windows_ns: list[list[int]]
     """Nanoseconds per call, in the order of time, window by window."""
+    pulses_ns: list[float] = []
+    """How long the machine took for a fixed piece of work, after each window."""
     calls_per_sample: int = 1
     load_ns: int | None = None
     first_call_ns: int | None = None
@@ -45,6 +48,16 @@ class Repetition(BaseModel):
     def medians_ns(self) -> list[float]:
         """Each window's median."""
         return [float(np.median(window)) for window in self.windows_ns]
+
+    def undisturbed_medians_ns(self, lowest_pulse_ns: float) -> list[float]:
+        """Medians of the windows after which the machine was as fast as it can be."""
+        limit = (1 + _PULSE_TOLERANCE) * lowest_pulse_ns
+        return [median for median, pulse in zip(self.medians_ns, self.pulses_ns, strict=True) if pulse <= limit]
+
+
+def lowest_pulse(repetitions: Sequence[Repetition]) -> float:
+    """The machine's pulse when nothing disturbs it: nearly the lowest, since one alone may be a freak."""
+    return float(np.percentile([pulse for r in repetitions for pulse in r.pulses_ns], 5))
 
 
 @dataclass(frozen=True)
@@ -66,6 +79,8 @@ class Effort:
     seconds: float = 3.0
     """Timed calls of each subject, all repetitions together."""
     repetitions: int = 2
+    least_windows: int = 16
+    """All repetitions together; with fewer, no difference is ever significant."""
     time_limit_seconds: float = 600
     """For loading, and for each window."""
     memory_limit_bytes: int | None = None
@@ -110,7 +125,7 @@ class _Lane:
     def __init__(self, subject: Subject, figures: Figures, effort: Effort, memory_limit: int) -> None:
         arguments = {**subject.arguments, "window_seconds": effort.seconds / effort.repetitions / _WINDOWS}
         self._subject, self._figures = subject, figures
-        self._repetition = Repetition(windows_ns=[])
+        self.repetition = Repetition(windows_ns=[])
         self._results: Iterator[CaseResult] = run_job(
             subject.job,
             arguments,
@@ -124,13 +139,9 @@ class _Lane:
         return self._figures.failure is None
 
     @property
-    def stable(self) -> bool:
-        return is_stable(self._repetition.medians_ns)
-
-    @property
     def timed_seconds(self) -> float:
-        calls = self._repetition.calls_per_sample
-        return sum(map(sum, self._repetition.windows_ns)) * calls / 1e9
+        calls = self.repetition.calls_per_sample
+        return sum(map(sum, self.repetition.windows_ns)) * calls / 1e9
 
     def window(self) -> None:
         result = next(self._results)
@@ -141,25 +152,38 @@ class _Lane:
             self.close()
             return
         extras = dict(result.extras)
-        windows = [*self._repetition.windows_ns, extras.pop("samples_ns")]
-        self._repetition = Repetition(windows_ns=windows, **extras)
+        windows = [*self.repetition.windows_ns, extras.pop("samples_ns")]
+        pulses = [*self.repetition.pulses_ns, extras.pop("pulse_ns")]
+        self.repetition = Repetition(windows_ns=windows, pulses_ns=pulses, **extras)
 
     def close(self) -> None:
         """End the process, and hand over what it measured."""
         self._results.close()  # type: ignore[attr-defined]  # a generator
-        if self.alive and self._repetition.windows_ns:
-            self._figures.repetitions.append(self._repetition)
+        if self.alive and self.repetition.windows_ns:
+            self._figures.repetitions.append(self.repetition)
 
 
 def _run(lanes: list[_Lane], effort: Effort, first: int) -> None:
-    least = max(_LEAST_WINDOWS, -(-_LEAST_SAMPLES // effort.repetitions))
     for number in range(_MOST_WINDOWS):
         lanes = [lane for lane in lanes if lane.alive]
-        wanted = len(lanes) * effort.seconds / effort.repetitions
-        timed = sum(lane.timed_seconds for lane in lanes)
-        settled = all(lane.stable for lane in lanes) or timed >= _LONGEST * wanted
-        if not lanes or (number >= least and timed >= wanted and settled):
+        if not lanes or _enough(lanes, effort):
             return
         start = (first + number) % len(lanes)
         for lane in lanes[start:] + lanes[:start]:
             lane.window()
+
+
+def _enough(lanes: Sequence[_Lane], effort: Effort) -> bool:
+    """Whether this repetition has the time and windows asked for, and is settled or has taken too long."""
+    wanted = len(lanes) * effort.seconds / effort.repetitions
+    timed = sum(lane.timed_seconds for lane in lanes)
+    repetitions = [lane.repetition for lane in lanes]
+    if timed < wanted or len(repetitions[0].windows_ns) * effort.repetitions < effort.least_windows:
+        return False
+    pulse = lowest_pulse(repetitions)
+    settled = all(
+        is_stable(repetition.medians_ns)
+        and len(repetition.undisturbed_medians_ns(pulse)) * effort.repetitions >= _UNDISTURBED_WINDOWS
+        for repetition in repetitions
+    )
+    return settled or timed >= _LONGEST * wanted

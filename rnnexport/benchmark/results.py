@@ -18,10 +18,12 @@ from pydantic import BaseModel, computed_field
 
 from rnnexport.benchmark.interleaving import Figures, Repetition
 from rnnexport.benchmark.statistics import STABLE_TOLERANCE, is_stable, median_interval, percentile_ns, spread
+from rnnexport.benchmark.verdicts import Verdict
 from rnnexport.engines.contract import Definition
 from rnnexport.errors import RuntimeUnavailableError
 from rnnexport.runtime import RuntimeStatus
 
+SCHEMA_VERSION = 2
 BUSY_SHARE = 0.25
 """Load average for each core above which the machine counts as busy."""
 _CLOCK_TOLERANCE_SECONDS = 0.5
@@ -43,6 +45,11 @@ class Measurement(BaseModel):
     def with_figures(self, figures: Figures) -> Measurement:
         """This row with what was measured for it."""
         return self.model_copy(update={"repetitions": figures.repetitions, "failure": figures.failure})
+
+    @property
+    def name(self) -> str:
+        """Bundle and runtime, such as `gru in ort-cpu`."""
+        return f"{Path(self.bundle).name} in {self.definition.name}"
 
     @property
     def samples_ns(self) -> list[int]:
@@ -159,6 +166,17 @@ def _processor() -> str:
     return names[0] if names else platform.machine()
 
 
+class RowComparison(BaseModel):
+    """A row beside the one that it is compared with."""
+
+    before: str
+    """Bundle and runtime of the row that is the baseline; empty where there is none."""
+    after: str
+    batch_size: int
+    time_steps: int
+    verdict: Verdict
+
+
 class BenchReport(BaseModel):
     """What `rnnexport bench` measured."""
 
@@ -168,11 +186,22 @@ class BenchReport(BaseModel):
     measurements: list[Measurement]
     not_usable: list[RuntimeStatus]
     conditions: Conditions
+    comparisons: list[RowComparison] = []
+    fail_over: float | None = None
+    """The share by which a compared row may be slower; beyond, the status is 1. `None`: any."""
     versions: dict[str, str]
 
     @property
+    def regressions(self) -> list[RowComparison]:
+        """Rows that are slower by more than is allowed."""
+        if self.fail_over is None:
+            return []
+        limit = 1 + self.fail_over
+        return [c for c in self.comparisons if c.verdict.outcome == "slower" and (c.verdict.ratio or 0) > limit]
+
+    @property
     def exit_status(self) -> int:
-        """0: every row has figures; 1: one has not; 3: a runtime that was named is not usable here."""
-        if any(measurement.failure for measurement in self.measurements):
+        """0: every row has figures; 1: one has not, or is a regression; 3: a runtime named is not usable here."""
+        if self.regressions or any(measurement.failure for measurement in self.measurements):
             return 1
         return RuntimeUnavailableError.exit_status if self.not_usable else 0

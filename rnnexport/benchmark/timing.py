@@ -5,7 +5,8 @@
 2. Warm-up lasts by time and by count, because a runtime may choose its kernels, grow its arena or raise the clock
    frequency during the first calls.
 3. Where reading the clock would be more than 1 % of a call, a sample is the mean of several calls.
-4. Every case of the job is one window of samples; between two windows the process sleeps while others are measured.
+4. After each window a fixed piece of work is timed, the *pulse*: it tells how fast the machine itself was then.
+5. Every case of the job is one window of samples; between two windows the process sleeps while others are measured.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ WARMUP_RUNS = 10
 _REWARM_RUNS = 2  # what ran meanwhile took the caches
 _CLOCK_SHARE = 0.01
 _CLOCK_READS = 1000
+_PULSE_RUNS = 9
 
 
 def timing_job(arguments: dict[str, Any], cases: Iterator[Feeds]) -> Iterator[tuple[Arrays, Extras]]:
@@ -70,11 +72,8 @@ def time_windows(
         repeat(call, 0, _REWARM_RUNS)
         samples = repeat(call, window_seconds, 1, calls_per_sample)
         outputs = {name: np.array(array) for name, array in call().items()}
-        memory = peak_memory_bytes()
-        yield (
-            outputs,
-            {**extras, "samples_ns": samples, "calls_per_sample": calls_per_sample, "peak_memory_bytes": memory},
-        )
+        figures = {"samples_ns": samples, "pulse_ns": pulse_ns(), "peak_memory_bytes": peak_memory_bytes()}
+        yield outputs, {**extras, **figures, "calls_per_sample": calls_per_sample}
         if next(cases, None) is None:
             return
 
@@ -102,3 +101,8 @@ def repeat(call: Callable[[], object], seconds: float, least_samples: int, calls
 def clock_ns() -> float:
     """What one sample costs beside the call: reading the clock and keeping the figure."""
     return float(np.median(repeat(lambda: None, 0, _CLOCK_READS)))
+
+
+def pulse_ns() -> float:
+    """How long the machine takes for a fixed piece of work of one thread: some 50 µs of integer sums."""
+    return float(np.median(repeat(lambda: sum(range(5000)), 0, _PULSE_RUNS)))

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from rnnexport.cli.options import Json, Runtimes, Seed, numbers
+from rnnexport.cli.options import Json, Runtimes, Seed, numbers, share
 from rnnexport.cli.output import print_result, progress, tell_shadowed
 
 
@@ -21,6 +21,21 @@ def bench(
     time_steps: Annotated[list[str], typer.Option(help="Steps per series; one or several.")] = ["25"],  # noqa: B006 - typer copies it
     seconds: Annotated[float, typer.Option(min=0.01, help="How long each row is measured, after its warm-up.")] = 3.0,
     repetitions: Annotated[int, typer.Option(min=1, help="Fresh processes for each row.")] = 2,
+    compare: Annotated[
+        Path | None, typer.Option(help="An earlier bench.json or --json output to compare with.", show_default=False)
+    ] = None,
+    against: Annotated[
+        str | None,
+        typer.Option(help="A runtime or bundle that the others are compared with.", show_default=False),
+    ] = None,
+    fail_over: Annotated[
+        str | None,
+        typer.Option(
+            help="Status 1 where a compared row is slower by more than this, like 5%. Default: 5% with --compare, "
+            "any with --against.",
+            show_default=False,
+        ),
+    ] = None,
     time_limit: Annotated[float, typer.Option(min=1, help="Seconds after which a call counts as hanging.")] = 600.0,
     seed: Seed = 0,
     json: Json = False,
@@ -30,7 +45,10 @@ def bench(
     Each runtime runs in processes of its own, whose windows of calls take turns. What the timed calls return is
     compared with a float64 run of the source model.
 
-    Status 1 if an answer is wrong, 3 if a runtime that was named is not usable here.
+    Compared rows are faster, slower, equivalent, or nobody can tell: each of the first three needs evidence.
+
+    Status 1 if an answer is wrong or a compared row is slower beyond --fail-over, 3 if a runtime that was named is not
+    usable here.
 
     Example: rnnexport bench exported/gru --runtime ort-cpu --batch-size 1,16
     """
@@ -46,6 +64,9 @@ def bench(
             time_steps=numbers("--time-steps", time_steps),
             seconds=seconds,
             repetitions=repetitions,
+            compare_with=compare,
+            against=against,
+            fail_over=share("--fail-over", fail_over or "5%") if fail_over or compare else None,
             time_limit_seconds=time_limit,
             seed=seed,
             on_progress=on_progress,

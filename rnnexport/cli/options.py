@@ -35,3 +35,18 @@ def numbers(option: str, words: Sequence[str]) -> list[int]:
     if wrong := [part for part in parts if not part.isdecimal() or int(part) == 0]:
         raise InputError(f"{option} {wrong[0]!r} is no whole number above 0; give one or several, like {option} 1,4,16")
     return list(dict.fromkeys(map(int, parts)))
+
+
+def share(option: str, word: str) -> float:
+    """Read a percentage: `5%` or `5` → 0.05.
+
+    Raises:
+        InputError: It is no number of at least 0.
+    """
+    try:
+        value = float(word.removesuffix("%"))
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < float("inf"):
+        raise InputError(f"{option} {word!r} is no percentage; give one like {option} 5%")
+    return value / 100

@@ -31,6 +31,7 @@ def latency_tables(report: BenchReport) -> list[Table | Text]:
     return [
         latency,
         processes,
+        *([_comparison_table(report)] if report.comparisons else []),
         *faults,
         *map(Text, reasons),
         *(Text(note, style="yellow") for note in report.conditions.notes),
@@ -42,6 +43,28 @@ def _table(title: str, headings: list[str]) -> Table:
     table = Table(title=title, title_justify="left")
     for heading in ["bundle", "runtime", "batch × time", *headings]:
         table.add_column(heading, no_wrap=True)
+    return table
+
+
+_COLOURS = {"faster": "green", "slower": "red", "equivalent": "", "cannot tell": "yellow"}
+
+
+def _comparison_table(report: BenchReport) -> Table:
+    table = Table(title="compared in undisturbed windows", title_justify="left")
+    for heading in ("row", "compared with", "batch × time", "latency", "95 % interval", "p", "verdict"):
+        table.add_column(heading)
+    for comparison in report.comparisons:
+        verdict = comparison.verdict
+        reason = f": {verdict.reason}" if verdict.reason else ""
+        table.add_row(
+            comparison.after,
+            comparison.before or "-",
+            f"{comparison.batch_size} × {comparison.time_steps}",
+            "-" if verdict.ratio is None else f"× {verdict.ratio:.3f}",
+            "-" if verdict.interval is None else f"{verdict.interval[0]:.3f}–{verdict.interval[1]:.3f}",
+            "-" if verdict.p is None else f"{verdict.p:.1g}",
+            Text(verdict.outcome + reason, style=_COLOURS[verdict.outcome]),
+        )
     return table
 
 
