@@ -127,6 +127,15 @@ def test_bench_compares_with_an_earlier_result_and_with_a_runtime(run: Run, tmp_
 
 
 @pytest.mark.parametrize(
+    ("scenario", "heading"), [(["mix"], "new length"), (["server", "--rate", "5000"], "mean batch")]
+)
+def test_bench_has_scenarios(run: Run, scenario: list[str], heading: str) -> None:
+    outcome = run("bench", GRU, "--runtime", "ort-cpu", "--seconds", "0.02", "--scenario", *scenario)
+    assert outcome.status == 0, outcome.out
+    assert heading in outcome.out
+
+
+@pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["--compare", "nowhere.json"], "nowhere.json cannot be read: No such file or directory"),
@@ -134,6 +143,9 @@ def test_bench_compares_with_an_earlier_result_and_with_a_runtime(run: Run, tmp_
         (["--time-steps", "0"], "--time-steps '0' is no whole number above 0"),
         (["--against", "ort-cpy"], "runtime 'ort-cpy' is unknown; did you mean 'ort-cpu'?"),
         (["--fail-over", "much"], "--fail-over 'much' is no percentage"),
+        (["--rate", "4"], "--rate is no option of --scenario latency, which takes: --against"),
+        (["--scenario", "server"], "the server scenario takes either --rate or --p99-limit"),
+        (["--scenario", "mix", "--batch-size", "1,2"], "--batch-size takes one number in this scenario, not 2"),
     ],
 )
 def test_bench_refuses_wrong_options(run: Run, arguments: list[str], message: str) -> None:

@@ -181,6 +181,7 @@ class BenchReport(BaseModel):
     """What `rnnexport bench` measured."""
 
     schema_version: Literal[2] = 2
+    scenario: Literal["latency", "throughput"] = "latency"
     timed_region: str = "one call with inputs prepared: the model and whatever copies the engine cannot avoid"
     seconds: float
     measurements: list[Measurement]
@@ -190,6 +191,16 @@ class BenchReport(BaseModel):
     fail_over: float | None = None
     """The share by which a compared row may be slower; beyond, the status is 1. `None`: any."""
     versions: dict[str, str]
+
+    @property
+    def best(self) -> list[Measurement]:
+        """Of each bundle and runtime the row with the most series per second."""
+        best: dict[str, Measurement] = {}
+        for row in self.measurements:
+            rate = best[row.name].series_per_second if row.name in best else 0
+            if (row.series_per_second or 0) > (rate or 0):
+                best[row.name] = row
+        return list(best.values())
 
     @property
     def regressions(self) -> list[RowComparison]:

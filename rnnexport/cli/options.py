@@ -37,6 +37,18 @@ def numbers(option: str, words: Sequence[str]) -> list[int]:
     return list(dict.fromkeys(map(int, parts)))
 
 
+def one_number(option: str, words: Sequence[str]) -> int:
+    """Read the one number of an option.
+
+    Raises:
+        InputError: There are several, or it is no whole number above 0.
+    """
+    found = numbers(option, words)
+    if len(found) > 1:
+        raise InputError(f"{option} takes one number in this scenario, not {len(found)}")
+    return found[0]
+
+
 def share(option: str, word: str) -> float:
     """Read a percentage: `5%` or `5` → 0.05.
 

@@ -20,7 +20,8 @@ def latency_tables(report: BenchReport) -> list[Table | Text]:
     for measurement in report.measurements:
         names = [Path(measurement.bundle).name, measurement.definition.name]
         shape = f"{measurement.batch_size} × {measurement.time_steps}"
-        latency.add_row(*names, shape, *_latency(measurement))
+        is_best = report.scenario == "throughput" and any(measurement is row for row in report.best)
+        latency.add_row(*names, shape, *_latency(measurement), style="bold green" if is_best else None)
         processes.add_row(*names, shape, *_process(measurement))
     faults: list[Table | Text] = [
         Text(f"{m.definition.name}: batch={m.batch_size} time={m.time_steps}: {m.failure}", style="red")
@@ -28,6 +29,8 @@ def latency_tables(report: BenchReport) -> list[Table | Text]:
         if m.failure
     ]
     reasons = dict.fromkeys(f"{m.definition.name}: {m.not_applicable}" for m in report.measurements if m.not_applicable)
+    if report.scenario == "throughput":
+        latency.caption = "green: the batch size with the most series per second"
     return [
         latency,
         processes,
