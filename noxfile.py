@@ -76,12 +76,14 @@ def demo(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """Measure exports beside PyTorch's exporter, and the reference bundles at several shapes; prints tables."""
+    """Measure exports and latencies beside PyTorch and its exporter, and the reference bundles; an hour at most."""
     install(session, ".")
     session.run("python", "tests/export_table/measure_export.py")
     session.run("python", "tests/export_table/measure_export.py", "--large-model")
-    shapes = ["--batch-size", "1", "--batch-size", "16", "--time-steps", "25", "--time-steps", "100"]
-    session.run("rnnexport", "bench", *shapes, *session.posargs)
+    session.run("rnnexport", "bench", "--batch-size", "1,16", "--time-steps", "25,100", *session.posargs)
+    sweep = str(Path(session.create_tmp()) / "deepbench.jsonl")
+    Path(sweep).unlink(missing_ok=True)
+    session.run("rnnexport", "bench", "--shapes", "deepbench", "--seconds", "1", "--repetitions", "1", "--out", sweep)
 
 
 @nox.session

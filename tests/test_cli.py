@@ -126,6 +126,32 @@ def test_bench_compares_with_an_earlier_result_and_with_a_runtime(run: Run, tmp_
     ]
 
 
+@pytest.mark.slow
+def test_bench_sweeps_over_bare_layers(run: Run, tmp_path: Path) -> None:
+    out = str(tmp_path / "sweep.jsonl")
+    sweep = ["bench", "--hidden-size", "8", "--cell", "gru", "--time-steps", "3", "--seconds", "0.02", "--out", out]
+    outcome = run(*sweep, "--runtime", "ort-cpu")
+    assert outcome.status == 0, outcome.out
+    assert "gru-8, stock export" in outcome.out
+    assert run(*sweep, "--runtime", "ort-cpu").status == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([GRU, "--hidden-size", "8"], "measure layers of their own, not"),
+        (["--hidden-size", "8", "--against", "ort-cpu"], "--against compares bundles, not bare layers"),
+        (["--all-shapes"], "either --shapes deepbench or --hidden-size N"),
+        (["--shapes", "deepbench", "--time-steps", "4"], "--time-steps goes with --hidden-size"),
+        (["--hidden-size", "8", "--cell", "rnn"], "cell 'rnn' is unknown"),
+    ],
+)
+def test_bench_refuses_wrong_sweeps(run: Run, arguments: list[str], message: str) -> None:
+    outcome = run("bench", *arguments)
+    assert (outcome.status, outcome.out) == (2, "")
+    assert message in outcome.err
+
+
 @pytest.mark.parametrize(
     ("scenario", "heading"), [(["mix"], "new length"), (["server", "--rate", "5000"], "mean batch")]
 )

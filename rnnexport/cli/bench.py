@@ -14,6 +14,12 @@ from rnnexport.cli.output import print_result, progress, tell_shadowed
 from rnnexport.errors import InputError
 
 
+class ShapesChoice(StrEnum):
+    """The values of `--shapes`."""
+
+    DEEPBENCH = "deepbench"
+
+
 class ScenarioChoice(StrEnum):
     """The values of `--scenario`."""
 
@@ -24,8 +30,9 @@ class ScenarioChoice(StrEnum):
     MIX = "mix"
 
 
+_SWEEP = {"shapes", "all_shapes", "hidden_size", "cell", "out", "resume"}
 _OPTIONS = {
-    "latency": {"batch_size", "time_steps", "repetitions", "compare", "against", "fail_over"},
+    "latency": _SWEEP | {"batch_size", "time_steps", "repetitions", "compare", "against", "fail_over"},
     "throughput": {"time_steps", "repetitions"},
     "streaming": {"time_steps", "rate"},
     "server": {"time_steps", "rate", "p99_limit", "max_batch_size", "max_wait"},
@@ -86,6 +93,27 @@ def bench(
         Path | None,
         typer.Option(help="mix: a file of time steps to draw from. Default: those of the bundle's own series."),
     ] = None,
+    shapes: Annotated[
+        ShapesChoice | None,
+        typer.Option(help="latency: bare layers of these shapes, beside PyTorch and its exporter.", show_default=False),
+    ] = None,
+    all_shapes: Annotated[
+        bool | None, typer.Option("--all-shapes", help="All of --shapes, not the quick part.", show_default=False)
+    ] = None,
+    hidden_size: Annotated[
+        list[str] | None,
+        typer.Option(help="latency: bare layers of these sizes, beside PyTorch and its exporter.", show_default=False),
+    ] = None,
+    cell: Annotated[
+        list[str] | None, typer.Option(help="With --hidden-size: lstm, gru or both. [default: both]")
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Of --shapes and --hidden-size: the file of results. [default: bench-sweep.jsonl]"),
+    ] = None,
+    resume: Annotated[
+        bool | None, typer.Option("--resume", help="Go on with --out where it ended.", show_default=False)
+    ] = None,
     time_limit: Annotated[float, typer.Option(min=1, help="Seconds after which a call counts as hanging.")] = 600.0,
     seed: Seed = 0,
     json: Json = False,
@@ -114,6 +142,12 @@ def bench(
         "max_batch_size": max_batch_size,
         "max_wait": max_wait,
         "lengths": lengths,
+        "shapes": shapes,
+        "all_shapes": all_shapes,
+        "hidden_size": hidden_size,
+        "cell": cell,
+        "out": out,
+        "resume": resume,
     }
     options = {name: value for name, value in given.items() if value is not None}
     if surplus := sorted(options.keys() - _OPTIONS[scenario]):
@@ -144,6 +178,11 @@ def _measure(
     from rnnexport.report.scenarios import scenario_tables
 
     report: Any
+    if options.keys() & _SWEEP:
+        from rnnexport.cli.sweeping import run_sweep
+
+        report = run_sweep(bundles, runtimes, options, common, on_progress)
+        return report, latency_tables(report)
     if scenario == "latency":
         from rnnexport.benchmark.benchmark import bench as bench_bundles
 
