@@ -169,6 +169,7 @@ def test_bench_has_scenarios(run: Run, scenario: list[str], heading: str) -> Non
         (["--time-steps", "0"], "--time-steps '0' is no whole number above 0"),
         (["--against", "ort-cpy"], "runtime 'ort-cpy' is unknown; did you mean 'ort-cpu'?"),
         (["--fail-over", "much"], "--fail-over 'much' is no percentage"),
+        (["--plot", "out.gif"], "choose a name that ends in .svg, .png or .pdf"),
         (["--rate", "4"], "--rate is no option of --scenario latency, which takes: --against"),
         (["--scenario", "server"], "the server scenario takes either --rate or --p99-limit"),
         (["--scenario", "mix", "--batch-size", "1,2"], "--batch-size takes one number in this scenario, not 2"),

@@ -2,7 +2,7 @@
 
 1. A repetition is a fresh process for each subject; all are alive at once, and one at a time works.
 2. In each round every subject has one window; the order rotates from round to round.
-3. Rounds go on until enough windows were undisturbed and the last ones agree, up to three times the time asked for.
+3. Rounds go on until enough windows were undisturbed and the last ones agree, up to four times the time asked for.
 4. A subject that fails or answers wrong drops out with the reason; the others go on.
 """
 
@@ -25,7 +25,7 @@ _WINDOWS = 10
 _UNDISTURBED_WINDOWS = 12
 """Of all repetitions, before a subject counts as measured."""
 _PULSE_TOLERANCE = 0.10
-_LONGEST = 3
+_LONGEST = 4
 """How many times the time asked for a figure may take to become stable."""
 _MOST_WINDOWS = _LONGEST * _WINDOWS * 10
 _MEMORY_SHARE = 0.9
@@ -37,7 +37,7 @@ class Repetition(BaseModel):
     windows_ns: list[list[int]]
     """Nanoseconds per call, in the order of time, window by window."""
     pulses_ns: list[float] = []
-    """How long the machine took for a fixed piece of work, after each window."""
+    """How long the machine took for a fixed piece of work, around each window: the slower of the two."""
     calls_per_sample: int = 1
     load_ns: int | None = None
     first_call_ns: int | None = None
@@ -50,7 +50,7 @@ class Repetition(BaseModel):
         return [float(np.median(window)) for window in self.windows_ns]
 
     def undisturbed_medians_ns(self, lowest_pulse_ns: float) -> list[float]:
-        """Medians of the windows after which the machine was as fast as it can be."""
+        """Medians of the windows around which the machine was as fast as it can be."""
         limit = (1 + _PULSE_TOLERANCE) * lowest_pulse_ns
         return [median for median, pulse in zip(self.medians_ns, self.pulses_ns, strict=True) if pulse <= limit]
 

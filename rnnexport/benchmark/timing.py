@@ -5,7 +5,7 @@
 2. Warm-up lasts by time and by count, because a runtime may choose its kernels, grow its arena or raise the clock
    frequency during the first calls.
 3. Where reading the clock would be more than 1 % of a call, a sample is the mean of several calls.
-4. After each window a fixed piece of work is timed, the *pulse*: it tells how fast the machine itself was then.
+4. Before and after each window a fixed piece of work is timed, the *pulse*: it tells how fast the machine itself was.
 5. Every case of the job is one window of samples; between two windows the process sleeps while others are measured.
 """
 
@@ -69,10 +69,12 @@ def time_windows(
     warm = repeat(call, WARMUP_SECONDS, WARMUP_RUNS)
     calls_per_sample = math.ceil(clock_ns() / (_CLOCK_SHARE * float(np.median(warm))))
     while True:
+        before = pulse_ns()
         repeat(call, 0, _REWARM_RUNS)
         samples = repeat(call, window_seconds, 1, calls_per_sample)
+        pulse = max(before, pulse_ns())
         outputs = {name: np.array(array) for name, array in call().items()}
-        figures = {"samples_ns": samples, "pulse_ns": pulse_ns(), "peak_memory_bytes": peak_memory_bytes()}
+        figures = {"samples_ns": samples, "pulse_ns": pulse, "peak_memory_bytes": peak_memory_bytes()}
         yield outputs, {**extras, **figures, "calls_per_sample": calls_per_sample}
         if next(cases, None) is None:
             return

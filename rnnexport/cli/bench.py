@@ -32,8 +32,8 @@ class ScenarioChoice(StrEnum):
 
 _SWEEP = {"shapes", "all_shapes", "hidden_size", "cell", "out", "resume"}
 _OPTIONS = {
-    "latency": _SWEEP | {"batch_size", "time_steps", "repetitions", "compare", "against", "fail_over"},
-    "throughput": {"time_steps", "repetitions"},
+    "latency": _SWEEP | {"batch_size", "time_steps", "repetitions", "compare", "against", "fail_over", "plot"},
+    "throughput": {"time_steps", "repetitions", "plot"},
     "streaming": {"time_steps", "rate"},
     "server": {"time_steps", "rate", "p99_limit", "max_batch_size", "max_wait"},
     "mix": {"batch_size", "repetitions", "lengths"},
@@ -114,6 +114,9 @@ def bench(
     resume: Annotated[
         bool | None, typer.Option("--resume", help="Go on with --out where it ended.", show_default=False)
     ] = None,
+    plot: Annotated[
+        Path | None, typer.Option(help="latency, throughput: draw the rows into this .svg, .png or .pdf file.")
+    ] = None,
     time_limit: Annotated[float, typer.Option(min=1, help="Seconds after which a call counts as hanging.")] = 600.0,
     seed: Seed = 0,
     json: Json = False,
@@ -148,16 +151,24 @@ def bench(
         "cell": cell,
         "out": out,
         "resume": resume,
+        "plot": plot,
     }
     options = {name: value for name, value in given.items() if value is not None}
     if surplus := sorted(options.keys() - _OPTIONS[scenario]):
         takes = ", ".join(sorted(map(_flag, _OPTIONS[scenario])))
         raise InputError(f"{_flag(surplus[0])} is no option of --scenario {scenario}, which takes: {takes}")
+    if plot is not None:
+        from rnnexport.report.plots import check_plotting, plot_latency
+
+        check_plotting(plot)
+        del options["plot"]
     common = {"seconds": seconds, "seed": seed, "time_limit_seconds": time_limit}
     tell_shadowed(runtime or ())
     with progress("measuring") as on_progress:
         report, tables = _measure(scenario, bundles or [], runtime or [], options, common, on_progress)
     print_result(report, tables, as_json=json)
+    if plot is not None:
+        plot_latency(report, plot)
     raise typer.Exit(report.exit_status)
 
 
