@@ -33,6 +33,8 @@ from rnnexport.worker import Arrays
 _TOLERANCE = Tolerance(atol=1e-5, rtol=1.3e-6)  # of torch.testing.assert_close
 _LONGEST_COMPILED = 25
 """Time steps: compiling unrolls them, and takes a quarter of a minute for these."""
+_WINDOWS = 10
+"""At least; the calls of large layers take seconds, and nothing is judged here."""
 _EAGER = Definition(name="torch-cpu", engine="torch", precision="float32")
 _COMPILED = Definition(name="torch-compiled", engine="torch", precision="float32")
 Peer = tuple[str, Definition, Subject]
@@ -75,7 +77,7 @@ def sweep(
     rows = [Measurement.model_validate(row) for line in journal.lines for row in line["rows"]]
     done = {line["shape"] for line in journal.lines}
     wanted = [shape for shape in dict.fromkeys(shapes) if str(shape) not in done]
-    effort = Effort(seconds, repetitions, time_limit_seconds=time_limit_seconds)
+    effort = Effort(seconds, repetitions, least_windows=_WINDOWS, time_limit_seconds=time_limit_seconds)
     left = _TimeLeft(len(wanted))
     for shape in wanted:
         on_progress(f"{shape} ({left})")
