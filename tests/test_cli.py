@@ -114,15 +114,15 @@ def test_bench_prints_a_table(run: Run) -> None:
 
 
 def test_bench_compares_with_an_earlier_result_and_with_a_runtime(run: Run, tmp_path: Path) -> None:
-    quick = ["bench", GRU, "--runtime", "ort-cpu", "--seconds", "0.05", "--json"]
+    quick = ["bench", GRU, "--runtime", "ort-cpu", "--seconds", "0.02", "--repetitions", "1", "--json"]
     (tmp_path / "before.json").write_text(run(*quick).out)
     compared = run(*quick, "--compare", str(tmp_path / "before.json"), "--fail-over", "1000%")
     assert compared.status == 0
     (comparison,) = json.loads(compared.out)["comparisons"]
     assert (comparison["before"], comparison["after"]) == ("reference-gru in ort-cpu",) * 2
-    against = json.loads(run(*quick, "--against", "torch-cpu", "--repetitions", "1").out)
+    against = json.loads(run(*quick, "--against", "openvino-cpu").out)
     assert [(c["before"], c["after"]) for c in against["comparisons"]] == [
-        ("reference-gru in torch-cpu", "reference-gru in ort-cpu")
+        ("reference-gru in openvino-cpu", "reference-gru in ort-cpu")
     ]
 
 
@@ -152,9 +152,7 @@ def test_bench_refuses_wrong_sweeps(run: Run, arguments: list[str], message: str
     assert message in outcome.err
 
 
-@pytest.mark.parametrize(
-    ("scenario", "heading"), [(["mix"], "new length"), (["server", "--rate", "5000"], "mean batch")]
-)
+@pytest.mark.parametrize(("scenario", "heading"), [(["server", "--rate", "5000"], "mean batch")])
 def test_bench_has_scenarios(run: Run, scenario: list[str], heading: str) -> None:
     outcome = run("bench", GRU, "--runtime", "ort-cpu", "--seconds", "0.02", "--scenario", *scenario)
     assert outcome.status == 0, outcome.out

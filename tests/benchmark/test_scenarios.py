@@ -99,7 +99,7 @@ def test_streaming_needs_a_step_graph_and_an_onnx_runtime(gru: Path, streaming: 
     assert "export it with --streaming" in (row(Streaming(), gru).failure or "")
 
 
-@pytest.mark.parametrize("runtime", ["ort-cpu", "torch-cpu"])
+@pytest.mark.parametrize("runtime", ["ort-cpu", pytest.param("torch-cpu", marks=pytest.mark.slow)])
 def test_a_server_joins_requests_that_wait(gru: Path, runtime: str) -> None:
     found = row(Server(rate=50_000, max_batch_size=8, max_wait_ms=1, seconds=0.01), gru, runtime)
     assert isinstance(found, ServerRow), found.failure

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from rnnexport.benchmark.deepbench import LayerShape, deepbench_shapes
+from rnnexport.benchmark.journal import Journal
 from rnnexport.benchmark.sweep import sweep
 from rnnexport.errors import InputError
 
@@ -30,6 +31,7 @@ def interrupt_second(message: str) -> None:
         raise KeyboardInterrupt
 
 
+@pytest.mark.slow
 def test_all_peers_are_measured_and_an_interrupted_sweep_goes_on(tmp_path: Path) -> None:
     out = tmp_path / "sweep.jsonl"
     with pytest.raises(KeyboardInterrupt):
@@ -47,6 +49,19 @@ def test_all_peers_are_measured_and_an_interrupted_sweep_goes_on(tmp_path: Path)
     ]
     assert all(row.median_ns for row in report.measurements), [row.failure for row in report.measurements]
     assert [json.loads(line).get("shape") for line in out.read_text().splitlines()] == [None, *map(str, SHAPES)]
+
+
+def test_a_journal_keeps_whole_lines_and_drops_one_that_was_cut(tmp_path: Path) -> None:
+    path = tmp_path / "sweep.jsonl"
+    first = Journal(path, {"seconds": 1}, resume=False)
+    for number in range(2):
+        first.append({"shape": number})
+    with path.open("a") as file:
+        file.write('{"shape": "cut o')  # as a kill in the middle of a line leaves it
+    again = Journal(path, {"seconds": 1}, resume=True)
+    again.append({"shape": 2})
+    assert again.lines == [{"shape": 0}, {"shape": 1}]
+    assert [line["shape"] for line in Journal(path, {"seconds": 1}, resume=True).lines] == [0, 1, 2]
 
 
 @pytest.mark.parametrize(
