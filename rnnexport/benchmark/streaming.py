@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from rnnexport.benchmark.scenarios import ScenarioRow, check, percentiles, run_one
+from rnnexport.benchmark.statistics import LEAST_SAMPLES
 from rnnexport.benchmark.timing import WARMUP_SECONDS, timed_load
 from rnnexport.bundle import Bundle, StepGraphInfo, TensorInfo
 from rnnexport.engines.contract import Definition, Feeds, Session
@@ -127,6 +128,7 @@ class Streaming:
             "state_pairs": bundle.manifest.state_pairs,
             "time_steps": self.time_steps,
             "seconds": self.seconds,
+            "period_ns": None if self.rate is None else self.time_steps * 1e9 / self.rate,
         }
         case = {name: array for name, array in feeds.items() if name in taken}
         result = run_one("rnnexport.benchmark.streaming:streaming_job", arguments, case, self.time_limit_seconds)
@@ -141,16 +143,21 @@ def streaming_job(arguments: dict[str, Any], cases: Iterator[Feeds]) -> Iterator
     for feeds in cases:
         stream = _Stream(session, step, dict(arguments["state_pairs"]), feeds, arguments["time_steps"])
         outputs = stream.whole_series([])
-        _for_seconds(WARMUP_SECONDS, stream, [])
-        samples: list[int] = []
-        _for_seconds(arguments["seconds"], stream, samples)
-        yield outputs, {"samples_ns": samples}
+        _samples(stream, WARMUP_SECONDS, None)
+        yield outputs, {"samples_ns": _samples(stream, arguments["seconds"], arguments["period_ns"])}
 
 
-def _for_seconds(seconds: float, stream: _Stream, samples: list[int]) -> None:
+def _samples(stream: _Stream, seconds: float, period_ns: float | None) -> list[int]:
+    """Feed series for so long; with a period until there are enough for a p99, or it can no longer hold."""
+    samples: list[int] = []
     end = time.perf_counter() + seconds
-    while not samples or time.perf_counter() < end:
+    undecided = True
+    while undecided or time.perf_counter() < end:
         stream.whole_series(samples)
+        late = 0 if period_ns is None else sum(sample > period_ns for sample in samples)
+        enough = LEAST_SAMPLES[99]
+        undecided = period_ns is not None and len(samples) < enough and late <= enough / 100
+    return samples
 
 
 class _Stream:

@@ -49,15 +49,15 @@ def bench(
     scenario: Annotated[ScenarioChoice, typer.Option(help="The kind of load.")] = ScenarioChoice.LATENCY,
     runtime: Runtimes = None,
     batch_size: Annotated[
-        list[str] | None, typer.Option(help="Rows per call; one or several, like 1,4,16. [default: 1]")
+        list[str] | None, typer.Option(help="Rows per call; one or several, like 1,4,16. Default: 1.")
     ] = None,
     time_steps: Annotated[
         list[str] | None,
-        typer.Option(help="Steps per series, or of a chunk; one or several. [default: 25; streaming: 1]"),
+        typer.Option(help="Steps per series, or of a chunk; one or several. Default: 25; streaming: 1."),
     ] = None,
     seconds: Annotated[float, typer.Option(min=0.01, help="How long each row is measured, after its warm-up.")] = 3.0,
     repetitions: Annotated[
-        int | None, typer.Option(min=1, help="Fresh processes for each row. [default: 2]", show_default=False)
+        int | None, typer.Option(min=1, help="Fresh processes for each row. Default: 2.", show_default=False)
     ] = None,
     compare: Annotated[
         Path | None,
@@ -71,7 +71,7 @@ def bench(
         str | None,
         typer.Option(
             help="latency: status 1 where a compared row is slower by more than this. "
-            "[default: 5% with --compare; none with --against]",
+            "Default: 5% with --compare, none with --against.",
             show_default=False,
         ),
     ] = None,
@@ -84,10 +84,10 @@ def bench(
         typer.Option(min=1e-3, help="server: milliseconds; the highest rate that holds it is searched."),
     ] = None,
     max_batch_size: Annotated[
-        int | None, typer.Option(min=1, help="server: requests that may share a call. [default: 1]")
+        int | None, typer.Option(min=1, help="server: requests that may share a call. Default: 1.")
     ] = None,
     max_wait: Annotated[
-        float | None, typer.Option(min=0, help="server: milliseconds a request waits for others. [default: 0]")
+        float | None, typer.Option(min=0, help="server: milliseconds a request waits for others. Default: 0.")
     ] = None,
     lengths: Annotated[
         Path | None,
@@ -105,11 +105,11 @@ def bench(
         typer.Option(help="latency: bare layers of these sizes, beside PyTorch and its exporter.", show_default=False),
     ] = None,
     cell: Annotated[
-        list[str] | None, typer.Option(help="With --hidden-size: lstm, gru or both. [default: both]")
+        list[str] | None, typer.Option(help="With --hidden-size: lstm, gru or both. Default: both.")
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option(help="Of --shapes and --hidden-size: the file of results. [default: bench-sweep.jsonl]"),
+        typer.Option(help="Of --shapes and --hidden-size: the file of results. Default: bench-sweep.jsonl."),
     ] = None,
     resume: Annotated[
         bool | None, typer.Option("--resume", help="Go on with --out where it ended.", show_default=False)
