@@ -49,7 +49,7 @@ def types(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """The fast tests; `-- -m slow` for the others, `-- PATH` for some."""
     install_group(session, "tests")
-    install(session, "-e", ".[train]")
+    install(session, "-e", ".[train,plot]")
     session.run("pytest", "-m", "not slow and not gpu", *session.posargs)
 
 
@@ -76,13 +76,16 @@ def demo(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """Measure exports beside PyTorch's exporter, and latencies beside what the machine can do; prints tables."""
+    """Measure exports and latencies beside PyTorch and its exporter, and the reference bundles; an hour at most."""
     install(session, ".")
     session.run("python", "tests/export_table/measure_export.py")
     session.run("python", "tests/export_table/measure_export.py", "--large-model")
-    shapes = ["--batch-size", "1", "--batch-size", "16", "--time-steps", "25", "--time-steps", "100"]
+    shapes = ["--batch-size", "1,16", "--time-steps", "25,100"]
     session.run("rnnexport", "bench", *shapes, "--roofline", "--profile", *session.posargs)
     session.run("python", "tests/benchmark/measure_roofline.py")
+    sweep = str(Path(session.create_tmp()) / "deepbench.jsonl")
+    Path(sweep).unlink(missing_ok=True)
+    session.run("rnnexport", "bench", "--shapes", "deepbench", "--seconds", "1", "--repetitions", "1", "--out", sweep)
 
 
 @nox.session

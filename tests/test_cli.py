@@ -107,11 +107,11 @@ def test_bench_measures_the_usable_ones_and_says_which_is_not(run: Run) -> None:
         pytest.skip("this machine has a CUDA device")
     assert outcome.status == 3
     assert [row["definition"]["name"] for row in report["measurements"]] == ["ort-cpu"]
-    assert len(report["measurements"][0]["samples_ns"]) >= 10
+    assert len(report["measurements"][0]["repetitions"][0]["windows_ns"]) >= 5
 
 
 def test_bench_measures_every_shape(run: Run) -> None:
-    shapes = ["--batch-size", "1", "--batch-size", "3", "--time-steps", "5", "--time-steps", "9"]
+    shapes = ["--batch-size", "1", "--batch-size", "3", "--time-steps", "5,9", "--repetitions", "1"]
     outcome = run("bench", GRU, "--runtime", "ort-cpu", "--seconds", "0.02", "--json", *shapes)
     rows = json.loads(outcome.out)["measurements"]
     assert [(row["batch_size"], row["time_steps"]) for row in rows] == [(1, 5), (1, 9), (3, 5), (3, 9)]
@@ -123,6 +123,72 @@ def test_bench_prints_a_table(run: Run) -> None:
     assert "median" in outcome.out
     assert "ort-cpu" in outcome.out
     assert outcome.err == ""
+
+
+def test_bench_compares_with_an_earlier_result_and_with_a_runtime(run: Run, tmp_path: Path) -> None:
+    quick = ["bench", GRU, "--runtime", "ort-cpu", "--seconds", "0.02", "--repetitions", "1", "--json"]
+    (tmp_path / "before.json").write_text(run(*quick).out)
+    compared = run(*quick, "--compare", str(tmp_path / "before.json"), "--fail-over", "1000%")
+    assert compared.status == 0
+    (comparison,) = json.loads(compared.out)["comparisons"]
+    assert (comparison["before"], comparison["after"]) == ("reference-gru in ort-cpu",) * 2
+    against = json.loads(run(*quick, "--against", "openvino-cpu").out)
+    assert [(c["before"], c["after"]) for c in against["comparisons"]] == [
+        ("reference-gru in openvino-cpu", "reference-gru in ort-cpu")
+    ]
+
+
+@pytest.mark.slow
+def test_bench_sweeps_over_bare_layers(run: Run, tmp_path: Path) -> None:
+    out = str(tmp_path / "sweep.jsonl")
+    sweep = ["bench", "--hidden-size", "8", "--cell", "gru", "--time-steps", "3", "--seconds", "0.02", "--out", out]
+    outcome = run(*sweep, "--runtime", "ort-cpu")
+    assert outcome.status == 0, outcome.out
+    assert "gru-8, stock export" in outcome.out
+    assert run(*sweep, "--runtime", "ort-cpu").status == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([GRU, "--hidden-size", "8"], "measure layers of their own, not"),
+        (["--hidden-size", "8", "--against", "ort-cpu"], "--against compares bundles, not bare layers"),
+        (["--all-shapes"], "either --shapes deepbench or --hidden-size N"),
+        (["--shapes", "deepbench", "--time-steps", "4"], "--time-steps goes with --hidden-size"),
+        (["--hidden-size", "8", "--cell", "rnn"], "cell 'rnn' is unknown"),
+    ],
+)
+def test_bench_refuses_wrong_sweeps(run: Run, arguments: list[str], message: str) -> None:
+    outcome = run("bench", *arguments)
+    assert (outcome.status, outcome.out) == (2, "")
+    assert message in outcome.err
+
+
+@pytest.mark.parametrize(("scenario", "heading"), [(["server", "--rate", "5000"], "mean batch")])
+def test_bench_has_scenarios(run: Run, scenario: list[str], heading: str) -> None:
+    outcome = run("bench", GRU, "--runtime", "ort-cpu", "--seconds", "0.02", "--scenario", *scenario)
+    assert outcome.status == 0, outcome.out
+    assert heading in outcome.out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--compare", "nowhere.json"], "nowhere.json cannot be read: No such file or directory"),
+        (["--batch-size", "1,x"], "--batch-size 'x' is no whole number above 0"),
+        (["--time-steps", "0"], "--time-steps '0' is no whole number above 0"),
+        (["--against", "ort-cpy"], "runtime 'ort-cpy' is unknown; did you mean 'ort-cpu'?"),
+        (["--fail-over", "much"], "--fail-over 'much' is no percentage"),
+        (["--plot", "out.gif"], "choose a name that ends in .svg, .png or .pdf"),
+        (["--rate", "4"], "--rate is no option of --scenario latency, which takes: --against"),
+        (["--scenario", "server"], "the server scenario takes either --rate or --p99-limit"),
+        (["--scenario", "mix", "--batch-size", "1,2"], "--batch-size takes one number in this scenario, not 2"),
+    ],
+)
+def test_bench_refuses_wrong_options(run: Run, arguments: list[str], message: str) -> None:
+    outcome = run("bench", GRU, "--runtime", "ort-cpu", *arguments)
+    assert (outcome.status, outcome.out) == (2, "")
+    assert message in outcome.err
 
 
 def test_a_local_definition_that_hides_a_shipped_one_is_told(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -19,14 +20,15 @@ from rnnexport.runtime import list_definitions, load_definition
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+BENCH = (ROOT / "docs/bench.md").read_text(encoding="utf-8")
 
 
 def blocks(text: str, language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
 
 
-@pytest.mark.parametrize("code", blocks(README, "python"))
-def test_python_of_the_readme_runs(code: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("code", [*blocks(README, "python"), *blocks(BENCH, "python")])
+def test_python_of_the_documents_runs(code: str, tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-W", "error", "-c", code], check=True, cwd=tmp_path)
 
 
@@ -45,6 +47,16 @@ def test_the_test_data_of_a_bundle_is_what_the_graph_computes(bundle: Path) -> N
     session = get_engine("onnxruntime").load(bundle / "model.onnx", load_definition("ort-cpu"))
     for name, expected in read("output").items():
         np.testing.assert_allclose(session.run(read("input"))[name], expected, atol=1e-5, rtol=1e-6)
+
+
+def test_the_page_of_bench_names_all_its_options_and_no_other() -> None:
+    told = set(re.findall(r"--[a-z0-9][a-z0-9-]*", BENCH)) - {"--streaming"}  # of export
+    code = "import sys; sys.argv = ['rnnexport', 'bench', '--help']\nfrom rnnexport.cli import main\nmain()"
+    environment = {**os.environ, "COLUMNS": "200"}
+    helped = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
+    options = set(re.findall(r"^│ \*? *(--[a-z0-9-]+)", helped.stdout, re.MULTILINE))
+    assert told - options == set()
+    assert options - told <= {"--runtime", "--seed", "--help"}
 
 
 def test_the_readme_names_every_runtime_and_session() -> None:

@@ -1,16 +1,24 @@
-"""What may be said of a list of latencies."""
+"""What may be said of a list of latencies.
+
+Calls of one process are alike in ways that calls of another are not (memory layout, clock frequency, what else the
+machine does), so intervals and tests take *windows* as their units: medians of some tens of calls in a row.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 LEAST_SAMPLES = {50: 10, 90: 64, 95: 130, 99: 662, 99.9: 6636}
 """Samples below which a percentile means nothing: MLPerf LoadGen's counts, at 99 % confidence, for p90 and above."""
 
-WINDOWS = 3
-WINDOW_TOLERANCE = 0.10
+STABLE_WINDOWS = 3
+STABLE_TOLERANCE = 0.10
+_RESAMPLINGS = 1000
+_POINTS = 50
 
 
 def percentile_ns(samples_ns: Sequence[int], percentile: float) -> int | None:
@@ -20,12 +28,64 @@ def percentile_ns(samples_ns: Sequence[int], percentile: float) -> int | None:
     return int(np.percentile(samples_ns, percentile, method="inverted_cdf"))
 
 
-def is_stable(samples_ns: Sequence[int]) -> bool:
-    """Say whether the medians of the three thirds of the run, in order of time, lie within 10 % of each other.
+def is_stable(medians: Sequence[float]) -> bool:
+    """Say whether the last three windows' medians lie within 10 %; false also where there are fewer."""
+    last = medians[-STABLE_WINDOWS:]
+    return len(last) == STABLE_WINDOWS and spread(last) <= STABLE_TOLERANCE
 
-    False also where there are too few samples to tell.
+
+def spread(medians: Sequence[float]) -> float:
+    """How far the largest lies above the smallest, as a share of the smallest."""
+    return max(medians) / min(medians) - 1
+
+
+def median_interval(windows: Sequence[Sequence[float]], confidence: float = 0.95, seed: int = 0) -> tuple[float, float]:
+    """The interval of the median of all samples, by a percentile bootstrap that draws whole windows.
+
+    Calls of one window are alike, so drawing single calls would give an interval far too narrow (Efron and Tibshirani
+    1993, sections 8.5 and 13.3).
     """
-    if len(samples_ns) < WINDOWS * 3:
-        return False
-    medians = [float(np.median(window)) for window in np.array_split(np.asarray(samples_ns), WINDOWS)]
-    return max(medians) - min(medians) <= WINDOW_TOLERANCE * min(medians)
+    positions = (np.arange(_POINTS) + 0.5) / _POINTS
+    values = np.concatenate([np.quantile(window, positions) for window in windows])  # enough of each window
+    order = np.argsort(values)
+    owners = np.repeat(np.arange(len(windows)), _POINTS)[order]
+    drawn = np.random.default_rng(seed).multinomial(len(windows), np.full(len(windows), 1 / len(windows)), _RESAMPLINGS)
+    weights = np.cumsum((drawn * [len(window) for window in windows])[:, owners], axis=1)
+    medians = values[order][np.argmax(weights >= weights[:, -1:] / 2, axis=1)]
+    tail = (1 - confidence) / 2
+    low, high = np.quantile(medians, [tail, 1 - tail])
+    return float(low), float(high)
+
+
+def mann_whitney(first: ArrayLike, second: ArrayLike) -> float:
+    """Two-sided p of Mann and Whitney's test that neither sample tends to be larger, by the normal approximation."""
+    a, b = np.asarray(first, float), np.asarray(second, float)
+    n, m = len(a), len(b)
+    ranks, ties = _ranks(np.concatenate([a, b]))
+    u = ranks[:n].sum() - n * (n + 1) / 2
+    variance = n * m / 12 * (n + m + 1 - ties / ((n + m) * (n + m - 1)))
+    return _two_sided(u - n * m / 2, variance)
+
+
+def signed_rank(differences: ArrayLike) -> float:
+    """Two-sided p of Wilcoxon's test that paired differences are symmetric about 0, by the normal approximation."""
+    values = np.asarray(differences, float)
+    values = values[values != 0]
+    n = len(values)
+    ranks, ties = _ranks(np.abs(values))
+    variance = n * (n + 1) * (2 * n + 1) / 24 - ties / 48
+    return _two_sided(ranks[values > 0].sum() - n * (n + 1) / 4, variance)
+
+
+def _ranks(values: NDArray[np.float64]) -> tuple[NDArray[np.float64], float]:
+    """Ranks from 1, equal values sharing the mean of theirs, and the ties' correction: the sum of t³ − t."""
+    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
+    ranks = np.cumsum(counts) - (counts - 1) / 2
+    return ranks[inverse], float((counts**3 - counts).sum())
+
+
+def _two_sided(deviation: float, variance: float) -> float:
+    if variance <= 0:
+        return 1.0
+    z = max(abs(deviation) - 0.5, 0) / math.sqrt(variance)
+    return math.erfc(z / math.sqrt(2))

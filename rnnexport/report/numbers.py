@@ -16,6 +16,15 @@ def duration(nanoseconds: float | None) -> str:
     return f"{nanoseconds:.0f} ns"
 
 
+def duration_within(nanoseconds: float | None, interval: tuple[float, float] | None) -> str:
+    """A duration and its interval in the same unit, such as `1.23 (1.2–1.31) ms`; `-` for None."""
+    if nanoseconds is None or interval is None:
+        return "-"
+    size, unit = next((entry for entry in _DECIMAL if nanoseconds >= entry[0]), (1.0, "ns"))
+    middle, low, high = (f"{float(f'{value / size:.3g}'):g}" for value in (nanoseconds, *interval))
+    return f"{middle} ({low}–{high}) {unit}"
+
+
 def size(bytes_: float | None) -> str:
     """Such as `12.3 MiB`; `-` for None."""
     if bytes_ is None:

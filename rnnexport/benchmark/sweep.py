@@ -1,0 +1,175 @@
+"""Bare recurrent layers of many sizes, each in everything that could run it, side by side.
+
+Peers of a shape: PyTorch eager; PyTorch compiled, for an LSTM of few steps; the file of PyTorch's exporter in each
+runtime; and our file in each runtime. All answers are held to a float64 run.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rnnexport.benchmark.deepbench import LayerShape
+from rnnexport.benchmark.interleaving import Effort, Subject, measure_interleaved
+from rnnexport.benchmark.journal import Journal
+from rnnexport.benchmark.layers import OURS, STOCK
+from rnnexport.benchmark.results import BenchReport, ConditionsWatch, Measurement
+from rnnexport.benchmark.scenarios import run_one
+from rnnexport.benchmark.timing import JOB
+from rnnexport.bundle import Tolerance
+from rnnexport.engines.contract import Definition, Feeds
+from rnnexport.errors import RnnexportError
+from rnnexport.parity.compare import Reference, compare
+from rnnexport.runtime import choose_runtimes
+from rnnexport.versions import tool_versions
+from rnnexport.worker import Arrays
+
+_TOLERANCE = Tolerance(atol=1e-5, rtol=1.3e-6)  # of torch.testing.assert_close
+_LONGEST_COMPILED = 25
+"""Time steps: compiling unrolls them, and takes a quarter of a minute for these."""
+_WINDOWS = 10
+"""At least; the calls of large layers take seconds, and nothing is judged here."""
+_EAGER = Definition(name="torch-cpu", engine="torch", precision="float32")
+_COMPILED = Definition(name="torch-compiled", engine="torch", precision="float32")
+Peer = tuple[str, Definition, Subject]
+
+
+def sweep(
+    shapes: Sequence[LayerShape],
+    runtimes: Sequence[str | Path] = (),
+    *,
+    out: Path,
+    resume: bool = False,
+    seconds: float = 3.0,
+    repetitions: int = 2,
+    time_limit_seconds: float = 600,
+    seed: int = 0,
+    on_progress: Callable[[str], None] = lambda _: None,
+) -> BenchReport:
+    """Measure every peer at every shape, and write each shape's rows to `out`, a file of JSON lines, at once.
+
+    Args:
+        shapes: What is measured.
+        runtimes: Those that run ONNX files; by default every usable float32 one.
+        out: The file of results.
+        resume: Go on with `out` where an earlier run ended.
+        seconds: As for `bench`.
+        repetitions: As for `bench`.
+        time_limit_seconds: As for `bench`.
+        seed: Of weights and inputs.
+        on_progress: Is told what is measured next, and how long the rest may take.
+
+    Raises:
+        InputError: `out` exists and `resume` is false, or it was begun with other settings.
+        RuntimeUnavailableError: None of the runtimes named is usable here.
+    """
+    watch = ConditionsWatch()
+    chosen, not_usable = choose_runtimes(runtimes)
+    definitions = [definition for definition in chosen if definition.engine != "torch"]
+    settings = {"seconds": seconds, "repetitions": repetitions, "seed": seed, "runtimes": [d.name for d in definitions]}
+    journal = Journal(out, {**settings, "versions": tool_versions()}, resume=resume)
+    rows = [Measurement.model_validate(row) for line in journal.lines for row in line["rows"]]
+    done = {line["shape"] for line in journal.lines}
+    wanted = [shape for shape in dict.fromkeys(shapes) if str(shape) not in done]
+    effort = Effort(seconds, repetitions, least_windows=_WINDOWS, time_limit_seconds=time_limit_seconds)
+    left = _TimeLeft(len(wanted))
+    for shape in wanted:
+        on_progress(f"{shape} ({left})")
+        with tempfile.TemporaryDirectory(prefix="rnnexport-sweep-") as folder:
+            found = _Layer(shape, Path(folder), seed, time_limit_seconds).measure(definitions, effort)
+        journal.append({"shape": str(shape), "rows": [row.model_dump(mode="json") for row in found]})
+        rows += found
+        left.one_more()
+    return BenchReport(
+        seconds=seconds,
+        measurements=rows,
+        not_usable=not_usable,
+        conditions=watch.conditions(),
+        versions=tool_versions(),
+    )
+
+
+class _TimeLeft:
+    """Says how far a run is."""
+
+    def __init__(self, total: int) -> None:
+        self._total, self._done, self._start = total, 0, time.monotonic()
+
+    def one_more(self) -> None:
+        self._done += 1
+
+    def __str__(self) -> str:
+        place = f"{self._done + 1} of {self._total}"
+        if not self._done:
+            return place
+        seconds = (time.monotonic() - self._start) / self._done * (self._total - self._done)
+        return f"{place}, about {seconds / 60:.0f} min left"
+
+
+class _Layer:
+    """One layer and one shape of its calls."""
+
+    def __init__(self, shape: LayerShape, folder: Path, seed: int, time_limit_seconds: float) -> None:
+        self._shape, self._folder, self._time_limit = shape, folder, time_limit_seconds
+        self._arguments = {"cell": shape.cell, "hidden_size": shape.hidden_size, "folder": str(folder), "seed": seed}
+        size = (shape.batch_size, shape.time_steps, shape.hidden_size)
+        self._feeds = {"x": np.random.default_rng(seed).standard_normal(size, np.float32)}
+
+    def measure(self, definitions: Sequence[Definition], effort: Effort) -> list[Measurement]:
+        """Measure all peers; a layer that cannot be made gives rows that say why."""
+        try:
+            self._run("write_job", self._feeds)
+            expected = self._reference()
+        except RnnexportError as exc:
+            return [self._row("rnnexport", definition, failure=str(exc)) for definition in definitions]
+        peers = self._peers(definitions, partial(_fault, expected))
+        figures = measure_interleaved([subject for _, _, subject in peers], effort)
+        return [
+            self._row(source, definition).with_figures(figure)
+            for (source, definition, _), figure in zip(peers, figures, strict=True)
+        ]
+
+    def _peers(self, definitions: Sequence[Definition], fault: Callable[[Arrays], str | None]) -> list[Peer]:
+        def pytorch(definition: Definition, compiled: bool) -> Peer:
+            arguments = {**self._arguments, "compiled": compiled}
+            return "torch", definition, Subject("rnnexport.benchmark.layers:pytorch_job", arguments, self._feeds, fault)
+
+        def exported(source: str, file: str, definition: Definition) -> Peer:
+            arguments = {"model": str(self._folder / file), "definition": definition.model_dump()}
+            return source, definition, Subject(JOB, arguments, self._feeds, fault)
+
+        compiles = self._shape.cell == "lstm" and self._shape.time_steps <= _LONGEST_COMPILED
+        return [
+            pytorch(_EAGER, compiled=False),
+            *([pytorch(_COMPILED, compiled=True)] if compiles else []),
+            *(exported("stock export", STOCK, definition) for definition in definitions),
+            *(exported("rnnexport", OURS, definition) for definition in definitions),
+        ]
+
+    def _reference(self) -> Reference:
+        outputs = self._run("layer_reference_job", self._feeds)
+        error = np.abs(outputs["float32"] - outputs["float64"])
+        return Reference(outputs["float64"], np.dtype("float32"), float(error.max(initial=0)))
+
+    def _run(self, job: str, case: Feeds) -> Mapping[str, Any]:
+        return run_one(f"rnnexport.benchmark.layers:{job}", self._arguments, case, self._time_limit).outputs
+
+    def _row(self, source: str, definition: Definition, **content: Any) -> Measurement:
+        return Measurement(
+            bundle=f"{self._shape.model}, {source}",
+            definition=definition,
+            batch_size=self._shape.batch_size,
+            time_steps=self._shape.time_steps,
+            **content,
+        )
+
+
+def _fault(expected: Reference, outputs: Arrays) -> str | None:
+    comparison = compare("y", outputs["y"], expected, _TOLERANCE)
+    return None if comparison.passed else f"wrong answer: output 'y' {comparison.reason}"

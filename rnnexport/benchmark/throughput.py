@@ -1,0 +1,85 @@
+"""As many series per second as the machine gives: ever larger batches, until they no longer pay."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from rnnexport.benchmark.interleaving import Effort
+from rnnexport.benchmark.results import BenchReport, ConditionsWatch, Measurement
+from rnnexport.benchmark.subjects import Prepared, measure_shape
+from rnnexport.bundle import Bundle, load_bundle, reference_bundles
+from rnnexport.engines.contract import Definition
+from rnnexport.parity.grid import CaseShape
+from rnnexport.runtime import RuntimeStatus, choose_runtimes
+from rnnexport.versions import tool_versions
+
+GROWTH = 0.05
+"""What doubling the batch must add to the series per second to be worth another doubling."""
+LARGEST_BATCH = 4096
+
+
+def throughput(
+    bundles: Sequence[str | Path] = (),
+    runtimes: Sequence[str | Path] = (),
+    *,
+    time_steps: int = 25,
+    seconds: float = 3.0,
+    repetitions: int = 2,
+    largest_batch: int = LARGEST_BATCH,
+    time_limit_seconds: float = 600,
+    seed: int = 0,
+    on_progress: Callable[[str], None] = lambda _: None,
+) -> BenchReport:
+    """Measure batches of 1, 2, 4 … until a doubling no longer gives 5 % more series per second.
+
+    Every bundle and runtime stops where it stops growing; the rows of all batches are kept, and `BenchReport.best`
+    names the best. `bench-throughput.json` is written into each bundle. Arguments are those of `bench`.
+
+    Raises:
+        BundleError: A bundle is missing or damaged.
+        RuntimeUnavailableError: None of the runtimes named is usable here.
+    """
+    watch = ConditionsWatch()
+    definitions, not_usable = choose_runtimes(runtimes)
+    effort = Effort(seconds, repetitions, time_limit_seconds=time_limit_seconds)
+    rows: list[Measurement] = []
+    for bundle in [load_bundle(Path(path)) for path in bundles or reference_bundles()]:
+        own: list[Measurement] = []
+        growing = list(definitions)
+        batch_size = 1
+        while growing and batch_size <= largest_batch:
+            on_progress(f"{bundle.path.name} with batches of {batch_size}")
+            own += _measure(bundle, growing, batch_size, time_steps, effort, seed)
+            growing = [definition for definition in growing if _grows(own, definition)]
+            report = _report(own, seconds, not_usable, watch)
+            bundle.write_evidence("bench-throughput.json", report.model_dump(mode="json"))
+            batch_size *= 2
+        rows += sorted(own, key=lambda row: row.definition.name)
+    return _report(rows, seconds, not_usable, watch)
+
+
+def _report(
+    rows: list[Measurement], seconds: float, not_usable: list[RuntimeStatus], watch: ConditionsWatch
+) -> BenchReport:
+    return BenchReport(
+        scenario="throughput",
+        seconds=seconds,
+        measurements=rows,
+        not_usable=not_usable,
+        conditions=watch.conditions(),
+        versions=tool_versions(),
+    )
+
+
+def _measure(
+    bundle: Bundle, definitions: Sequence[Definition], batch_size: int, time_steps: int, effort: Effort, seed: int
+) -> list[Measurement]:
+    shape = CaseShape(batch_size, time_steps, from_series=True, mixed_lengths=False)
+    return measure_shape([Prepared.make(bundle, [shape], seed)], definitions, shape, effort)
+
+
+def _grows(rows: Sequence[Measurement], definition: Definition) -> bool:
+    """Whether the last batch gave more than all before it by 5 %."""
+    *before, last = [row.series_per_second for row in rows if row.definition == definition]
+    return last is not None and last > (1 + GROWTH) * max((rate or 0 for rate in before), default=0)

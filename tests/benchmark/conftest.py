@@ -1,0 +1,30 @@
+"""What the tests of measuring share."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from rnnexport.bundle import reference_bundles
+
+PLUGINS = Path(__file__).parent / "plugins"
+
+
+@pytest.fixture
+def faulty(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The engine of `plugins/`, and a runtime for each of its faults."""
+    monkeypatch.syspath_prepend(PLUGINS)
+    monkeypatch.setenv("PYTHONPATH", str(PLUGINS))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runtimes").mkdir()
+    for how in ("dies", "hangs", "eats-memory", "drifts"):
+        (tmp_path / f"runtimes/{how}.toml").write_text('engine = "faulty"\nprecision = "float32"\n')
+
+
+@pytest.fixture
+def gru(tmp_path: Path) -> Path:
+    """A copy of the reference GRU that may be written to."""
+    source = reference_bundles()[1]
+    return shutil.copytree(source, tmp_path / "gru", ignore=shutil.ignore_patterns("parity.json", "bench.json"))

@@ -1,0 +1,74 @@
+"""What is said of a list of latencies, on samples whose truth is known."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import scipy.stats
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rnnexport.benchmark.statistics import is_stable, mann_whitney, median_interval, percentile_ns, signed_rank
+
+values = st.lists(st.integers(1, 30), min_size=8, max_size=30)  # few distinct values, so that there are ties
+
+
+@given(values, values)
+def test_mann_whitney_is_scipy_s(first: list[int], second: list[int]) -> None:
+    if len({*first, *second}) == 1:
+        assert mann_whitney(first, second) == 1
+        return
+    expected = scipy.stats.mannwhitneyu(first, second, method="asymptotic").pvalue
+    assert mann_whitney(first, second) == pytest.approx(expected)
+
+
+@given(st.lists(st.integers(-15, 15).filter(bool), min_size=8, max_size=30))
+def test_signed_rank_is_scipy_s(differences: list[int]) -> None:
+    expected = scipy.stats.wilcoxon(differences, method="asymptotic", correction=True).pvalue
+    assert signed_rank(differences) == pytest.approx(expected)
+
+
+def test_differences_of_zero_show_nothing() -> None:
+    assert signed_rank([0.0] * 20) == 1
+
+
+@pytest.mark.parametrize(("percentile", "least"), [(50, 10), (90, 64), (95, 130), (99, 662), (99.9, 6636)])
+def test_a_percentile_needs_enough_samples(percentile: float, least: int) -> None:
+    samples = list(range(1, least + 1))
+    assert percentile_ns(samples[:-1], percentile) is None
+    assert percentile_ns(samples, percentile) == int(np.ceil(least * percentile / 100))
+
+
+def test_the_interval_holds_the_median_and_counts_windows_as_units() -> None:
+    for calls in (30, 3000):
+        widths = []
+        for seed in range(20):
+            generator = np.random.default_rng(seed)
+            windows = [generator.normal(level, 5, size=calls) for level in generator.normal(1000, 50, size=20)]
+            low, high = median_interval(windows)
+            assert low <= np.median(np.concatenate(windows)) <= high
+            widths.append(high - low)
+        assert 30 < np.mean(widths) < 80  # 2 · 1.96 · √(π/2) · 50/√20 = 55; with calls as units it would be below 5
+
+
+def test_the_interval_covers_the_truth_nineteen_times_in_twenty() -> None:
+    generator = np.random.default_rng(0)
+    covered = 0
+    for _ in range(200):
+        levels = generator.normal(1000, 50, size=20)
+        low, high = median_interval([generator.normal(level, 5, size=20) for level in levels])
+        covered += low <= 1000 <= high
+    assert 175 <= covered <= 200
+
+
+@pytest.mark.parametrize(
+    ("medians", "stable"),
+    [
+        ([100, 100, 100], True),
+        ([300, 200, 100, 105, 109], True),
+        ([100, 100, 100, 105, 112], False),
+        ([100, 100], False),
+    ],
+)
+def test_stable_when_the_last_three_windows_agree(medians: list[float], stable: bool) -> None:
+    assert is_stable(medians) is stable
