@@ -14,10 +14,11 @@ import numpy as np
 import pytest
 import torch
 
+from rnnexport.checkpoints import find_newest_checkpoint
 from rnnexport.errors import CheckpointError, InputError, TrainingError, UnknownNameError
 from rnnexport.models import load_model
 from rnnexport.tasks import article, get_task
-from rnnexport.training import find_newest_checkpoint, train
+from rnnexport.training import train
 
 SHORT = ["--task", "article", "--cell", "gru", "--epochs", "12", "--hidden-size", "4"]
 FILES = {"evaluation.npz", "metrics.json", "model.json", "model.safetensors"}

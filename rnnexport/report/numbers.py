@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from rnnexport.tasks.metrics import ERRORS
+
 _DECIMAL = ((1e9, "s"), (1e6, "ms"), (1e3, "µs"))
 _BINARY = ((2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB"))
 
@@ -34,3 +36,10 @@ def rate(per_second: float | None) -> str:
 def percent(fraction: float | None) -> str:
     """Such as `97.8 %`; `-` for None."""
     return "-" if fraction is None else f"{100 * fraction:.1f} %"
+
+
+def metric_value(metric: str | None, value: float | None) -> str:
+    """A share such as `97.8 %`, or an error such as `11.5`; `-` for None."""
+    if value is None or metric not in ERRORS:
+        return percent(value)
+    return f"{value:.3g}"

@@ -6,12 +6,12 @@ from rich.table import Table
 from rich.text import Text
 
 from rnnexport.parity.verify import ParityReport, RuntimeParity
-from rnnexport.report.numbers import percent
+from rnnexport.report.numbers import metric_value
 
 
 def parity_tables(report: ParityReport) -> list[Table | Text]:
     """One row per runtime and output, then one line per fault."""
-    reference = f" ({report.metric} {percent(report.reference_metric)})" if report.metric else ""
+    reference = f" ({report.metric} {metric_value(report.metric, report.reference_metric)})" if report.metric else ""
     table = Table(title=f"{report.bundle}: parity with the float64 reference{reference}", title_justify="left")
     for heading in ("runtime", "output", "calls", "largest error", "× float32's own", "worst at"):
         table.add_column(heading)
@@ -23,7 +23,9 @@ def parity_tables(report: ParityReport) -> list[Table | Text]:
             table.add_row(*_row(report, runtime, output))
     for missing in report.not_usable:
         table.add_row(missing.definition.name, *["-"] * (len(table.columns) - 2), "[yellow]not usable[/]")
-    faults: list[Table | Text] = [Text(line, style="red") for runtime in report.runtimes for line in _faults(runtime)]
+    faults: list[Table | Text] = [
+        Text(line, style="red") for runtime in report.runtimes for line in _faults(report, runtime)
+    ]
     faults += [Text(f"{r.definition.name}: {r.not_applicable}") for r in report.runtimes if r.not_applicable]
     missing_lines = [Text(str(missing.error()), style="yellow") for missing in report.not_usable]
     return [table, *faults, *missing_lines]
@@ -34,7 +36,7 @@ def _row(report: ParityReport, runtime: RuntimeParity, output: str) -> list[str]
     verdict = "[green]pass[/]" if runtime.passed else "[red]FAIL[/]"
     if runtime.not_applicable:
         verdict = "n/a"
-    metric = [percent(runtime.metric)] if report.metric is not None else []
+    metric = [metric_value(report.metric, runtime.metric)] if report.metric is not None else []
     if worst is None:
         return [runtime.definition.name, output, "0", "-", "-", "-", *metric, verdict]
     case, comparison = worst
@@ -50,7 +52,7 @@ def _row(report: ParityReport, runtime: RuntimeParity, output: str) -> list[str]
     ]
 
 
-def _faults(runtime: RuntimeParity) -> list[str]:
+def _faults(report: ParityReport, runtime: RuntimeParity) -> list[str]:
     name = runtime.definition.name
     lines = [f"{name}: {case.case}: {case.failure}" for case in runtime.cases if case.failure]
     lines += [
@@ -60,5 +62,5 @@ def _faults(runtime: RuntimeParity) -> list[str]:
         if not comparison.passed
     ]
     if not runtime.metric_agrees:
-        lines.append(f"{name}: the task's metric is {percent(runtime.metric)}, not the reference's")
+        lines.append(f"{name}: the task's metric is {metric_value(report.metric, runtime.metric)}, not the reference's")
     return lines
