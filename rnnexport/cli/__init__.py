@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from rnnexport.cli import bench, conformance, export, lint, predict, runtimes, show, train, verify
+from rnnexport.cli import bench, compare, conformance, export, lint, predict, runtimes, show, train, verify
 from rnnexport.errors import RnnexportError
 
 app = typer.Typer(
@@ -24,7 +24,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for _module in (train, export, verify, bench, predict, show, lint, runtimes, conformance):
+for _module in (train, export, verify, bench, predict, show, lint, runtimes, conformance, compare):
     app.command()(getattr(_module, _module.__name__.rpartition(".")[2]))
 
 DEBUG_VARIABLE = "RNNEXPORT_DEBUG"
