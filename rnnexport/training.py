@@ -67,6 +67,8 @@ class TrainingResult(BaseModel):
     parameters: int
     epochs: int
     seconds: float
+    cpu_seconds_per_epoch: float | None
+    """Median of the epochs that this process ran; `None` where it ran none."""
     history: list[dict[str, float]]
     stopped: str | None = None
     """Why the training ended before its time, where it diverged."""
@@ -179,6 +181,7 @@ def _train(
         parameters=sum(parameter.numel() for parameter in model.parameters()),
         epochs=len(training.history),
         seconds=time.perf_counter() - started,
+        cpu_seconds_per_epoch=float(np.median(training.cpu_seconds)) if training.cpu_seconds else None,
         history=training.history,
         stopped=stopped,
         versions=tool_versions(),

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import sys
+import time
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -66,9 +67,13 @@ class ModelTraining(LightningModule):
         self._labels: list[NDArray[Any]] = []
         self.history: list[dict[str, float]] = []
         """Losses of each epoch that this process ran, and of those before a resume."""
+        self.cpu_seconds: list[float] = []
+        """CPU time of each epoch that this process ran, validation included."""
+        self._epoch_started = 0.0
 
     def on_train_epoch_start(self) -> None:
         """Make noise and dropout a function of seed and epoch."""
+        self._epoch_started = time.process_time()
         entropy = np.random.SeedSequence([self._loop.seed, self.current_epoch])
         torch.manual_seed(int(entropy.generate_state(1)[0]))
 
@@ -124,7 +129,8 @@ class ModelTraining(LightningModule):
         self.log(VALIDATION_METRIC, value, prog_bar=True)
 
     def on_train_epoch_end(self) -> None:
-        """Keep the epoch's losses."""
+        """Keep the epoch's losses and time."""
+        self.cpu_seconds.append(time.process_time() - self._epoch_started)
         metrics = self.trainer.callback_metrics
         names = ("train_loss", VALIDATION_LOSS, VALIDATION_METRIC)
         self.history.append({name: float(metrics[name]) for name in names})

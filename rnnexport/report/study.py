@@ -13,6 +13,7 @@ from rich.table import Table
 from rnnexport.errors import InputError
 from rnnexport.report.numbers import duration, metric_value, size
 from rnnexport.study.claims import Claim, interval, is_long_memory
+from rnnexport.study.kernels import KernelTimes
 from rnnexport.study.runs import RunResult
 from rnnexport.study.study import StudyResult
 
@@ -117,6 +118,7 @@ def study_page(result: StudyResult, *, with_memory: bool) -> str:
     """The whole study as Markdown."""
     memory = "\n![Whether the long-memory tasks are learned, by length](study-memory.svg)\n" if with_memory else ""
     claims = [[c.sentence, f"**{c.verdict}**", c.evidence, c.test] for c in result.claims]
+    kernels = result.kernels
     return f"""# LSTM against GRU, measured
 This page is made by `{_command(result)}`; do not edit it by hand.
 
@@ -142,10 +144,16 @@ A cell *fails* at a length if its validation metric misses the task's target wit
 {_table(("task", "cell", "updates at most", "reached the target", "updates until then, median"), _memory_rows(result))}
 {memory}
 ## Cost
-CPU seconds per epoch hold validation and the start of the training. Memory is what the process grew by while it
-trained. Latency is the median of one call with one series of the task's median length.
+CPU seconds per epoch are the median of each training, validation included, and the mean over seeds. Memory is what the
+process grew by while it trained. Latency is the median of one call with one series of the task's median length.
 
 {_table(COSTS, cost_rows(result))}
+
+Time need not follow the count of gates. PyTorch on a CPU runs the LSTM through oneDNN, and the GRU through its own
+code. One layer of {kernels.hidden_size} units, {kernels.batch_size} packed series of {kernels.time_steps} steps, forward and
+backward, on one thread:
+
+{_table(("", "LSTM", "GRU"), _kernel_rows(kernels))}
 
 ## Limits
 * {result.seeds} seeds show large differences only. *Undecided* means that this evidence does not tell, not that there
@@ -185,6 +193,13 @@ def _memory_rows(result: StudyResult) -> list[list[str]]:
         median = f"{np.median(hits):,.0f}" if hits else "fails"
         rows.append([task, cell, f"{allowed:,}", f"{len(hits)} of {len(runs)}", median])
     return rows
+
+
+def _kernel_rows(kernels: KernelTimes) -> list[list[str]]:
+    return [
+        [name, f"{times['lstm']:.1f} ms", f"{times['gru']:.1f} ms"]
+        for name, times in (("as PyTorch comes", kernels.onednn), ("oneDNN switched off", kernels.plain))
+    ]
 
 
 def _comparisons(claims: Sequence[Claim]) -> str:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
+import gc
 import os
 import sys
-import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing import get_context
@@ -33,7 +34,7 @@ class RunResult(BaseModel):
     updates_to_target: int | None = None
     """`None` where the target was missed, or the task has none."""
     cpu_seconds_per_epoch: float = float("nan")
-    """Of its one thread: what other programs do on the machine hardly shows in it."""
+    """Of its one thread, validation included: what other programs do on the machine hardly shows in it."""
     peak_memory_bytes: int = 0
     """By how much the process grew while it trained."""
     validation: list[float] = []
@@ -72,7 +73,8 @@ def do_run(run: Run, cache: Path) -> RunResult:
     from rnnexport.training import train
 
     folder = cache / run.key
-    before, started = _reset_peak_memory(), time.process_time()
+    get_task(run.task).load(run.seed)  # so that the libraries it needs do not count as memory of the training
+    before = _reset_peak_memory()
     settings = run.model_dump(include={"hidden_size", "epochs", "seed"})
     try:
         trained = train(run.task, run.cell, out=folder, **settings)
@@ -94,7 +96,7 @@ def do_run(run: Run, cache: Path) -> RunResult:
             parameters=trained.parameters,
             updates=updates * trained.epochs,
             updates_to_target=updates * (hits[0] + 1) if hits else None,
-            cpu_seconds_per_epoch=(time.process_time() - started) / trained.epochs,
+            cpu_seconds_per_epoch=trained.cpu_seconds_per_epoch or float("nan"),
             peak_memory_bytes=_peak_memory() - before,
             validation=validation,
         )
@@ -115,12 +117,16 @@ def _cached(run: Run, cache: Path) -> RunResult | None:
 def _one_thread() -> None:
     import torch
 
+    import rnnexport.training_loop  # noqa: F401 # so that loading Lightning counts in no run
+
     torch.set_num_threads(1)
     sys.stderr = open(os.devnull, "w")  # noqa: PTH123, SIM115 # the parent shows progress; open until the process ends
 
 
 def _reset_peak_memory() -> int:
-    """Let the kernel count the peak anew, and return what is resident now; see proc(5), clear_refs."""
+    """Give back what earlier runs left, let the kernel count the peak anew (proc(5), clear_refs), and return it."""
+    gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)
     Path("/proc/self/clear_refs").write_text("5")
     return _peak_memory()
 

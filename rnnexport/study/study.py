@@ -15,6 +15,7 @@ from rnnexport.checkpoints import CHECKPOINTS
 from rnnexport.errors import InputError
 from rnnexport.exporting.export import export
 from rnnexport.study.claims import Claim, judge
+from rnnexport.study.kernels import KernelTimes, kernel_times
 from rnnexport.study.plan import Match, Run, layer_input_size, matched_hidden_size, multiply_adds
 from rnnexport.study.runs import RunResult, run_all
 from rnnexport.tasks import get_task
@@ -51,6 +52,7 @@ class StudyResult(BaseModel):
     """Where all tasks were cut to so many epochs."""
     runs: list[RunResult]
     exported: list[Exported]
+    kernels: KernelTimes
     claims: list[Claim]
     versions: dict[str, str]
 
@@ -116,6 +118,7 @@ def compare(
         epochs=epochs,
         runs=results,
         exported=exported,
+        kernels=kernel_times(),
         claims=judge(results),
         versions=versions,
     )
