@@ -16,6 +16,7 @@ from rnnexport.study.claims import Claim, interval, is_long_memory
 from rnnexport.study.kernels import KernelTimes
 from rnnexport.study.runs import RunResult
 from rnnexport.study.study import StudyResult
+from rnnexport.tasks import get_task
 
 HEADINGS = ("task", "cell", "units", "parameters", "multiply-adds a step", "metric", "test, 95 % interval", "baseline")
 COSTS = ("task", "cell", "CPU s/epoch", "CPU s to target", "reached target", "memory", "ONNX file", "latency")
@@ -86,7 +87,7 @@ def cost_rows(result: StudyResult) -> list[list[str]]:
                 cell,
                 f"{np.mean([run.cpu_seconds_per_epoch for run in runs]):.2f}",
                 f"{np.median(times):.1f}" if times else "-",
-                f"{len(times)} of {len(runs)}",
+                f"{len(times)} of {len(runs)}" if get_task(task).target is not None else "no target",
                 size(float(np.median([run.peak_memory_bytes for run in runs]))),
                 size(exported.onnx_bytes) if exported else "-",
                 ", ".join(latencies) or "-",
@@ -150,8 +151,8 @@ process grew by while it trained. Latency is the median of one call with one ser
 {_table(COSTS, cost_rows(result))}
 
 Time need not follow the count of gates. PyTorch on a CPU runs the LSTM through oneDNN, and the GRU through its own
-code. One layer of {kernels.hidden_size} units, {kernels.batch_size} packed series of {kernels.time_steps} steps, forward and
-backward, on one thread:
+code. One layer of {kernels.hidden_size} units, {kernels.batch_size} packed series of {kernels.time_steps} steps,
+forward and backward, on one thread:
 
 {_table(("", "LSTM", "GRU"), _kernel_rows(kernels))}
 

@@ -27,6 +27,7 @@ def run(task: str, cell: str, seed: int, *, test: float, seconds: float = 1.0, b
         baseline=baseline,
         updates=10,
         cpu_seconds_per_epoch=seconds,
+        updates_to_target=1 + int(1000 * test),
         parameters=300 if cell == "gru" else 400,
     )
 
