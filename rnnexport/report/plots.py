@@ -27,10 +27,9 @@ def learning_curves(groups: Sequence[Group], path: Path) -> None:
         for _, cell, runs in (group for group in groups if group[0] == task and group[2]):
             _curve(axis, cell, [run.validation for run in runs])
             axis.set(title=task, xlabel="epoch", ylabel=f"validation {runs[0].metric}")
+        axis.xaxis.get_major_locator().set_params(integer=True)
         axis.legend(frameon=False)
     for axis in axes:  # those that are left over
-        axis.set_visible(False)
-    for axis in list(figure.axes)[len(tasks) :]:
         axis.set_visible(False)
     figure.savefig(path)
 
@@ -64,7 +63,9 @@ def _lengths(axis: Axes, cell: str, place: int, groups: Sequence[Group]) -> None
         if pairs:
             x, y = np.array(pairs, float).T
             shifted = x * (1 + 0.02 * place)  # so that cells do not hide each other
-            axis.scatter(shifted, y, marker=MARKERS[cell], facecolors=face, edgecolors=COLOURS[cell], label=label)
+            axis.scatter(
+                shifted, y, marker=MARKERS[cell], facecolors=face, edgecolors=COLOURS[cell], label=label, alpha=0.5
+            )
 
 
 def _steps(task: str, run: RunResult) -> int:

@@ -160,6 +160,7 @@ forward and backward, on one thread:
 * {result.seeds} seeds show large differences only. *Undecided* means that this evidence does not tell, not that there
   is no difference.
 * Weights start as PyTorch draws them; an LSTM whose forget gate starts open may remember longer.
+* Long memory is judged at the lengths of the table only; what holds there need not hold at ten times the length.
 * One set of settings a task, the same for all cells; none was tuned for one of them.
 * Versions: {", ".join(f"{name} {version}" for name, version in result.versions.items())}; {os.cpu_count()} cores.
 """
