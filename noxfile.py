@@ -49,7 +49,7 @@ def types(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """The fast tests; `-- -m slow` for the others, `-- PATH` for some."""
     install_group(session, "tests")
-    install(session, "-e", ".[train,plot]")
+    install(session, "-e", ".[study]")
     session.run("pytest", "-m", "not slow and not gpu", *session.posargs)
 
 

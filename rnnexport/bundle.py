@@ -103,6 +103,8 @@ class Manifest(_Strict):
     task: str | None = None
     metric: str | None = None
     class_names: tuple[str, ...] = ()
+    vocabulary: tuple[str, ...] = ()
+    """What each token of the input stands for."""
     tolerances: dict[str, Tolerance]
     """By precision, such as `float32`."""
     versions: dict[str, str]
@@ -114,9 +116,10 @@ class Manifest(_Strict):
 class Evaluation:
     """Labelled series that the bundle keeps, so that the task's metric needs no data package."""
 
-    series: list[NDArray[np.float32]]
-    """One array [time, features] per series."""
-    labels: NDArray[np.int64]
+    series: list[NDArray[Any]]
+    """One array [time, features] per series, or tokens [time]."""
+    labels: NDArray[Any]
+    """A row per series, or per time step of all series one after another."""
 
 
 @dataclass(frozen=True)
@@ -162,8 +165,8 @@ class Bundle:
             return Evaluation(np.split(arrays["values"], ends), arrays["labels"])
 
     @property
-    def series(self) -> list[NDArray[np.float32]]:
-        """The model's own series, each [time, features]; none where the bundle keeps none."""
+    def series(self) -> list[NDArray[Any]]:
+        """The model's own series, each [time, features] or tokens [time]; none where the bundle keeps none."""
         return self.evaluation.series if self.evaluation else []
 
     def write_evidence(self, name: str, document: dict[str, Any]) -> None:

@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from torch.nn.utils.rnn import pack_padded_sequence
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from rnnexport.cells import ResetBeforeGRU
 from rnnexport.errors import CheckpointError, UnknownNameError
@@ -53,6 +53,22 @@ class ModelConfig(BaseModel):
     bidirectional: bool = False
     dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
     """Share of the values between layers and before the head that training sets to 0."""
+    vocabulary_size: Size | None = None
+    """How many tokens there are; without it, the input is numbers."""
+    embedding_size: Size | None = None
+    """Values that stand for a token."""
+    per_step: bool = False
+    """Whether there are outputs for each step, or only for the last."""
+
+    @property
+    def takes_tokens(self) -> bool:
+        """Whether the input is tokens, which an embedding turns into numbers."""
+        return self.vocabulary_size is not None
+
+    @property
+    def layer_input_size(self) -> int:
+        """What the first layer reads at a step."""
+        return self.embedding_size or self.input_size
 
 
 class ModelDescription(BaseModel):
@@ -66,18 +82,26 @@ class ModelDescription(BaseModel):
     task: str
     metric: str
     class_names: tuple[str, ...]
+    """Empty where the outputs are values."""
+    vocabulary: tuple[str, ...] = ()
+    """What each token stands for."""
 
 
 class SequenceClassifier(nn.Module):
-    """A stack of LSTM or GRU layers read at each series' last step, and a linear head."""
+    """A stack of LSTM or GRU layers read at each series' last step, or at every step, and a linear head.
+
+    The outputs are logits of classes, or values.
+    """
 
     def __init__(self, config: ModelConfig) -> None:
         """Build the model with random weights and no scaling."""
         super().__init__()
         self.config = config
         between_layers = config.dropout if config.num_layers > 1 else 0.0  # PyTorch warns of dropout that does nothing
+        if config.vocabulary_size is not None:
+            self.embedding = nn.Embedding(config.vocabulary_size, config.layer_input_size)
         self.rnn = CELLS[config.cell](
-            config.input_size,
+            config.layer_input_size,
             config.hidden_size,
             config.num_layers,
             batch_first=True,
@@ -86,24 +110,29 @@ class SequenceClassifier(nn.Module):
         )
         self.dropout = nn.Dropout(config.dropout)
         self.head = nn.Linear(config.hidden_size * (2 if config.bidirectional else 1), config.num_outputs)
-        self.mean: Tensor
-        self.std: Tensor
-        self.register_buffer("mean", torch.zeros(config.input_size))
-        self.register_buffer("std", torch.ones(config.input_size))
+        if not config.takes_tokens:
+            self.mean: Tensor
+            self.std: Tensor
+            self.register_buffer("mean", torch.zeros(config.input_size))
+            self.register_buffer("std", torch.ones(config.input_size))
 
     def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
-        """Classify series.
+        """Classify series, or compute values from them.
 
         Args:
-            x: [B, T, I], raw values.
+            x: [B, T, I], raw values; or int64 [B, T], tokens.
             lengths: int64 [B], each series' steps, 1 … T.
 
         Returns:
-            Logits [B, num_outputs].
+            Logits or values [B, num_outputs]; [B, T, num_outputs] with `per_step`.
         """
-        scaled = (x - self.mean) / self.std
-        packed = pack_padded_sequence(scaled, lengths.cpu(), batch_first=True, enforce_sorted=False)
-        _, state = self.rnn(packed)
+        numbers = self.embedding(x) if self.config.takes_tokens else (x - self.mean) / self.std
+        packed = pack_padded_sequence(numbers, lengths.cpu(), batch_first=True, enforce_sorted=False)
+        output, state = self.rnn(packed)
+        if self.config.per_step:
+            padded, _ = pad_packed_sequence(output, batch_first=True, total_length=x.shape[1])  # [B, T, D * H]
+            stepwise: Tensor = self.head(self.dropout(padded))
+            return stepwise
         h_n = state[0] if isinstance(state, tuple) else state  # [L * D, B, H]
         last_layer = h_n[-2:] if self.config.bidirectional else h_n[-1:]
         logits: Tensor = self.head(self.dropout(torch.cat(list(last_layer), dim=-1)))

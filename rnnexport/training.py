@@ -1,33 +1,33 @@
 """Train one model on one task, and write what export needs.
 
-1. Everything is checked before the first epoch: names, sizes, and that the folder can be written to.
-2. The files of a checkpoint are replaced one by one, each whole, `model.json` last: a killed training leaves the
-   old checkpoint or the new one. What a resume needs lies apart, in `trainer/`, until the training is done.
+Everything is checked before the first epoch: names, sizes, data, and that the folder can be written to. What a resume
+needs lies apart from the checkpoint, in `trainer/`, until the training is done.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel
 
+from rnnexport.checkpoints import CHECKPOINTS, write_checkpoint
 from rnnexport.errors import CheckpointError, InputError
 from rnnexport.tasks import get_task
-from rnnexport.tasks.metrics import get_metric
-from rnnexport.tasks.task import Dataset, Split, Task
+from rnnexport.tasks.checks import check_dataset
+from rnnexport.tasks.files import DataFile, file_task
+from rnnexport.tasks.metrics import best_baseline, get_metric
+from rnnexport.tasks.task import Dataset, Schedule, Task, TrainingDefaults
 from rnnexport.versions import tool_versions
 
 if TYPE_CHECKING:
     from rnnexport.models import SequenceClassifier
-
-CHECKPOINTS = Path("checkpoints")
-EVALUATION_SERIES = 128
-"""At most so many test series go into the checkpoint, and from there into the bundle."""
 
 
 class Settings(BaseModel):
@@ -41,7 +41,15 @@ class Settings(BaseModel):
     dropout: float
     epochs: int
     batch_size: int
+    learning_rate: float
+    weight_decay: float
+    gradient_clip: float
+    schedule: Schedule
+    precision: Literal["float32", "bfloat16-mixed", "float16-mixed"]
+    devices: int
     seed: int
+    data: DataFile | None = None
+    """A file of the user's in place of a task that comes with rnnexport."""
 
 
 class TrainingResult(BaseModel):
@@ -55,11 +63,15 @@ class TrainingResult(BaseModel):
     validation: float
     train: float
     baseline: float
-    """The metric of always naming the most frequent class."""
+    """The metric of the best that needs no model, such as always naming the most frequent class."""
     parameters: int
     epochs: int
     seconds: float
+    cpu_seconds_per_epoch: float | None
+    """Median of the epochs that this process ran; `None` where it ran none."""
     history: list[dict[str, float]]
+    stopped: str | None = None
+    """Why the training ended before its time, where it diverged."""
     versions: dict[str, str]
 
 
@@ -67,12 +79,20 @@ def train(
     task: str = "vowels",
     cell: str = "lstm",
     *,
+    data: DataFile | None = None,
     hidden_size: int | None = None,
     num_layers: int = 1,
     bidirectional: bool = False,
     dropout: float | None = None,
     epochs: int | None = None,
     batch_size: int | None = None,
+    learning_rate: float | None = None,
+    weight_decay: float | None = None,
+    gradient_clip: float | None = None,
+    schedule: Schedule | None = None,
+    precision: Literal["float32", "bfloat16-mixed", "float16-mixed"] = "float32",
+    devices: int = 1,
+    log: Literal["csv", "tensorboard"] | None = None,
     seed: int = 0,
     out: str | Path | None = None,
     resume: bool = False,
@@ -80,97 +100,93 @@ def train(
     """Train a model and write it to the folder `out` (default: `checkpoints/TASK-CELL`).
 
     What is not given is the task's default. On a CPU the same settings give the same weights, bit for bit, also when
-    the training is interrupted and resumed.
+    the training is interrupted and resumed. `log` writes each step's loss to `out`/logs. `data` trains on a file in
+    place of `task`.
 
     Raises:
         UnknownNameError: The task or the cell does not exist.
-        InputError: A size is out of range, the data are not installed, or the folder cannot be written to.
+        InputError: A size is out of range, the data are not installed or malformed, or the folder cannot be written to.
         CheckpointError: `resume` finds no interrupted training, or one with other settings.
-        TrainingError: The loss is no longer finite.
+        TrainingError: The loss is no longer finite in the first epoch.
     """
     from rnnexport.models import check_cell
 
     check_cell(cell)
-    chosen = get_task(task)
+    chosen = get_task(task) if data is None else file_task(data)
+    asked = {
+        "hidden_size": hidden_size,
+        "dropout": dropout,
+        "epochs": epochs,
+        "batch_size": batch_size,
+        "learning_rate": learning_rate,
+        "weight_decay": weight_decay,
+        "gradient_clip": gradient_clip,
+        "schedule": schedule,
+    }
+    defaults = dataclasses.replace(chosen.defaults, **{k: v for k, v in asked.items() if v is not None})  # type: ignore[arg-type] # names and types are those of the arguments
     settings = Settings(
-        task=task,
+        task=chosen.name,
         cell=cell,
-        hidden_size=chosen.defaults.hidden_size if hidden_size is None else hidden_size,
         num_layers=num_layers,
         bidirectional=bidirectional,
-        dropout=chosen.defaults.dropout if dropout is None else dropout,
-        epochs=chosen.defaults.epochs if epochs is None else epochs,
-        batch_size=chosen.defaults.batch_size if batch_size is None else batch_size,
+        precision=precision,
+        devices=devices,
         seed=seed,
+        data=data,
+        **{name: getattr(defaults, name) for name in asked},
     )
     _check_settings(settings)
-    folder = Path(out) if out is not None else CHECKPOINTS / f"{task}-{cell}"
+    folder = Path(out) if out is not None else CHECKPOINTS / f"{chosen.name}-{cell}"
     try:
-        return _train(chosen, settings, folder, resume=resume)
+        return _train(chosen, defaults, settings, folder, log=log, resume=resume)
     except OSError as exc:
         raise InputError(f"cannot write checkpoint {folder}: {exc.strerror or exc}") from exc
 
 
-def find_newest_checkpoint(cell: str, root: Path = CHECKPOINTS) -> Path:
-    """Return the folder below `root` whose model of that cell was finished last.
-
-    Raises:
-        UnknownNameError: There is no such cell.
-        CheckpointError: There is no checkpoint of it; the message names the command that makes one.
-    """
-    from rnnexport.models import check_cell, load_description
-
-    check_cell(cell)
-    found = [path for path in root.glob("*/model.json") if load_description(path).config.cell == cell]
-    if not found:
-        raise CheckpointError(
-            f"no checkpoint of cell {cell!r} in {root}/; make one with: rnnexport train --cell {cell}"
-        )
-    return max(found, key=lambda path: path.stat().st_mtime_ns).parent
-
-
 def _check_settings(settings: Settings) -> None:
-    for name in ("hidden_size", "num_layers", "epochs", "batch_size"):
+    for name in ("hidden_size", "num_layers", "epochs", "batch_size", "devices"):
         if getattr(settings, name) < 1:
             raise InputError(f"{name} is {getattr(settings, name)}; it must be at least 1")
+    for name in ("learning_rate", "gradient_clip"):
+        if not getattr(settings, name) > 0:
+            raise InputError(f"{name} is {getattr(settings, name)}; it must be above 0")
     if not 0 <= settings.dropout < 1:
         raise InputError(f"dropout is {settings.dropout}; it must be at least 0 and below 1")
-    if settings.seed < 0:
-        raise InputError(f"seed is {settings.seed}; it must not be negative")
+    for name in ("seed", "weight_decay"):
+        if getattr(settings, name) < 0:
+            raise InputError(f"{name} is {getattr(settings, name)}; it must not be negative")
 
 
-def _train(task: Task, settings: Settings, folder: Path, *, resume: bool) -> TrainingResult:
+def _train(
+    task: Task, defaults: TrainingDefaults, settings: Settings, folder: Path, *, log: Any, resume: bool
+) -> TrainingResult:
+    dataset = task.load(settings.seed)
+    check_dataset(task, dataset)
     work = folder / "trainer"
     _prepare_work_folder(work, settings, resume=resume)
-    dataset = task.load(settings.seed)
-    from rnnexport.training_loop import ClassifierTraining, fit
+    from rnnexport.training_loop import Loop, ModelTraining, fit
 
     started = time.perf_counter()
-    model = _build_model(task, settings, dataset)
-    training = ClassifierTraining(model, task.defaults, settings.seed)
-    fit(
-        training,
-        dataset,
-        work,
-        epochs=settings.epochs,
-        batch_size=settings.batch_size,
-        patience=task.defaults.patience,
-        seed=settings.seed,
-        resume=resume,
-    )
+    model = build_model(task, settings, defaults, dataset)
+    sizes = settings.model_dump(include={"epochs", "batch_size", "seed", "devices", "precision"})
+    loop = Loop(**sizes, log=log)
+    training = ModelTraining(model, task, defaults, dataset, loop)
+    stopped = fit(training, task, defaults, dataset, work, loop=loop, resume=resume)
     result = TrainingResult(
         folder=str(folder),
         settings=settings,
         metric=task.metric,
         **_scores(task, model, dataset),
-        baseline=dataset.baseline,
+        baseline=best_baseline(task.metric, dataset),
         parameters=sum(parameter.numel() for parameter in model.parameters()),
         epochs=len(training.history),
         seconds=time.perf_counter() - started,
+        cpu_seconds_per_epoch=float(np.median(training.cpu_seconds)) if training.cpu_seconds else None,
         history=training.history,
+        stopped=stopped,
         versions=tool_versions(),
     )
-    _write_checkpoint(folder, task, model, dataset, result)
+    write_checkpoint(folder, task, model, dataset, result.model_dump_json(indent=1))
     shutil.rmtree(work)
     return result
 
@@ -187,7 +203,7 @@ def _prepare_work_folder(work: Path, settings: Settings, *, resume: bool) -> Non
         interrupted = json.loads(settings_path.read_text())
     except (FileNotFoundError, ValueError) as exc:
         raise CheckpointError(f"{work.parent} holds no interrupted training; train without --resume") from exc
-    for name, value in settings.model_dump().items():
+    for name, value in settings.model_dump(mode="json").items():
         if interrupted.get(name) != value:
             raise CheckpointError(
                 f"{work.parent} was interrupted with {name} = {interrupted.get(name)!r}, not {value!r}; "
@@ -195,59 +211,43 @@ def _prepare_work_folder(work: Path, settings: Settings, *, resume: bool) -> Non
             )
 
 
-def _build_model(task: Task, settings: Settings, dataset: Dataset) -> SequenceClassifier:
+def build_model(task: Task, settings: Settings, defaults: TrainingDefaults, dataset: Dataset) -> SequenceClassifier:
+    """Return the untrained model, its weights drawn by the seed and its scaling that of the training part."""
     import torch
 
     from rnnexport.models import ModelConfig, SequenceClassifier
 
     torch.manual_seed(settings.seed)
+    tokens = {"vocabulary_size": len(dataset.vocabulary), "embedding_size": defaults.embedding_size}
     model = SequenceClassifier(
         ModelConfig.model_validate(
             {
                 **settings.model_dump(include={"cell", "hidden_size", "num_layers", "bidirectional", "dropout"}),
                 "input_size": dataset.input_size,
                 "num_outputs": task.num_outputs,
+                "per_step": task.predicts == "class per step",
+                **(tokens if dataset.vocabulary else {}),
             }
         )
     )
-    values = np.concatenate(dataset.train.series)
-    model.mean.copy_(torch.from_numpy(values.mean(axis=0)))
-    model.std.copy_(torch.from_numpy(values.std(axis=0)))
+    if not dataset.vocabulary:
+        values = np.concatenate(dataset.train.series)
+        deviation = values.std(axis=0)
+        model.mean.copy_(torch.from_numpy(values.mean(axis=0)))
+        model.std.copy_(torch.from_numpy(np.where(deviation == 0, 1, deviation)))  # a constant tells nothing
     return model
 
 
 def _scores(task: Task, model: SequenceClassifier, dataset: Dataset) -> dict[str, float]:
-    from rnnexport.training_loop import predict_logits
+    from rnnexport.training_loop import predict_outputs
 
-    metric = get_metric(task.metric)
-    parts = {"train": dataset.train, "validation": dataset.validation, "test": dataset.test}
-    return {name: metric(predict_logits(model, split), split.labels) for name, split in parts.items()}
+    def score(part: str) -> float:
+        split = getattr(dataset, part)
+        return get_metric(task.metric)(predict_outputs(model, split), np.concatenate(_rows(task, split.labels)))
 
-
-def _write_checkpoint(
-    folder: Path, task: Task, model: SequenceClassifier, dataset: Dataset, result: TrainingResult
-) -> None:
-    from rnnexport.models import ModelDescription, save_model
-
-    description = ModelDescription(
-        config=model.config, task=task.name, metric=task.metric, class_names=dataset.class_names
-    )
-    building = folder / "trainer" / "result"
-    building.mkdir(exist_ok=True)
-    save_model(model, description, building)
-    _save_evaluation(dataset.test, building / "evaluation.npz")
-    (building / "metrics.json").write_text(result.model_dump_json(indent=1) + "\n", encoding="utf-8")
-    for name in ("evaluation.npz", "metrics.json", "model.safetensors", "model.json"):
-        (building / name).replace(folder / name)
+    return {part: score(part) for part in ("train", "validation", "test")}
 
 
-def _save_evaluation(split: Split, path: Path) -> None:
-    """Keep series spread evenly over the test part, one after another: `values`, `lengths`, `labels`."""
-    count = min(EVALUATION_SERIES, len(split.series))
-    chosen = np.linspace(0, len(split.series) - 1, count).round().astype(int)
-    np.savez_compressed(
-        path,
-        values=np.concatenate([split.series[i] for i in chosen]),
-        lengths=np.array([len(split.series[i]) for i in chosen], np.int64),
-        labels=split.labels[chosen],
-    )
+def _rows(task: Task, labels: Any) -> list[NDArray[Any]]:
+    """Labels as arrays whose rows, one after another, are those of the outputs."""
+    return [np.asarray(label)[None] if task.predicts == "values" else np.atleast_1d(label) for label in labels]

@@ -9,187 +9,305 @@ from __future__ import annotations
 import contextlib
 import logging
 import sys
+import time
 import warnings
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint, RichProgressBar
+from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
-from torch.utils.data import DataLoader, Sampler
+from torch.utils.data import DataLoader
 
-from rnnexport.errors import TrainingError
+from rnnexport.errors import InputError, TrainingError
 from rnnexport.models import SequenceClassifier
+from rnnexport.tasks.batches import LengthBatches
+from rnnexport.tasks.metrics import ERRORS, counted_rows, get_metric
 from rnnexport.tasks.padding import pad_series
-from rnnexport.tasks.task import Dataset, Split, TrainingDefaults
+from rnnexport.tasks.task import IGNORED, Dataset, Split, Task, TrainingDefaults
 
 Batch = tuple[Tensor, Tensor, Tensor]
-"""x [B, T, I], lengths [B], labels [B]."""
-VALIDATION_LOSS = "validation_loss"
-GRADIENT_NORM_LIMIT = 1.0
+"""x [B, T, I] or tokens [B, T], lengths [B], labels [B], [B, T] or [B, outputs]."""
+Precision = Literal["float32", "bfloat16-mixed", "float16-mixed"]
+Log = Literal["csv", "tensorboard"]
+VALIDATION_LOSS, VALIDATION_METRIC = "validation_loss", "validation_metric"
+SERIES_AT_ONCE = 256
+_PRECISIONS: dict[str, Any] = {"float32": "32-true", "bfloat16-mixed": "bf16-mixed", "float16-mixed": "16-mixed"}
 
 
-class EpochShuffle(Sampler[int]):
-    """An order of the training series that is a function of the seed and the epoch."""
+@dataclass(frozen=True, slots=True)
+class Loop:
+    """How long, with what, and on what is trained."""
 
-    def __init__(self, count: int, seed: int) -> None:
-        """Order `count` series."""
-        self._count, self._seed, self._epoch = count, seed, 0
-
-    def set_epoch(self, epoch: int) -> None:
-        """Lightning calls this before each epoch."""
-        self._epoch = epoch
-
-    def __iter__(self) -> Iterator[int]:
-        return iter(np.random.default_rng([self._seed, self._epoch]).permutation(self._count).tolist())
-
-    def __len__(self) -> int:
-        return self._count
+    epochs: int
+    batch_size: int
+    seed: int
+    devices: int = 1
+    precision: Precision = "float32"
+    log: Log | None = None
 
 
-class ClassifierTraining(LightningModule):
+class ModelTraining(LightningModule):
     """Loss and optimizer of a `SequenceClassifier`."""
 
-    def __init__(self, model: SequenceClassifier, defaults: TrainingDefaults, seed: int) -> None:
+    def __init__(self, model: SequenceClassifier, task: Task, defaults: TrainingDefaults, dataset: Dataset, loop: Loop):
         """Train `model` in place."""
         super().__init__()
         self.model = model
-        self._defaults = defaults
-        self._seed = seed
+        self._predicts, self._metric, self._defaults, self._loop = task.predicts, task.metric, defaults, loop
+        self._offset, self._scale = target_scaling(task, dataset)
+        self._outputs: list[NDArray[Any]] = []
+        self._labels: list[NDArray[Any]] = []
         self.history: list[dict[str, float]] = []
         """Losses of each epoch that this process ran, and of those before a resume."""
+        self.cpu_seconds: list[float] = []
+        """CPU time of each epoch that this process ran, validation included."""
+        self._epoch_started = 0.0
 
     def on_train_epoch_start(self) -> None:
         """Make noise and dropout a function of seed and epoch."""
-        torch.manual_seed(int(np.random.SeedSequence([self._seed, self.current_epoch]).generate_state(1)[0]))
+        self._epoch_started = time.process_time()
+        entropy = np.random.SeedSequence([self._loop.seed, self.current_epoch])
+        torch.manual_seed(int(entropy.generate_state(1)[0]))
 
     def training_step(self, batch: Batch, _: int) -> Tensor:
         """Return the batch's mean loss."""
         x, lengths, labels = batch
-        noise = self._defaults.input_noise * self.model.std * torch.randn_like(x)
-        loss = classification_loss(self.model(x + noise, lengths), labels)
+        if x.is_floating_point() and self._defaults.input_noise:
+            x = x + self._defaults.input_noise * self.model.std * torch.randn_like(x)
+        losses = self._losses(self.model(x, lengths), labels)
+        loss = losses.sum() / self._share_of(len(losses))
         if not torch.isfinite(loss):
             raise TrainingError(
                 f"the training diverged in epoch {self.current_epoch + 1}: the loss is {loss.item()}; "
-                "look for extreme values in the data, or train a smaller model"
+                "look for extreme values in the data, or train a smaller model or with a lower learning rate"
             )
-        self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=len(labels), prog_bar=True)
+        several = self._loop.devices > 1
+        self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=len(x), prog_bar=True, sync_dist=several)
         return loss
+
+    def _share_of(self, count: int) -> float:
+        """This process's part of the batch's labels if all had as many: with it, the mean over processes is exact."""
+        if self._loop.devices == 1:
+            return count
+        total = torch.tensor(float(count), device=self.device)
+        torch.distributed.all_reduce(total)
+        return total.item() / self._loop.devices
+
+    def _losses(self, outputs: Tensor, labels: Tensor) -> Tensor:
+        """One loss for each label that counts."""
+        if self._predicts == "values":
+            targets = (labels - self._offset.to(labels)) / self._scale.to(labels)
+            return functional.mse_loss(outputs, targets, reduction="none").mean(dim=1)
+        if self._predicts == "class per step":
+            outputs, labels = outputs[labels != IGNORED], labels[labels != IGNORED]
+        return classification_losses(outputs, labels)
 
     def validation_step(self, batch: Batch, _: int) -> None:
         """Log the loss that decides about stopping and about which weights are kept."""
-        loss = classification_loss(self.model(*batch[:2]), batch[2])
-        self.log(VALIDATION_LOSS, loss, batch_size=len(batch[2]), prog_bar=True)
+        outputs = self.model(*batch[:2])
+        losses = self._losses(outputs, batch[2])
+        self.log(VALIDATION_LOSS, losses.mean(), batch_size=len(losses), prog_bar=True)
+        if self._predicts == "values":
+            outputs = outputs * self._scale.to(outputs) + self._offset.to(outputs)
+        valid = np.arange(batch[0].shape[1]) < batch[1].cpu().numpy()[:, None]
+        labels = batch[2].cpu().numpy()
+        self._outputs.append(counted_rows(outputs.float().cpu().numpy(), batch[1].cpu().numpy()))
+        self._labels.append(labels[valid] if self._predicts == "class per step" else labels)
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the task's own metric."""
+        value = get_metric(self._metric)(np.concatenate(self._outputs), np.concatenate(self._labels))
+        self._outputs, self._labels = [], []
+        self.log(VALIDATION_METRIC, value, prog_bar=True)
 
     def on_train_epoch_end(self) -> None:
-        """Keep the epoch's losses."""
+        """Keep the epoch's losses and time."""
+        self.cpu_seconds.append(time.process_time() - self._epoch_started)
         metrics = self.trainer.callback_metrics
-        self.history.append({name: float(metrics[name]) for name in ("train_loss", VALIDATION_LOSS)})
+        names = ("train_loss", VALIDATION_LOSS, VALIDATION_METRIC)
+        self.history.append({name: float(metrics[name]) for name in names})
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Store the history in the trainer's checkpoint."""
         checkpoint["history"] = self.history
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Take the history back."""
+        """Restore the history."""
         self.history = checkpoint["history"]
 
-    def configure_optimizers(self) -> torch.optim.Optimizer:
-        """AdamW, which without weight decay is Adam."""
-        return torch.optim.AdamW(
+    def configure_optimizers(self) -> Any:
+        """AdamW, which without weight decay is Adam, and the learning rate's schedule."""
+        optimizer = torch.optim.AdamW(
             self.model.parameters(), lr=self._defaults.learning_rate, weight_decay=self._defaults.weight_decay
         )
+        if self._defaults.schedule == "cosine":
+            return [optimizer], [torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, self._loop.epochs)]
+        if self._defaults.schedule == "plateau":
+            halved = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, factor=0.5, patience=5)
+            return [optimizer], [{"scheduler": halved, "monitor": VALIDATION_LOSS}]
+        return optimizer
+
+    def fold_target_scaling(self) -> None:
+        """Make the head give values in the data's own unit, so that whoever runs the model need not know of scaling."""
+        with torch.no_grad():
+            self.model.head.weight.mul_(self._scale[:, None])
+            self.model.head.bias.mul_(self._scale).add_(self._offset)
 
 
-def classification_loss(logits: Tensor, labels: Tensor) -> Tensor:
-    """Mean cross-entropy of logits [B, classes]; binary cross-entropy where there is a single logit."""
+def target_scaling(task: Task, dataset: Dataset) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of the training targets, each [outputs]; 0 and 1 for classes."""
+    if task.predicts != "values":
+        return torch.zeros(task.num_outputs), torch.ones(task.num_outputs)
+    targets = np.stack([np.asarray(label, np.float32) for label in dataset.train.labels])
+    return torch.from_numpy(targets.mean(axis=0)), torch.from_numpy(targets.std(axis=0) + (targets.std(axis=0) == 0))
+
+
+def classification_losses(logits: Tensor, labels: Tensor) -> Tensor:
+    """Cross-entropy of each row of logits [B, classes]; binary cross-entropy where there is a single logit."""
     if logits.shape[1] == 1:
-        return functional.binary_cross_entropy_with_logits(logits[:, 0], labels.to(logits.dtype))
-    return functional.cross_entropy(logits, labels)
+        targets = labels.to(logits.dtype)
+        return functional.binary_cross_entropy_with_logits(logits[:, 0], targets, reduction="none")
+    return functional.cross_entropy(logits, labels, reduction="none")
 
 
 def fit(
-    training: ClassifierTraining,
-    dataset: Dataset,
-    folder: Path,
-    *,
-    epochs: int,
-    batch_size: int,
-    patience: int | None,
-    seed: int,
+    training: ModelTraining, task: Task, defaults: TrainingDefaults, dataset: Dataset, folder: Path, *, loop: Loop,
     resume: bool,
-) -> None:
-    """Train until `epochs` or until `patience` runs out, and leave the best epoch's weights in `training.model`.
+) -> str | None:  # fmt: skip
+    """Train until the last epoch or until patience runs out, and leave the best epoch's weights in `training.model`.
 
     Writes `last.ckpt` and `best.ckpt` into `folder` after each epoch; with `resume`, goes on from `last.ckpt` if it is
     there.
 
+    Returns:
+        Why the training ended before its time, where it diverged after an epoch that could be kept.
+
     Raises:
-        TrainingError: The loss is no longer finite.
+        TrainingError: The loss is no longer finite, in the very first epoch.
+        InputError: The device has no such precision.
         KeyboardInterrupt: The user interrupted; `resume` goes on after the last whole epoch.
     """
-    checkpoints = ModelCheckpoint(
-        folder,
-        filename="best",
-        monitor=VALIDATION_LOSS,
-        save_last=True,
-        save_on_train_epoch_end=True,
-        enable_version_counter=False,
-    )
-    callbacks: list[Callback] = [checkpoints]
-    if patience is not None:
-        callbacks.append(EarlyStopping(VALIDATION_LOSS, patience=patience, check_on_train_epoch_end=True))
-    if sys.stderr.isatty():
-        callbacks.append(RichProgressBar(console_kwargs={"stderr": True}))
-    last = folder / "last.ckpt"
+    if loop.precision != "float32" and not torch.cuda.is_available():
+        raise InputError(f"precision {loop.precision!r} needs a CUDA device, which is not here; train in float32")
+    batches = LengthBatches([len(values) for values in dataset.train.series], loop.batch_size, loop.seed)
+    last, stopped = folder / "last.ckpt", None
     with _quiet():
         trainer = Trainer(
             accelerator="auto",
-            devices=1,
-            max_epochs=epochs,
-            callbacks=callbacks,
-            gradient_clip_val=GRADIENT_NORM_LIMIT,
+            devices=loop.devices,
+            strategy="ddp_spawn" if loop.devices > 1 else "auto",
+            use_distributed_sampler=False,
+            precision=_PRECISIONS[loop.precision],
+            max_epochs=loop.epochs,
+            callbacks=_callbacks(folder, task, defaults),
+            gradient_clip_val=defaults.gradient_clip,
             num_sanity_val_steps=0,
             log_every_n_steps=1,
-            logger=False,
+            logger=_logger(folder.parent, loop.log),
             enable_model_summary=False,
             enable_progress_bar=sys.stderr.isatty(),
         )
         try:
             trainer.fit(
                 training,
-                _loader(dataset.train, batch_size, EpochShuffle(len(dataset.train.series), seed)),
-                _loader(dataset.validation, len(dataset.validation.series)),
+                _train_loader(dataset.train, task, batches),
+                _loader(dataset.validation, task),
                 ckpt_path=last if resume and last.exists() else None,
                 weights_only=True,
             )
         except SystemExit as exc:  # what Lightning makes of Ctrl-C
             raise KeyboardInterrupt from exc
-    best = torch.load(folder / "best.ckpt", weights_only=True, map_location="cpu")
-    training.load_state_dict(best["state_dict"])
+        except TrainingError as exc:
+            if not (folder / "best.ckpt").exists():
+                raise
+            stopped = f"{exc}; the best epoch before it is kept"
+    training.load_state_dict(torch.load(folder / "best.ckpt", weights_only=True, map_location="cpu")["state_dict"])
+    training.history = torch.load(last, weights_only=True, map_location="cpu")["history"]
+    if task.predicts == "values":
+        training.fold_target_scaling()
+    return stopped
 
 
-def predict_logits(model: SequenceClassifier, split: Split) -> NDArray[np.float32]:
-    """Return the logits [series, outputs] of every series, in evaluation mode."""
-    values, lengths = pad_series(split.series)
-    with torch.inference_mode():
-        logits: NDArray[np.float32] = model.eval()(torch.from_numpy(values), torch.from_numpy(lengths)).numpy()
-    return logits
+def _callbacks(folder: Path, task: Task, defaults: TrainingDefaults) -> list[Callback]:
+    def kept(name: str, monitor: str | None) -> Callback:
+        return ModelCheckpoint(
+            folder, filename=name, monitor=monitor, save_on_train_epoch_end=True, enable_version_counter=False
+        )
+
+    callbacks = [kept("best", VALIDATION_LOSS), kept("last", None)]
+    if defaults.patience is not None:
+        callbacks.append(EarlyStopping(VALIDATION_LOSS, patience=defaults.patience, check_on_train_epoch_end=True))
+    if task.stop_at_target and task.target is not None:
+        mode = "min" if task.metric in ERRORS else "max"
+        callbacks.append(
+            EarlyStopping(
+                VALIDATION_METRIC,
+                mode=mode,
+                stopping_threshold=task.target,
+                patience=10**9,
+                check_on_train_epoch_end=True,
+            )
+        )
+    if sys.stderr.isatty():
+        callbacks.append(RichProgressBar(console_kwargs={"stderr": True}))
+    return callbacks
 
 
-def _loader(split: Split, batch_size: int, sampler: EpochShuffle | None = None) -> DataLoader[Any]:
-    items = list(zip(split.series, split.labels.tolist(), strict=True))
-    return DataLoader(items, batch_size, sampler=sampler, collate_fn=_collate)  # type: ignore[arg-type] # a list will do
+def _logger(folder: Path, log: Log | None) -> Logger | bool:
+    if log is None:
+        return False
+    logger: Logger = {"csv": CSVLogger, "tensorboard": TensorBoardLogger}[log](folder, name="logs")
+    return logger
 
 
-def _collate(items: Sequence[tuple[NDArray[np.float32], int]]) -> Batch:
+def predict_outputs(model: SequenceClassifier, split: Split) -> NDArray[np.float32]:
+    """Return one row of outputs for each label of the split, in evaluation mode."""
+    rows = []
+    for start in range(0, len(split.series), SERIES_AT_ONCE):
+        values, lengths = pad_series(split.series[start : start + SERIES_AT_ONCE])
+        with torch.inference_mode():
+            outputs = model.eval()(torch.from_numpy(values), torch.from_numpy(lengths)).numpy()
+        rows.append(counted_rows(outputs, lengths))
+    return np.concatenate(rows)
+
+
+class _RankedLoader(DataLoader[Any]):
+    """Hands each process of a distributed training its part of every batch."""
+
+    def __iter__(self) -> Any:
+        if torch.distributed.is_initialized():
+            batches: Any = self.batch_sampler
+            batches.rank, batches.processes = torch.distributed.get_rank(), torch.distributed.get_world_size()
+        return super().__iter__()
+
+
+def _train_loader(split: Split, task: Task, batches: LengthBatches) -> DataLoader[Any]:
+    return _RankedLoader(_items(split, task), batch_sampler=batches, collate_fn=_collate)  # type: ignore[arg-type] # lists will do
+
+
+def _loader(split: Split, task: Task) -> DataLoader[Any]:
+    return DataLoader(_items(split, task), SERIES_AT_ONCE, collate_fn=_collate)  # type: ignore[arg-type] # a list will do
+
+
+def _items(split: Split, task: Task) -> list[tuple[NDArray[Any], NDArray[Any]]]:
+    labels = [np.asarray(label, task.labels_dtype) for label in split.labels]
+    return list(zip(split.series, labels, strict=True))
+
+
+def _collate(items: Sequence[tuple[NDArray[Any], NDArray[Any]]]) -> Batch:
     values, lengths = pad_series([series for series, _ in items])
-    return torch.from_numpy(values), torch.from_numpy(lengths), torch.tensor([label for _, label in items])
+    labels = [label for _, label in items]
+    same = all(label.shape == labels[0].shape for label in labels)
+    together = np.stack(labels) if same else pad_series(labels, IGNORED)[0]
+    return torch.from_numpy(values), torch.from_numpy(lengths), torch.from_numpy(together)
 
 
 @contextlib.contextmanager

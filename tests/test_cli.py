@@ -53,17 +53,8 @@ def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
 
 
 COMMANDS = [
-    "train",
-    "export",
-    "verify",
-    "drift",
-    "bench",
-    "predict",
-    "show",
-    "lint",
-    "optimize",
-    "runtimes",
-    "conformance",
+    *("train", "export", "verify", "drift", "bench", "predict", "show"),
+    *("lint", "optimize", "runtimes", "conformance", "compare"),
 ]
 
 

@@ -14,10 +14,11 @@ import numpy as np
 import pytest
 import torch
 
+from rnnexport.checkpoints import find_newest_checkpoint
 from rnnexport.errors import CheckpointError, InputError, TrainingError, UnknownNameError
 from rnnexport.models import load_model
 from rnnexport.tasks import article, get_task
-from rnnexport.training import find_newest_checkpoint, train
+from rnnexport.training import train
 
 SHORT = ["--task", "article", "--cell", "gru", "--epochs", "12", "--hidden-size", "4"]
 FILES = {"evaluation.npz", "metrics.json", "model.json", "model.safetensors"}
@@ -155,3 +156,45 @@ def test_finds_the_newest_checkpoint_of_a_cell(tmp_path: Path) -> None:
 def test_metrics_are_kept_as_json(tmp_path: Path) -> None:
     result = train("article", "lstm", epochs=2, hidden_size=4, out=tmp_path)
     assert json.loads((tmp_path / "metrics.json").read_text()) == result.model_dump(mode="json")
+
+
+@pytest.mark.slow
+def test_a_training_that_is_killed_again_and_again_loses_nothing(tmp_path: Path) -> None:
+    """Killed at drawn moments, within an epoch and while files are written; every checkpoint on disk can be read."""
+    whole = train("article", "gru", epochs=40, hidden_size=4, out=tmp_path / "whole")
+    moments = np.random.default_rng(0)
+    last, resume = tmp_path / "cut" / "trainer" / "last.ckpt", []
+    for _ in range(4):
+        before = last.stat().st_mtime_ns if last.exists() else 0
+        process = start(tmp_path / "cut", "--epochs", "40", *resume)
+        while process.poll() is None and (not last.exists() or last.stat().st_mtime_ns == before):
+            time.sleep(0.001)
+        time.sleep(moments.uniform(0, 0.1))
+        process.kill()
+        process.communicate()
+        if not last.exists():  # the training was done
+            break
+        torch.load(last, weights_only=True)
+        resume = ["--resume"]
+    if last.exists():
+        train("article", "gru", epochs=40, hidden_size=4, out=tmp_path / "cut", resume=True)
+    weights = [(tmp_path / name / "model.safetensors").read_bytes() for name in ("whole", "cut")]
+    assert weights[0] == weights[1]
+    assert json.loads((tmp_path / "cut" / "metrics.json").read_text())["history"] == whole.history
+
+
+def test_a_training_that_diverges_later_keeps_its_best_epoch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from rnnexport.training_loop import ModelTraining
+
+    step = ModelTraining.training_step
+
+    def overflowing(self: ModelTraining, batch: tuple[torch.Tensor, ...], number: int) -> torch.Tensor:
+        x = batch[0] * float("inf") if self.current_epoch == 2 else batch[0]
+        return step(self, (x, *batch[1:]), number)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(ModelTraining, "training_step", overflowing)
+    result = train("article", "gru", epochs=5, hidden_size=4, out=tmp_path)
+    assert result.stopped is not None
+    assert "the training diverged in epoch 3: the loss is nan" in result.stopped
+    assert len(result.history) == 2
+    assert load_model(tmp_path / "model.json", tmp_path / "model.safetensors")

@@ -12,7 +12,20 @@ from typing import Annotated
 
 import typer
 
-from rnnexport.cli import bench, conformance, drift, export, lint, optimize, predict, runtimes, show, train, verify
+from rnnexport.cli import (
+    bench,
+    compare,
+    conformance,
+    drift,
+    export,
+    lint,
+    optimize,
+    predict,
+    runtimes,
+    show,
+    train,
+    verify,
+)
 from rnnexport.errors import RnnexportError
 
 app = typer.Typer(
@@ -24,7 +37,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for _module in (train, export, verify, drift, bench, predict, show, lint, optimize, runtimes, conformance):
+for _module in (
+    *(train, export, verify, drift, bench, predict, show),
+    *(lint, optimize, runtimes, conformance, compare),
+):
     app.command()(getattr(_module, _module.__name__.rpartition(".")[2]))
 
 DEBUG_VARIABLE = "RNNEXPORT_DEBUG"

@@ -18,19 +18,21 @@ def predict(
         typer.Argument(
             metavar="INPUT",
             help="A .npz with one array [time, features] per series, or a .csv with one row per time step and one "
-            "column per feature (a column `series` tells several apart).",
+            "column per feature (a column `series` tells several apart); for a model of text, a "
+            ".txt with a text on each line.",
             show_default=False,
         ),
     ],
     runtime: Annotated[str, typer.Option("--runtime", "-r", help="The runtime that computes.")] = "ort-cpu",
     json: Json = False,
 ) -> None:
-    """Predict the class of each series in a file.
+    """Predict the class, or the values, of each series in a file.
 
     Example: rnnexport predict exported/gru recordings.npz
     """
     from rnnexport.predictor import load, read_series
     from rnnexport.report.predictions import predictions_table
 
-    predictions = load(bundle, runtime=runtime).predict(read_series(series))
+    predictor = load(bundle, runtime=runtime)
+    predictions = predictor.predict(read_series(series, predictor.vocabulary))
     print_result(predictions, [predictions_table(predictions)], as_json=json)

@@ -41,17 +41,21 @@ class TorchSession:
         self._dtype = getattr(torch, definition.precision)
         self._device = torch.device(definition.device)
         self._module = module.to(self._device, self._dtype)
+        config = module.config
+        tokens = TensorSpec("x", np.dtype("int64"), ("batch", "time"))
+        numbers = TensorSpec("x", np.dtype("float32"), ("batch", "time", config.input_size))
         self._inputs = (
-            TensorSpec("x", np.dtype("float32"), ("batch", "time", module.config.input_size)),
+            tokens if config.takes_tokens else numbers,
             TensorSpec("lengths", np.dtype("int64"), ("batch",)),
         )
         output = "float64" if definition.precision == "float64" else "float32"  # numpy has no bfloat16
         self._output_dtype = getattr(torch, output)
-        self._outputs = (TensorSpec("logits", np.dtype(output), ("batch", module.config.num_outputs)),)
+        shape = ("batch", "time", config.num_outputs) if config.per_step else ("batch", config.num_outputs)
+        self._outputs = (TensorSpec("logits", np.dtype(output), shape),)
 
     @property
     def inputs(self) -> tuple[TensorSpec, ...]:
-        """`x` [B, T, I] and `lengths` [B]."""
+        """`x` [B, T, I], or tokens [B, T], and `lengths` [B]."""
         return self._inputs
 
     @property
@@ -71,7 +75,7 @@ class TorchSession:
         if len(feeds["x"]) != len(feeds["lengths"]):  # packing takes fewer lengths without a word
             raise EngineError(f"input 'lengths': got {len(feeds['lengths'])} for the {len(feeds['x'])} series of 'x'")
         tensors = {name: torch.from_numpy(np.array(array)) for name, array in feeds.items()}
-        x = tensors["x"].to(self._device, self._dtype)
+        x = tensors["x"].to(self._device, self._dtype if tensors["x"].is_floating_point() else None)
         lengths = tensors["lengths"]  # stays on the host, where packing wants it
 
         @torch.inference_mode()

@@ -27,7 +27,7 @@ def newest_checkpoints(cell: str | None = None) -> list[Path]:
     Raises:
         CheckpointError: There is none; the message says which command makes one.
     """
-    from rnnexport.training import find_newest_checkpoint
+    from rnnexport.checkpoints import find_newest_checkpoint
 
     return [find_newest_checkpoint(each) for each in ([cell] if cell else DEFAULT_CELLS)]
 
@@ -71,6 +71,7 @@ def _manifest(name: str, description: ModelDescription, graphs: Graphs) -> Manif
         task=description.task,
         metric=description.metric,
         class_names=description.class_names,
+        vocabulary=description.vocabulary,
         tolerances=TOLERANCES,
         versions=tool_versions(),
         files={},
@@ -83,15 +84,18 @@ def _write_example(model: SequenceClassifier, manifest: Manifest, folder: Path) 
     (case,) = draw_cases(manifest.inputs, [], [CaseShape(2, 20)])
     x, lengths = (torch.from_numpy(array) for array in source_feeds(case.feeds).values())
     with torch.inference_mode():
-        logits = model.double()(x.double(), lengths).float().numpy()
+        logits = model.double()(x.double() if x.is_floating_point() else x, lengths).float().numpy()
     write_test_data(folder, case.feeds, {"logits": logits})
 
 
 def _describe(description: ModelDescription) -> str:
     config = description.config
     directions = "both directions" if config.bidirectional else "one direction"
+    classes = description.class_names
+    what = f"logits of {len(classes)} classes: {', '.join(classes)}" if classes else "values in the data's own unit"
+    tokens = f"Tokens are places in: {' '.join(map(repr, description.vocabulary))}. " if description.vocabulary else ""
     return (
         f"A `{config.cell}` of {config.num_layers} layer(s) and {config.hidden_size} units, {directions}, trained with "
         f"`rnnexport train` on the task `{description.task}`. The graph takes raw values: the scaling is part of it. "
-        f"The output are logits of {len(description.class_names)} classes: {', '.join(description.class_names)}."
+        f"{tokens}The output{', one for each step,' if config.per_step else ''} are {what}."
     )

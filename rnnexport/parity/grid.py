@@ -183,7 +183,7 @@ def _fill_padding(
 
 
 def _fits(info: TensorInfo, series: Sequence[NDArray[np.float32]]) -> bool:
-    return bool(series) and info.shape == (BATCH, TIME, series[0].shape[1])
+    return bool(series) and series[0].ndim == 2 and info.shape == (BATCH, TIME, series[0].shape[1])
 
 
 def _take_series(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from rnnexport.tasks.metrics import ERRORS
+
 _DECIMAL = ((1e9, "s"), (1e6, "ms"), (1e3, "µs"))
 _BINARY = ((2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB"))
 
@@ -48,3 +50,10 @@ def percent(fraction: float | None) -> str:
 def times(ratio: float) -> str:
     """Such as `1.2×` or `170×`."""
     return f"{float(f'{ratio:.2g}'):,g}×"
+
+
+def metric_value(metric: str | None, value: float | None) -> str:
+    """A share such as `97.8 %`, or an error such as `11.5`; `-` for None."""
+    if value is None or metric not in ERRORS:
+        return percent(value)
+    return f"{value:.3g}"

@@ -7,12 +7,12 @@ from rich.text import Text
 
 from rnnexport.parity.diagnosis import Diagnosis
 from rnnexport.parity.verdicts import ParityReport, RuntimeParity
-from rnnexport.report.numbers import percent
+from rnnexport.report.numbers import metric_value, percent
 
 
 def parity_tables(report: ParityReport) -> list[Table | Text]:
     """One row per runtime and output, then one line per fault."""
-    reference = f" ({report.metric} {percent(report.reference_metric)})" if report.metric else ""
+    reference = f" ({report.metric} {metric_value(report.metric, report.reference_metric)})" if report.metric else ""
     table = Table(title=f"{report.bundle}: parity with the float64 reference{reference}", title_justify="left")
     for heading in ("runtime", "output", "calls", "largest error", "× float32's own", "worst at"):
         table.add_column(heading)
@@ -38,7 +38,7 @@ def _row(report: ParityReport, runtime: RuntimeParity, output: str) -> list[str]
     verdict = "[green]pass[/]" if runtime.passed else "[red]FAIL[/]"
     if runtime.not_applicable:
         verdict = "n/a"
-    metric = [percent(runtime.metric)] if report.metric is not None else []
+    metric = [metric_value(report.metric, runtime.metric)] if report.metric is not None else []
     if worst is None:
         return [runtime.definition.name, output, str(len(runtime.cases)), "-", "-", "-", *metric, "-", verdict]
     case, comparison = worst
@@ -71,7 +71,7 @@ def _faults(report: ParityReport, runtime: RuntimeParity) -> list[str]:
     if runtime.diagnosis is not None:
         lines += [f"{name}: {line}" for line in _diagnosis(runtime.diagnosis)]
     if not runtime.metric_agrees:
-        lines.append(f"{name}: the task's metric is {percent(runtime.metric)}, not the reference's")
+        lines.append(f"{name}: the task's metric is {metric_value(report.metric, runtime.metric)}, not the reference's")
     return lines
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from rich.table import Table
 
-from rnnexport.report.numbers import percent
+from rnnexport.report.numbers import metric_value
 from rnnexport.training import TrainingResult
 
 
@@ -19,10 +19,10 @@ def training_table(results: Sequence[TrainingResult]) -> Table:
     for result in results:
         table.add_row(
             result.settings.cell,
-            percent(result.test),
-            percent(result.validation),
-            percent(result.train),
-            percent(result.baseline),
+            metric_value(result.metric, result.test),
+            metric_value(result.metric, result.validation),
+            metric_value(result.metric, result.train),
+            metric_value(result.metric, result.baseline),
             f"{result.parameters:,}",
             str(result.epochs),
             f"{result.seconds:.1f}",

@@ -10,15 +10,22 @@ from importlib import import_module
 from rnnexport.errors import UnknownNameError
 from rnnexport.tasks.task import Task
 
-TASKS = ("article", "vowels")
+TASKS = ("adding", "article", "copy", "ecg", "names", "plaid", "sunspots", "vowels")
+WITH_STEPS = ("adding", "copy")
+"""Generated tasks, whose name may end in their number of time steps, such as `adding-200`."""
 
 
 def get_task(name: str) -> Task:
     """Return the task of that name.
 
     Raises:
+        InputError: A number of steps in the name is too small.
         UnknownNameError: There is none.
     """
+    stem, _, steps = name.partition("-")
+    if stem in WITH_STEPS and steps.isdecimal():
+        made: Task = import_module(f"rnnexport.tasks.{stem}").make_task(int(steps))
+        return made
     if name not in TASKS:
         raise UnknownNameError("task", name, TASKS)
     task: Task = import_module(f"rnnexport.tasks.{name}").TASK

@@ -1,0 +1,1 @@
+"""LSTM against GRU, on real tasks: what is often said of them, measured."""

@@ -1,0 +1,136 @@
+"""The trainings of a study: one process and one thread each, on all cores; what is done is not done again."""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import os
+import sys
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from multiprocessing import get_context
+from pathlib import Path
+
+from pydantic import BaseModel, ValidationError
+
+from rnnexport.errors import TrainingError
+from rnnexport.study.plan import Run
+
+RESULT = "run.json"
+
+
+class RunResult(BaseModel):
+    """What one training came to."""
+
+    run: Run
+    folder: str
+    failure: str | None = None
+    """Why there are no figures: it diverged at once."""
+    metric: str = ""
+    test: float = float("nan")
+    baseline: float = float("nan")
+    parameters: int = 0
+    updates: int = 0
+    updates_to_target: int | None = None
+    """`None` where the target was missed, or the task has none."""
+    cpu_seconds_per_epoch: float = float("nan")
+    """Of its one thread, validation included: what other programs do on the machine hardly shows in it."""
+    peak_memory_bytes: int = 0
+    """By how much the process grew while it trained."""
+    validation: list[float] = []
+    """The metric after each epoch."""
+
+    @property
+    def cpu_seconds_to_target(self) -> float | None:
+        """Time until the target, if it was reached."""
+        if self.updates_to_target is None:
+            return None
+        return self.cpu_seconds_per_epoch * self.updates_to_target / self.updates * len(self.validation)
+
+
+def run_all(runs: Sequence[Run], cache: Path, on_progress: Callable[[str], None]) -> list[RunResult]:
+    """Do every run that `cache` does not hold; an interrupted study goes on with those that are missing."""
+    results = {run: found for run in runs if (found := _cached(run, cache))}
+    missing = [run for run in dict.fromkeys(runs) if run not in results]
+    processes = max(1, min(len(os.sched_getaffinity(0)), len(missing)))
+    with ProcessPoolExecutor(processes, get_context("spawn"), initializer=_one_thread) as pool:
+        futures = [pool.submit(do_run, run, cache) for run in missing]
+        try:
+            for future in as_completed(futures):
+                result = future.result()
+                results[result.run] = result
+                on_progress(f"{len(results)} of {len(set(runs))} trainings")
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+    return [results[run] for run in runs]
+
+
+def do_run(run: Run, cache: Path) -> RunResult:
+    """Train once, and keep the result as the last thing."""
+    from rnnexport.tasks import get_task
+    from rnnexport.tasks.metrics import reaches
+    from rnnexport.training import train
+
+    folder = cache / run.key
+    get_task(run.task).load(run.seed)  # so that the libraries it needs do not count as memory of the training
+    before = _reset_peak_memory()
+    settings = run.model_dump(include={"hidden_size", "epochs", "seed"})
+    try:
+        trained = train(run.task, run.cell, out=folder, **settings)
+    except TrainingError as exc:
+        result = RunResult(run=run, folder=str(folder), failure=str(exc))
+    else:
+        task = get_task(run.task)
+        validation = [epoch["validation_metric"] for epoch in trained.history]
+        target = task.target
+        hits = [i for i, value in enumerate(validation) if target is not None and reaches(task.metric, value, target)]
+        series = len(task.load(run.seed).train.series)
+        updates = -(-series // trained.settings.batch_size)
+        result = RunResult(
+            run=run,
+            folder=str(folder),
+            metric=trained.metric,
+            test=trained.test,
+            baseline=trained.baseline,
+            parameters=trained.parameters,
+            updates=updates * trained.epochs,
+            updates_to_target=updates * (hits[0] + 1) if hits else None,
+            cpu_seconds_per_epoch=trained.cpu_seconds_per_epoch or float("nan"),
+            peak_memory_bytes=_peak_memory() - before,
+            validation=validation,
+        )
+    temporary = cache / f".{run.key}.json"
+    temporary.write_text(result.model_dump_json(indent=1), encoding="utf-8")
+    folder.mkdir(exist_ok=True)
+    temporary.replace(folder / RESULT)
+    return result
+
+
+def _cached(run: Run, cache: Path) -> RunResult | None:
+    try:
+        return RunResult.model_validate_json((cache / run.key / RESULT).read_text(encoding="utf-8"))
+    except (OSError, ValidationError):
+        return None
+
+
+def _one_thread() -> None:
+    import torch
+
+    import rnnexport.training_loop  # noqa: F401 # so that loading Lightning counts in no run
+
+    torch.set_num_threads(1)
+    sys.stderr = open(os.devnull, "w")  # noqa: PTH123, SIM115 # the parent shows progress; open until the process ends
+
+
+def _reset_peak_memory() -> int:
+    """Give back what earlier runs left, let the kernel count the peak anew (proc(5), clear_refs), and return it."""
+    gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)
+    Path("/proc/self/clear_refs").write_text("5")
+    return _peak_memory()
+
+
+def _peak_memory() -> int:
+    status = Path("/proc/self/status").read_text()
+    return int(status.partition("VmHWM:")[2].split()[0]) * 1024

@@ -1,0 +1,151 @@
+"""Train LSTM and GRU on the same tasks, several seeds each, and judge what is said of them."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from pydantic import BaseModel
+
+from rnnexport.benchmark.benchmark import bench
+from rnnexport.checkpoints import CHECKPOINTS
+from rnnexport.errors import InputError
+from rnnexport.exporting.export import export
+from rnnexport.study.claims import Claim, judge
+from rnnexport.study.kernels import KernelTimes, kernel_times
+from rnnexport.study.plan import Match, Run, layer_input_size, matched_hidden_size, multiply_adds
+from rnnexport.study.runs import RunResult, run_all
+from rnnexport.tasks import get_task
+from rnnexport.versions import tool_versions
+
+CACHE = CHECKPOINTS / "study"
+TASKS = ("vowels", "names", "sunspots", "ecg", "plaid", "adding-50", "adding-100", "adding-200", "copy-20")
+CELLS = ("lstm", "gru")
+SEEDS = 5
+
+
+class Exported(BaseModel):
+    """The first seed's model of a task and cell, exported."""
+
+    task: str
+    cell: str
+    hidden_size: int
+    multiply_adds: int
+    """Of the recurrent layer, at one time step."""
+    onnx_bytes: int
+    time_steps: int
+    latency_ns: dict[str, int]
+    """Median of one call with one series, by runtime."""
+
+
+class StudyResult(BaseModel):
+    """What `rnnexport compare` measured."""
+
+    schema_version: Literal[1] = 1
+    match: Match
+    cells: list[str]
+    seeds: int
+    epochs: int | None
+    """Where all tasks were cut to so many epochs."""
+    runs: list[RunResult]
+    exported: list[Exported]
+    kernels: KernelTimes
+    claims: list[Claim]
+    versions: dict[str, str]
+
+
+def compare(
+    tasks: Sequence[str] = TASKS,
+    cells: Sequence[str] = CELLS,
+    *,
+    seeds: int = SEEDS,
+    match: Match = "hidden",
+    epochs: int | None = None,
+    cache: Path = CACHE,
+    bench_seconds: float = 0.5,
+    on_progress: Callable[[str], None] = lambda _: None,
+) -> StudyResult:
+    """Train every cell on every task with every seed, and judge the claims.
+
+    Args:
+        tasks: Names of tasks; those of long memory carry their length, as in `adding-200`.
+        cells: Names of cells.
+        seeds: Trainings of each; seed 0 is the one that is exported.
+        match: What is alike between the cells: the hidden size, or the cost of the task's LSTM.
+        epochs: At most so many; the tasks' own numbers where it is not given.
+        cache: Folder of what is done already.
+        bench_seconds: How long each exported model is measured in each runtime.
+        on_progress: Told what is done.
+
+    Raises:
+        UnknownNameError: A task or a cell does not exist.
+        InputError: There are no seeds, or a task's data are not installed.
+    """
+    from rnnexport.models import check_cell
+
+    for cell in cells:
+        check_cell(cell)
+    if seeds < 1 or (epochs is not None and epochs < 1):
+        raise InputError(f"seeds is {seeds}, epochs is {epochs}; both must be at least 1")
+    versions = tool_versions()
+    runs = [
+        Run(
+            task=name,
+            cell=cell,
+            hidden_size=matched_hidden_size(task, task.load(0), cell, match),
+            epochs=min(task.defaults.epochs, epochs or task.defaults.epochs),
+            seed=seed,
+            version=versions["rnnexport"],
+        )
+        for seed in range(seeds)
+        for name, task in ((name, get_task(name)) for name in tasks)
+        for cell in cells
+    ]
+    cache.mkdir(parents=True, exist_ok=True)
+    results = run_all(runs, cache, on_progress)
+    exported = [
+        _export(result, cache, bench_seconds, on_progress)
+        for result in results
+        if result.run.seed == 0 and result.failure is None
+    ]
+    return StudyResult(
+        match=match,
+        cells=list(cells),
+        seeds=seeds,
+        epochs=epochs,
+        runs=results,
+        exported=exported,
+        kernels=kernel_times(),
+        claims=judge(results),
+        versions=versions,
+    )
+
+
+def _export(result: RunResult, cache: Path, seconds: float, on_progress: Callable[[str], None]) -> Exported:
+    run = result.run
+    kept = cache / run.key / "exported.json"
+    if kept.exists():
+        return Exported.model_validate_json(kept.read_text(encoding="utf-8"))
+    on_progress(f"export and latency of {run.task}, {run.cell}")
+    task = get_task(run.task)
+    dataset = task.load(0)
+    folder = cache / run.key / "bundle"
+    export(cache / run.key, out=folder)
+    time_steps = int(np.median([len(values) for values in dataset.test.series]))
+    report = bench([folder], time_steps=[time_steps], seconds=seconds)
+    medians = {m.definition.name: m.latency_ns(50) for m in report.measurements}
+    exported = Exported(
+        task=run.task,
+        cell=run.cell,
+        hidden_size=run.hidden_size,
+        multiply_adds=multiply_adds(run.cell, layer_input_size(task, dataset), run.hidden_size),
+        onnx_bytes=(folder / "model.onnx").stat().st_size,
+        time_steps=time_steps,
+        latency_ns={name: median for name, median in medians.items() if median is not None},
+    )
+    shutil.rmtree(folder)
+    kept.write_text(exported.model_dump_json(), encoding="utf-8")
+    return exported

@@ -1,0 +1,113 @@
+"""The study: what is matched, judged and kept."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+
+from rnnexport.errors import InputError, UnknownNameError
+from rnnexport.models import CELLS, ModelConfig, SequenceClassifier
+from rnnexport.study.claims import interval, judge, permutation_p
+from rnnexport.study.plan import Run, layer_parameters, matched_hidden_size
+from rnnexport.study.runs import RESULT, RunResult
+from rnnexport.study.study import compare
+from rnnexport.tasks import get_task
+
+
+def run(task: str, cell: str, seed: int, *, test: float, seconds: float = 1.0, baseline: float = 0.1) -> RunResult:
+    of = Run(task=task, cell=cell, hidden_size=8, epochs=2, seed=seed, version="0")
+    metric = get_task(task).metric
+    return RunResult(
+        run=of,
+        folder="",
+        metric=metric,
+        test=test,
+        baseline=baseline,
+        updates=10,
+        cpu_seconds_per_epoch=seconds,
+        updates_to_target=1 + int(1000 * test),
+        parameters=300 if cell == "gru" else 400,
+    )
+
+
+def runs(task: str, lstm: float, gru: float, **baseline: float) -> list[RunResult]:
+    """Five seeds of each, apart by less than the cells are."""
+    return [
+        run(task, cell, seed, test=value + seed / 1000, **baseline)
+        for cell, value in (("lstm", lstm), ("gru", gru))
+        for seed in range(5)
+    ]
+
+
+def verdicts(results: list[RunResult]) -> list[str]:
+    return [claim.verdict for claim in judge(results)]
+
+
+def test_verdicts_follow_the_evidence_and_its_direction() -> None:
+    # compute, speed, better somewhere, long memory, useful
+    assert verdicts(runs("vowels", 0.8, 0.9)) == ["supported", "undecided", "supported", "undecided", "undecided"]
+    assert verdicts(runs("vowels", 0.9, 0.8))[2] == "refuted"
+    assert verdicts(runs("sunspots", 20, 10))[2] == "supported", "a smaller error is better"
+    assert verdicts(runs("adding-50", 0.01, 0.1))[3] == "supported"
+    assert verdicts(runs("adding-50", 0.1, 0.01))[3] == "refuted"
+    assert verdicts(runs("vowels", 0.9, 0.9))[2] == "undecided"
+    useful = runs("vowels", 0.9, 0.9) + runs("names", 0.5, 0.5) + runs("sunspots", 10, 10, baseline=20)
+    assert verdicts(useful)[4] == "supported"
+    assert verdicts([*useful, *runs("adding-50", 1, 1)])[4] == "supported"
+    assert verdicts(runs("vowels", 0.9, 0.05) + useful[10:])[4] == "undecided"
+
+
+def test_p_values_are_exact_and_adjusted() -> None:
+    assert permutation_p([1, 2, 3], [4, 5, 6]) == pytest.approx(2 / math.comb(6, 3))
+    assert permutation_p([1.0], [2.0]) == 1
+    one = judge(runs("vowels", 0.8, 0.9))[2].comparisons[0]
+    two = judge(runs("vowels", 0.8, 0.9) + runs("names", 0.8, 0.9))[2].comparisons[0]
+    assert two.p_value == pytest.approx(2 * one.p_value) == pytest.approx(4 / math.comb(10, 5))
+
+
+def test_the_interval_is_that_of_students_t() -> None:
+    low, high = interval([1.0, 2.0, 3.0])
+    assert (low, high) == pytest.approx((2 - 4.3026527 / 3**0.5, 2 + 4.3026527 / 3**0.5))
+
+
+@pytest.mark.parametrize("cell", sorted(CELLS))
+def test_parameters_are_counted_as_pytorch_has_them(cell: str) -> None:
+    model = SequenceClassifier(ModelConfig(cell=cell, input_size=5, hidden_size=7, num_outputs=2))  # type: ignore[arg-type]
+    assert layer_parameters(cell, 5, 7) == sum(p.numel() for p in model.rnn.parameters())
+
+
+def test_a_matched_gru_costs_what_the_lstm_costs() -> None:
+    task = get_task("vowels")
+    dataset = task.load(0)
+    assert matched_hidden_size(task, dataset, "gru", "hidden") == 64
+    wider = matched_hidden_size(task, dataset, "gru", "parameters")
+    costs = [layer_parameters(c, 12, h) + (h + 1) * 9 for c, h in (("lstm", 64), ("gru", wider))]
+    assert costs[1] == pytest.approx(costs[0], rel=0.03)
+
+
+def test_a_study_is_kept_and_goes_on_where_it_was(tmp_path: Path) -> None:
+    first = compare(["adding-4"], ["gru"], seeds=1, epochs=1, cache=tmp_path, bench_seconds=0.01)
+    (kept,) = tmp_path.glob(f"*/{RESULT}")
+    written = kept.stat().st_mtime_ns
+    both = compare(["adding-4"], ["gru", "lstm"], seeds=1, epochs=1, cache=tmp_path, bench_seconds=0.01)
+    assert kept.stat().st_mtime_ns == written
+    assert both.runs[0] == first.runs[0]
+    assert [exported.cell for exported in both.exported] == ["gru", "lstm"]
+    assert both.exported[0].multiply_adds * 4 == both.exported[1].multiply_adds * 3
+    assert both.exported[0].latency_ns["ort-cpu"] > 0
+    from rnnexport.report.study import write_study
+
+    write_study(both, tmp_path / "out")
+    page = (tmp_path / "out" / "study.md").read_text()
+    for name in ("study-learning.svg", "study-memory.svg"):
+        assert name in page
+        assert (tmp_path / "out" / name).read_text().lstrip().startswith("<?xml")
+
+
+def test_a_study_of_nothing_known_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UnknownNameError, match="cell 'gur' is unknown; did you mean 'gru'"):
+        compare(["vowels"], ["gur"], cache=tmp_path)
+    with pytest.raises(InputError, match="seeds is 0"):
+        compare(["vowels"], ["gru"], seeds=0, cache=tmp_path)
