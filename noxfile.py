@@ -50,7 +50,7 @@ def tests(session: nox.Session) -> None:
     """The fast tests; `-- -m slow` for the others, `-- PATH` for some."""
     install_group(session, "tests")
     install(session, "-e", ".[study]")
-    session.run("pytest", "-m", "not slow and not gpu", *session.posargs)
+    session.run("pytest", "-n", "auto", "-m", "not slow and not gpu", *session.posargs)
 
 
 @nox.session
