@@ -101,7 +101,7 @@ def find(path: Path) -> list[Finding]:
             where=where,
             what=what,
             consequences=rule.consequences,
-            repairable=rule.repair() is not None,
+            repairable=rule.repairs(model, where),
         )
         for rule in all_rules()
         for where, what in rule.check(model)
