@@ -159,9 +159,10 @@ class AffineMaps:
         """Rule 1."""
         parts = self.parts(data)
         widths = [self.selections.width(part) for part in parts]
-        if len(parts) == 1:
-            widths = [len(weight)]
-        if any(width is None for width in widths) or sum(filter(None, widths)) != len(weight):
+        known = sum(width for width in widths if width is not None)
+        if widths.count(None) == 1:
+            widths[widths.index(None)], known = len(weight) - known, len(weight)
+        if None in widths or known != len(weight):
             return None
         terms: dict[Source, Array] = {}
         first = 0

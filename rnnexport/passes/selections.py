@@ -37,6 +37,7 @@ class Selections:
 
     def __init__(self, constants: Constants) -> None:
         self.constants = constants
+        self._kinds: dict[tuple[Any, ...], ir.Value] = {}
         self._widths: dict[ir.Value, int | None] = {}
 
     def columns(self, node: ir.Node, output: ir.Value) -> tuple[ir.Value, Columns] | None:
@@ -54,7 +55,7 @@ class Selections:
 
     def source(self, value: ir.Value) -> Source:
         """What `value` is an element of; itself where it is none, or an element of the last axis."""
-        whole = without_identity(value)
+        whole = self._first_of_its_kind(without_identity(value))
         node = whole.producer()
         if node is None:
             return Source(whole)
@@ -75,6 +76,13 @@ class Selections:
         if not is_dropped or axis == len(data.shape) - 1:
             return Source(whole)
         return Source(without_identity(data), axis, index, value)
+
+    def _first_of_its_kind(self, value: ir.Value) -> ir.Value:
+        """Of constants with the same content, such as the zeros that several operators start from, always the same."""
+        array = self.constants.of(value)
+        return (
+            value if array is None else self._kinds.setdefault((array.dtype.str, array.shape, array.tobytes()), value)
+        )
 
     def width(self, value: ir.Value | None) -> int | None:
         """Size of the last axis, where it is a number; known here beyond what shape inference finds."""
