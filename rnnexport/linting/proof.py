@@ -68,9 +68,8 @@ def prove(original: Path, repaired: Path, samples: Sequence[Path] = (), *, same_
     model = read_model(original)
     calls = [call for sample in samples for call in sample_cases(sample, model)] or drawn_cases(model)
     cases = [call.feeds for call in calls]
-    reference = Float64Model(original if same_results else repaired)
     try:
-        expected = [reference.run(feeds) for feeds in cases]
+        expected = _answers(original if same_results else repaired, cases)
     except InputError as exc:
         hint = "" if samples else "; give inputs that the model takes with --inputs sample.npz"
         raise InputError(f"{exc}{hint}") from exc
@@ -83,6 +82,12 @@ def prove(original: Path, repaired: Path, samples: Sequence[Path] = (), *, same_
         )
         for definition in RUNTIMES
     ]
+
+
+def _answers(path: Path, cases: list[Feeds]) -> list[dict[str, Any]]:
+    """What a file gives in float64; it may be large, and does not stay in memory."""
+    reference = Float64Model(path)
+    return [reference.run(feeds) for feeds in cases]
 
 
 def _largest_error(

@@ -39,7 +39,8 @@ class Float64Model:
         from onnx.reference import ReferenceEvaluator
 
         try:
-            model = onnx.load(path)
+            model = onnx.load(path, load_external_data=False)
+            self._constants = _external_constants(path, model)
             for name in extra_outputs:
                 model.graph.output.append(onnx.ValueInfoProto(name=name))
             _widen_graph(model.graph)
@@ -55,16 +56,42 @@ class Float64Model:
         Raises:
             InputError: An operator fails on these feeds.
         """
+        wide = {name: _wide(array) for name, array in feeds.items()}
         try:
-            results = self._evaluator.run(None, {name: _wide(array) for name, array in feeds.items()})
+            results = self._evaluator.run(None, wide | self._constants)
         except Exception as exc:
             shapes = ", ".join(f"{name} {list(array.shape)}" for name, array in feeds.items())
             raise InputError(f"{self._path.name} cannot be evaluated with {shapes}: {_first_line(exc)}") from exc
         return {name: np.asarray(result) for name, result in zip(self.outputs, results, strict=True)}
 
 
+def _external_constants(path: Path, model: Any) -> dict[str, NDArray[Any]]:
+    """Take the constants that lie beside the file out of the graph, as arrays; a message of over 2 GB is no message."""
+    import onnx
+    import onnx_ir
+    from onnx.external_data_helper import load_external_data_for_model, uses_external_data
+
+    outside = [tensor for tensor in model.graph.initializer if uses_external_data(tensor)]
+    if not outside:
+        return {}
+    constants = {name: value.const_value for name, value in onnx_ir.load(path).graph.initializers.items()}
+    inputs = {value.name for value in model.graph.input}
+    for tensor in outside:
+        model.graph.initializer.remove(tensor)
+        if tensor.name not in inputs:
+            model.graph.input.append(onnx.ValueInfoProto(name=tensor.name))
+    load_external_data_for_model(model, str(path.parent))  # of the bodies of If, Loop and Scan
+    names = {tensor.name for tensor in outside}
+    return {
+        name: _wide(np.asarray(tensor.numpy()))
+        for name, tensor in constants.items()
+        if name in names and tensor is not None
+    }
+
+
 def _wide(array: NDArray[Any]) -> NDArray[Any]:
-    return array.astype(np.float64) if np.issubdtype(array.dtype, np.floating) else array
+    is_float = np.issubdtype(array.dtype, np.floating) or array.dtype.name == "bfloat16"
+    return array.astype(np.float64) if is_float else array
 
 
 def _first_line(exc: Exception) -> str:

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from rnnexport.passes.constants import Constants
 from rnnexport.passes.nodes import optional_input
-from rnnexport.passes.selections import Columns, Selections, Source
+from rnnexport.passes.selections import LARGEST_STATE, Columns, Selections, Source
 
 Array = NDArray[Any]
 
@@ -82,7 +82,7 @@ class AffineMaps:
 
     def _constant(self, value: ir.Value) -> Affine | None:
         array = self.constants.of(value)
-        if array is None or array.ndim == 0 or array.dtype != np.float32:
+        if array is None or array.ndim == 0 or array.dtype != np.float32 or array.size > LARGEST_STATE:
             return None
         rows = array.reshape(-1, array.shape[-1])
         if len(rows) == 0 or np.any(rows != rows[0]):

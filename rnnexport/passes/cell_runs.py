@@ -86,7 +86,7 @@ def _before(cell: CellStep, by_state: dict[ir.Value, CellStep]) -> CellStep | No
 def _settled(steps: list[CellStep], before: CellStep | None, by_state: dict[ir.Value, CellStep]) -> Run | None:
     """The run of these steps, if one h for the first makes all weights the same."""
     later: list[Source | None] = [Source(step.h_n) for step in steps[:-1]]
-    known = [_weights(step, h) for step, h in zip(steps[1:], later, strict=True)]
+    known = [step_weights(step, h) for step, h in zip(steps[1:], later, strict=True)]
     if any(not _same(weights, known[0]) for weights in known[1:]):
         return None
     first = steps[0]
@@ -97,7 +97,7 @@ def _settled(steps: list[CellStep], before: CellStep | None, by_state: dict[ir.V
     else:
         choices = [*_candidates(first, by_state), None]
     for h in choices:
-        weights = _weights(first, h if h in first.inputs else None)
+        weights = step_weights(first, h if h in first.inputs else None)
         if known and _same(weights, known[0]):
             return Run(tuple(steps), (h if weights.r is not None or first.cell == "GRU" else None, *later), known[0])
         if not known and weights.r is not None:
@@ -124,7 +124,8 @@ def _others(cell: CellStep, h: Source | None) -> list[Source]:
     return [source for source in cell.inputs if source != h]
 
 
-def _weights(cell: CellStep, h: Source | None) -> Weights:
+def step_weights(cell: CellStep, h: Source | None) -> Weights:
+    """The weights of one step, if this is its h."""
     others = [cell.inputs[source] for source in _others(cell, h)]
     w = others[0] if len(others) == 1 else np.concatenate([np.zeros((0, len(cell.bias)), np.float32), *others])
     return Weights(w, cell.inputs[h] if h is not None else None, cell.bias, cell.recurrent_bias)

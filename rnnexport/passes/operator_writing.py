@@ -10,6 +10,7 @@ import onnx_ir as ir
 from rnnexport.capture.zeros import is_zero
 from rnnexport.passes.cell_runs import Run
 from rnnexport.passes.nodes import node_name, required_input
+from rnnexport.passes.scans import is_reverse, scan_inputs, scan_outputs
 from rnnexport.passes.selections import Source
 from rnnexport.passes.writer import GraphWriter
 
@@ -26,20 +27,12 @@ class OperatorWriter:
 
     def write(self, run: Run) -> None:
         """Write the operator of a run, and give its outputs to whoever read the steps'."""
-        name = node_name(run.steps[-1].node)
+        last, name = run.steps[-1], node_name(run.steps[-1].node)
         reverse = all(_goes_backwards(self._steps(step)) for step in zip(*run.inputs, strict=True))
         parts = [self._sequence(self._steps(step), reverse, name) for step in zip(*run.inputs, strict=True)]
         x = parts[0] if len(parts) == 1 else self._writer.op("Concat", parts, f"{name}.X", axis=2)
-        inputs = [x, *self._weights(run, name), None, *self._initial_states(run, name)]
-        while inputs[-1] is None:
-            inputs.pop()
-        last, steps = run.steps[-1], len(run.steps)
-        attributes = {"hidden_size": last.hidden_size, "direction": "reverse" if reverse else "forward"}
-        if last.cell == "GRU":
-            attributes["linear_before_reset"] = int(not last.reset_before)
-        kinds = ("Y", "Y_h", "Y_c")[: 3 if last.cell == "LSTM" else 2]
-        names = [f"{name}.{kind}" for kind in kinds]
-        y, *final = self._writer.node(last.cell, inputs, names, ir.convenience.convert_attributes(attributes))
+        y, *final = self._operator(run, x, list(self._initial_states(run, name)), reverse, name)
+        steps = len(run.steps)
         order = range(steps)[::-1] if reverse else range(steps)
         every_h = self._squeezed(y, 1, f"{name}.every_h")
         every_h.dtype, every_h.shape = ir.DataType.FLOAT, ir.Shape([steps, *(last.h_n.shape or ())])
@@ -56,6 +49,34 @@ class OperatorWriter:
             c = self._squeezed(final[1], 0, f"{name}.c_n")
             self._replace(last.c_n, c)
             self._written[last.c_n] = Source(c)
+
+    def write_scan(self, node: ir.Node, run: Run) -> None:
+        """Write the operator of a Scan's body, and give its outputs to whoever read the Scan's."""
+        name = node_name(node)
+        sequences, first = scan_inputs(node, run)
+        parts = [self._time_first(value, axis % 3, name) for value, axis in sequences]
+        x = parts[0] if len(parts) == 1 else self._writer.op("Concat", parts, f"{name}.X", axis=2)
+        states = [None if is_zero(value) else self._unsqueezed(value, 0, f"{name}.state") for value in first]
+        y, *final = self._operator(run, x, states, is_reverse(node), name)
+        last, every = scan_outputs(node, run)
+        for old, new in zip(last, final, strict=True):
+            self._replace(old, self._squeezed(new, 0, f"{name}.last"))
+        for old, axis in every:
+            self._replace(old, self._time_at(axis % 3, y, name))
+
+    def _operator(
+        self, run: Run, x: ir.Value, states: list[ir.Value | None], reverse: bool, name: str
+    ) -> Sequence[ir.Value]:
+        """Write the operator itself."""
+        inputs = [x, *self._weights(run, name), None, *states]
+        while inputs[-1] is None:
+            inputs.pop()
+        step = run.steps[0]
+        attributes = {"hidden_size": step.hidden_size, "direction": "reverse" if reverse else "forward"}
+        if step.cell == "GRU":
+            attributes["linear_before_reset"] = int(not step.reset_before)
+        names = [f"{name}.{kind}" for kind in ("Y", "Y_h", "Y_c")[: 3 if step.cell == "LSTM" else 2]]
+        return self._writer.node(step.cell, inputs, names, ir.convenience.convert_attributes(attributes))
 
     def _weights(self, run: Run, name: str) -> list[ir.Value | None]:
         weights = run.weights
@@ -95,10 +116,7 @@ class OperatorWriter:
         if not (_goes_forwards(steps) or reverse) or len(steps) == 1 or first.axis is None:
             parts = [self._unsqueezed(self._tensor(step, name), 0, f"{name}.x") for step in steps]
             return parts[0] if len(parts) == 1 else self._writer.op("Concat", parts, f"{name}.X", axis=0)
-        whole = first.value
-        axes = [first.axis, *(axis for axis in range(3) if axis != first.axis)]
-        if axes != [0, 1, 2]:
-            whole = self._writer.op("Transpose", [whole], f"{name}.X", perm=axes)
+        whole = self._time_first(first.value, first.axis, name)
         assert first.value.shape is not None
         if first.value.shape[first.axis] == len(steps):
             return whole
@@ -106,15 +124,22 @@ class OperatorWriter:
         limits = [self._writer.constant(np.array([n], np.int64), f"{name}.limit") for n in numbers]
         return self._writer.op("Slice", [whole, *limits], f"{name}.X")
 
+    def _time_first(self, value: ir.Value, axis: int, name: str) -> ir.Value:
+        """A tensor of rank 3 with this axis first."""
+        if axis == 0:
+            return value
+        return self._writer.op("Transpose", [value], f"{name}.X", perm=[axis, *(n for n in range(3) if n != axis)])
+
+    def _time_at(self, axis: int, y: ir.Value, name: str) -> ir.Value:
+        """Y without its directions, time at this axis."""
+        stacked = self._squeezed(y, 1, f"{name}.every_h")
+        order = {1: [1, 0, 2], 2: [1, 2, 0]}
+        return self._writer.op("Transpose", [stacked], f"{name}.every_h", perm=order[axis]) if axis else stacked
+
     def _replace_lists(self, states: list[ir.Value], y: ir.Value, name: str) -> None:
         """Give Y to those who stack the h of all steps."""
         for node, axis in _stacks(states):
-            stacked = self._squeezed(y, 1, f"{name}.stacked")
-            if axis:
-                stacked = self._writer.op(
-                    "Transpose", [stacked], f"{name}.stacked", perm=[1, 0, 2] if axis == 1 else [1, 2, 0]
-                )
-            self._replace(node.outputs[0], stacked)
+            self._replace(node.outputs[0], self._time_at(axis, y, name))
 
     def _replace(self, old: ir.Value, new: ir.Value) -> None:
         new.type, new.shape = old.type, old.shape

@@ -13,6 +13,8 @@ from rnnexport.passes.constants import Constants
 from rnnexport.passes.nodes import optional_input
 
 Columns = NDArray[np.int64]
+LARGEST_STATE = 1_000_000
+"""Numbers in a constant that is looked into for more than its being a weight."""
 _ELEMENTWISE = ("Add", "Identity", "Mul", "Neg", "Sigmoid", "Sub", "Tanh")
 
 
@@ -80,9 +82,9 @@ class Selections:
     def _first_of_its_kind(self, value: ir.Value) -> ir.Value:
         """Of constants with the same content, such as the zeros that several operators start from, always the same."""
         array = self.constants.of(value)
-        return (
-            value if array is None else self._kinds.setdefault((array.dtype.str, array.shape, array.tobytes()), value)
-        )
+        if array is None or array.size > LARGEST_STATE:
+            return value
+        return self._kinds.setdefault((array.dtype.str, array.shape, array.tobytes()), value)
 
     def width(self, value: ir.Value | None) -> int | None:
         """Size of the last axis, where it is a number; known here beyond what shape inference finds."""

@@ -3,10 +3,11 @@
 1. Steps that pass their state on and have the same weights become one operator over all of them; a step for itself
    becomes an operator over a sequence of one.
 2. Inputs that are the time steps of one tensor are read from it, in order or in reverse; others are put together.
-3. Every step's h may be used by others. A list of all of them, stacked, becomes Y itself.
-4. Where something else uses an inner c, which the operator does not show, or an input depends on an earlier h by
+3. A Scan whose body is one cell and nothing else becomes one operator.
+4. Every step's h may be used by others. A list of all of them, stacked, becomes Y itself.
+5. Where something else uses an inner c, which the operator does not show, or an input depends on an earlier h by
    another way than the state, each step becomes an operator for itself.
-5. What is no such cell, or whose steps differ in their weights, is left as it is. Names of the graph's inputs and
+6. What is no such cell, or whose steps differ in their weights, is left as it is. Names of the graph's inputs and
    outputs stay.
 """
 
@@ -24,6 +25,7 @@ from rnnexport.passes.cell_steps import StepFinder
 from rnnexport.passes.constants import Constants
 from rnnexport.passes.operator_writing import OperatorWriter
 from rnnexport.passes.output_shapes import infer_shapes
+from rnnexport.passes.scans import scan_run
 from rnnexport.passes.selections import Source
 
 
@@ -40,19 +42,36 @@ def fuse_cells(model: ir.Model) -> list[Run]:
     infer_shapes(model)
     finder = StepFinder(model, AffineMaps(Constants(model)))
     written = []
+    loops = {id(body) for node in model.graph.all_nodes() if node.op_type in ("Scan", "Loop") for body in _bodies(node)}
     for graph in [model.graph, *model.graph.subgraphs()]:
+        if id(graph) in loops:
+            continue  # an operator for one step, called by a loop, gains nothing
         runs = [run for run in find_runs([*finder.steps(graph)]) if _fits(run)]
+        scans = [(node, run) for node in graph for run in _scanned(node, finder)]
         writer = OperatorWriter(model, graph)
         for run in runs:
             parts = [run] if _is_whole(graph, run) else run.single_steps()
             for part in parts:
                 writer.write(part)
             written += parts
-        if runs:
+        for node, run in scans:
+            writer.write_scan(node, run)
+            written.append(run)
+        if runs or scans:
             graph.sort()
     if written:
         RemoveUnusedNodesPass()(model)
     return written
+
+
+def _scanned(node: ir.Node, finder: StepFinder) -> list[Run]:
+    """The cell that a Scan is."""
+    run = scan_run(node, [*finder.steps(node.attributes["body"].as_graph())]) if node.op_type == "Scan" else None
+    return [run] if run is not None and _fits(run) else []
+
+
+def _bodies(node: ir.Node) -> list[ir.Graph]:
+    return [each.as_graph() for each in node.attributes.values() if each.type == ir.AttributeType.GRAPH]
 
 
 def _fits(run: Run) -> bool:
@@ -73,7 +92,7 @@ def _batch(source: Source) -> int | ir.SymbolicDim | None:
 
 
 def _is_whole(graph: ir.Graph, run: Run) -> bool:
-    """Whether the run can be one operator; rule 4."""
+    """Whether the run can be one operator; rule 5."""
     if len(run.steps) == 1:
         return True
     shown = {cell.h_n for cell in run.steps}
@@ -95,7 +114,7 @@ def _reached(values: Iterable[ir.Value | None], cuts: set[ir.Value]) -> set[ir.V
         found.add(value)
         node = None if value in cuts else value.producer()
         if node is not None:
-            bodies = [a.as_graph() for a in node.attributes.values() if a.type == ir.AttributeType.GRAPH]
+            bodies = _bodies(node)
             inside = [each for body in bodies for inner in body.all_nodes() for each in inner.inputs]
             waiting += [each for each in (*node.inputs, *inside) if each is not None]
             waiting += [each for body in bodies for each in body.outputs]

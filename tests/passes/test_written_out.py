@@ -8,8 +8,9 @@ import onnx_ir as ir
 import pytest
 import torch
 from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import nn
-from written_cells import GATES, WRITTEN, Written
+from written_cells import GATES, WRITTEN, Written, scan_model
 
 from rnnexport.passes.written_out import FuseCells
 
@@ -90,3 +91,21 @@ def test_what_pytorch_unrolls(load, tmp_path, cell, layers, bias, dynamo):
     assert operators(result)["LSTM" if cell is nn.LSTMCell else "GRU"] == layers
     assert len(result.graph.node) <= 4 + 2 * layers
     assert_same(load, model, result, {"x": x.numpy()})
+
+
+@settings(max_examples=20, deadline=None)
+@given(written=WRITTEN, axis=st.integers(0, 1), direction=st.integers(0, 1))
+def test_a_scan_of_one_cell_becomes_one_operator(load, written, axis, direction):
+    model = scan_model(written, axis=axis, direction=direction)
+    result, _ = fused(model)
+    found = operators(result)
+    assert found["LSTM" if written.cell == "lstm" else "GRU"] == 1
+    assert not found["Scan"]
+    assert_same(load, model, result, written.feeds(model))
+
+
+@pytest.mark.parametrize("change", ["more", "activation"])
+def test_a_scan_of_more_than_a_cell_stays(change):
+    result, modified = fused(scan_model(Written(), change))
+    assert not modified
+    assert operators(result)["Scan"] == 1

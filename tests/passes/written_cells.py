@@ -243,3 +243,41 @@ WRITTEN = st.builds(
     opset=st.sampled_from([11, 13, 17, 18]),
     seed=st.integers(0, 99),
 )
+
+
+def scan_model(written, change=None, axis=0, direction=0):
+    """Map x [T, B, I] (time at `axis`), h0 and c0 to y, h_n and c_n by a Scan whose body is one written step."""
+    outer, body = Graph(written.opset), Graph(written.opset)
+    generator = np.random.default_rng(written.seed)
+    weights = written.weights(body, generator, written.inputs)
+    h, c = written.step(body, "x_t", "h", "c", weights, change)
+    states = [("h", h), ("c", c)][: 2 if written.cell == "lstm" else 1]
+    shapes = {"x_t": ["batch", written.inputs]} | {name: ["batch", written.hidden] for name, _ in states}
+    shown = body.op("Tanh" if change == "more" else "Identity", h)
+
+    def info(name, shape):
+        return helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
+
+    step = helper.make_graph(
+        body.nodes,
+        "step",
+        [info(name, shapes[name]) for name in [*(name for name, _ in states), "x_t"]],
+        [info(value, ["batch", written.hidden]) for value in [*(new for _, new in states), shown]],
+        body.constants,
+    )
+    x_shape, y_shape = (["time", "batch"] for _ in "xy")
+    for shape, size in ((x_shape, written.inputs), (y_shape, written.hidden)):
+        shape[:] = ["batch", "time", size] if axis else ["time", "batch", size]
+    names = [name for name, _ in states]
+    attributes = {"scan_input_axes": [axis], "scan_output_axes": [axis]}
+    attributes |= {"scan_input_directions": [direction], "scan_output_directions": [direction]}
+    scan = helper.make_node(
+        "Scan", [*(f"{n}_0" for n in names), "x"], [*(f"{n}_n" for n in names), "y"], "scan", num_scan_inputs=1,
+        body=step, **attributes,
+    )  # fmt: skip
+    outer.nodes.append(scan)
+    state_shape = ["batch", written.hidden]
+    return outer.model(
+        [("x", x_shape), *((f"{n}_0", state_shape) for n in names)],
+        [("y", y_shape), *((f"{n}_n", state_shape) for n in names)],
+    )
