@@ -59,25 +59,29 @@ class Selections:
         """What `value` is an element of; itself where it is none, or an element of the last axis."""
         whole = self._first_of_its_kind(without_identity(value))
         node = whole.producer()
-        if node is None:
-            return Source(whole)
-        squeezed = None
-        if node.op_type == "Squeeze":
-            squeezed = self._integers(node, "axes", 1)
-            taken = optional_input(node, 0)
-            node = taken.producer() if taken is not None else None
-            if node is None or taken is None or squeezed is None:
-                return Source(whole)
-        output = whole if squeezed is None else taken
-        assert output is not None
-        found, data = self._elements(node, output), optional_input(node, 0)
-        if found is None or data is None or data.shape is None or found[1].size != 1:
-            return Source(whole)
-        axis, index = found[0], int(found[1].reshape(-1)[0])
-        is_dropped = squeezed in ([axis], [axis - len(data.shape)]) if squeezed is not None else found[1].ndim == 0
-        if not is_dropped or axis == len(data.shape) - 1:
-            return Source(whole)
-        return Source(without_identity(data), axis, index, value)
+        found = None if node is None else self._squeezed(node) if node.op_type == "Squeeze" else self._picked(node)
+        return Source(whole) if found is None else Source(*found, value)
+
+    def _picked(self, node: ir.Node) -> tuple[ir.Value, int, int] | None:
+        """The value, axis and index of a single element that a Gather takes."""
+        data, found = optional_input(node, 0), self._elements(node, node.outputs[0])
+        if found is None or data is None or found[1].ndim or found[0] == len(data.shape or ()) - 1:
+            return None
+        return without_identity(data), found[0], int(found[1])
+
+    def _squeezed(self, node: ir.Node) -> tuple[ir.Value, int, int] | None:
+        """The same of a Squeeze after a Split, Slice or Gather, or of an axis of size 1."""
+        part, axes = optional_input(node, 0), self._integers(node, "axes", 1)
+        if part is None or part.shape is None or axes is None or len(axes) != 1:
+            return None
+        axis = axes[0] % len(part.shape)
+        maker = part.producer()
+        data, found = (None, None) if maker is None else (optional_input(maker, 0), self._elements(maker, part))
+        if axis == len(part.shape) - 1:
+            return None
+        if data is not None and found is not None and found[0] == axis and found[1].size == 1:
+            return without_identity(data), axis, int(found[1].reshape(-1)[0])
+        return (without_identity(part), axis, 0) if part.shape[axis] == 1 else None
 
     def _first_of_its_kind(self, value: ir.Value) -> ir.Value:
         """Of constants with the same content, such as the zeros that several operators start from, always the same."""

@@ -60,6 +60,14 @@ def test_what_only_looks_like_a_cell_stays(cell, change):
     assert operators(result) == operators(model)
 
 
+@pytest.mark.parametrize(("change", "written"), [("inner c", Written()), ("feedback", Written(cell="gru", inputs=4))])
+def test_steps_that_cannot_be_one_operator_are_one_each(load, change, written):
+    model = written.model(change)
+    result, _ = fused(model)
+    assert operators(result)["LSTM" if written.cell == "lstm" else "GRU"] == written.steps
+    assert_same(load, model, result, written.feeds(model))
+
+
 class Looped(nn.Module):
     """Cells called step by step; x [B, 5, 3] → every h of the last layer [B, 5, 4], and its last."""
 

@@ -57,7 +57,7 @@ class Written:
     steps: int = 3
     bias: bool = True
     products: str = "apart"
-    """`together` on [x, h], `apart` for x and h, or `gates` for each gate."""
+    """`together` on [x, h], `apart` for x and h, `gates` for each gate, or `ahead`: x for all steps at once."""
     parts: str = "Split"
     """How gates, and time steps, are taken from what they are part of."""
     gemm: bool = False
@@ -83,12 +83,16 @@ class Written:
         for layer in range(self.layers):
             size = self.inputs if layer == 0 else self.hidden
             weights = self.weights(g, generator, size)
+            if layer == 0 and self.products == "ahead":
+                xs = self.projected(g, weights)
             h, c = (self.start_state(g, f"{letter}{layer}", inputs) for letter in "hc")
-            results = {}
+            results, kept = {}, []
             for t in order:
                 used = self.weights(g, generator, size) if change == "weights" and t == 1 else weights
-                h, c = self.step(g, xs[t], h, c, used, change)
+                x = g.op("Add", xs[t], h) if change == "feedback" else xs[t]
+                h, c = self.step(g, x, h, c, used, change)
                 results[t] = h
+                kept.append(c)
             xs = [results[t] for t in range(self.steps)]
         if "all" in self.results:
             y = g.op("Concat", *(g.with_axes("Unsqueeze", h, self.time_axis) for h in xs), axis=self.time_axis)
@@ -97,6 +101,9 @@ class Written:
         if "some" in self.results:
             g.nodes.append(helper.make_node("Neg", [xs[self.steps // 2]], ["middle"]))
             outputs.append(("middle", ["batch", self.hidden]))
+        if change == "inner c":
+            g.nodes.append(helper.make_node("Neg", [kept[0]], ["inner_c"]))
+            outputs.append(("inner_c", ["batch", self.hidden]))
         if "last" in self.results:
             for name, value in (("h_n", h), ("c_n", c))[: 2 if self.cell == "lstm" else 1]:
                 next(n for n in g.nodes if value in n.output).output[0] = name
@@ -105,14 +112,23 @@ class Written:
                 outputs.append((name, ["batch", self.hidden]))
         return g.model(inputs, outputs)
 
-    def time_steps(self, g):
+    def projected(self, g, weights):
+        """What x adds to each gate, computed for all steps at once."""
+        w, _, b_x, _ = (np.concatenate(each, axis=-1) for each in zip(*weights.values(), strict=True))
+        total = g.op("Add", g.op("MatMul", "x", g.constant(w)), g.constant(b_x))
+        return [dict(zip(weights, self.columns(g, x, len(weights)), strict=True)) for x in self.time_steps(g, total)]
+
+    def from_x(self, g, x, weights, gate):
+        return x[gate] if isinstance(x, dict) else self.product(g, x, weights[gate][0], weights[gate][2])
+
+    def time_steps(self, g, whole="x"):
         if self.parts == "Split":
-            each = g.split("x", [1] * self.steps, self.time_axis) if self.steps > 1 else ["x"]
+            each = g.split(whole, [1] * self.steps, self.time_axis) if self.steps > 1 else [whole]
             return [g.with_axes("Squeeze", value, self.time_axis) for value in each]
         if self.parts == "Gather":
-            return [g.op("Gather", "x", g.constant(t, np.int64), axis=self.time_axis) for t in range(self.steps)]
+            return [g.op("Gather", whole, g.constant(t, np.int64), axis=self.time_axis) for t in range(self.steps)]
         limits = [[g.constant([n], np.int64) for n in (t, t + 1, self.time_axis)] for t in range(self.steps)]
-        return [g.with_axes("Squeeze", g.op("Slice", "x", *each), self.time_axis) for each in limits]
+        return [g.with_axes("Squeeze", g.op("Slice", whole, *each), self.time_axis) for each in limits]
 
     def start_state(self, g, name, inputs):
         if self.start == "inputs":
@@ -148,8 +164,11 @@ class Written:
     def gates(self, g, x, h, weights, names):
         """The sums that go into the activations of some gates."""
         chosen = [weights[name] for name in names]
-        if self.products == "gates":
-            return [g.op("Add", self.product(g, x, w, b_x), self.product(g, h, r, b_h)) for w, r, b_x, b_h in chosen]
+        if self.products == "gates" or isinstance(x, dict):
+            return [
+                g.op("Add", self.from_x(g, x, weights, name), self.product(g, h, r, b_h))
+                for name, (_, r, _, b_h) in zip(names, chosen, strict=True)
+            ]
         w, r, b_x, b_h = (np.concatenate(each, axis=-1) for each in zip(*chosen, strict=True))
         if self.products == "together":
             total = self.product(g, g.op("Concat", x, h, axis=1), np.concatenate([w, r]), b_x + b_h)
@@ -200,9 +219,9 @@ class Written:
             if self.products == "together":
                 total = self.product(g, g.op("Concat", x, scaled, axis=-1), np.concatenate([w, rec]), b_x + b_h)
             else:
-                total = g.op("Add", self.product(g, x, w, b_x), self.product(g, scaled, rec, b_h))
+                total = g.op("Add", self.from_x(g, x, weights, "n"), self.product(g, scaled, rec, b_h))
         else:
-            total = g.op("Add", self.product(g, x, w, b_x), g.op("Mul", self.product(g, h, rec, b_h), r))
+            total = g.op("Add", self.from_x(g, x, weights, "n"), g.op("Mul", self.product(g, h, rec, b_h), r))
         if change == "normalised":
             total = g.op("LayerNormalization", total, g.constant(np.full(self.hidden, 0.5)))
         n = g.op("Softsign" if change == "activation" else "Tanh", total)
@@ -231,7 +250,7 @@ WRITTEN = st.builds(
     hidden=st.integers(1, 5),
     steps=st.integers(1, 4),
     bias=st.booleans(),
-    products=st.sampled_from(["together", "apart", "gates"]),
+    products=st.sampled_from(["together", "apart", "gates", "ahead"]),
     parts=st.sampled_from(["Split", "Slice", "Gather"]),
     gemm=st.booleans(),
     update=st.sampled_from(["1-z", "difference", "swapped", "expanded"]),
