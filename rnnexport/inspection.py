@@ -22,9 +22,9 @@ import onnx_ir as ir
 from onnx_ir.passes.common import ShapeInferencePass
 
 from rnnexport.capture.zeros import is_zero
-from rnnexport.passes.cell_steps import CellStep
 from rnnexport.passes.nodes import node_name, optional_input
 from rnnexport.passes.written_out import fuse_cells
+from rnnexport.passes.written_steps import CellStep
 
 RECURRENT = ("LSTM", "GRU", "RNN")
 _GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}

@@ -11,8 +11,8 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from rnnexport.capture.zeros import is_zero
-from rnnexport.passes.cell_steps import CellStep
 from rnnexport.passes.selections import Source
+from rnnexport.passes.written_steps import CellStep
 
 Array = NDArray[Any]
 

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import onnx_ir as ir
 
 from rnnexport.passes.cell_runs import Run, step_weights
-from rnnexport.passes.cell_steps import CellStep
 from rnnexport.passes.selections import Source, without_identity
+from rnnexport.passes.written_steps import CellStep
 
 
 def scan_run(node: ir.Node, steps: Sequence[CellStep]) -> Run | None:

@@ -21,12 +21,12 @@ from onnx_ir.passes.common import RemoveUnusedNodesPass
 from rnnexport.capture.zeros import is_zero
 from rnnexport.passes.affine import AffineMaps
 from rnnexport.passes.cell_runs import Run, find_runs
-from rnnexport.passes.cell_steps import StepFinder
 from rnnexport.passes.constants import Constants
 from rnnexport.passes.operator_writing import OperatorWriter
 from rnnexport.passes.output_shapes import infer_shapes
 from rnnexport.passes.scans import scan_run
 from rnnexport.passes.selections import Source
+from rnnexport.passes.written_steps import StepFinder
 
 
 class FuseCells(ir.passes.InPlacePass):

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from rnnexport.passes.affine import Affine, AffineMaps
 from rnnexport.passes.nodes import optional_input
-from rnnexport.passes.products import Atom, Polynomial, Products
+from rnnexport.passes.polynomials import Atom, Polynomial, Products
 from rnnexport.passes.selections import Source, without_identity
 
 Array = NDArray[Any]
