@@ -4,8 +4,9 @@
 2. A graph input and output are states of each other where the one reaches a node's initial state and the other comes
    from its final state, through changes of layout; or, where a body hides that, where type and rank are the same and
    the output's name begins with the input's (`h` → `hn`, `state` → `stateN`).
-3. A cell written out is found by its last step: an LSTM's o ⊙ tanh(c), a GRU's (1 − z) ⊙ n or z ⊙ (h − n), where o and
-   z come from a Sigmoid and n from a Tanh. Cells that share a weight are one cell, unrolled over time.
+3. A cell written out is an LSTM or GRU where `passes.written_out` can make an operator of it. What only looks like one
+   is found by its last step: an LSTM's o ⊙ tanh(c), a GRU's (1 − z) ⊙ n or z ⊙ (h − n), where o and z come from a
+   Sigmoid and n from a Tanh. Cells that share a weight are one cell, unrolled over time.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ from onnx_ir.passes.common import ShapeInferencePass
 
 from rnnexport.capture.zeros import is_zero
 from rnnexport.passes.nodes import node_name, optional_input
+from rnnexport.passes.written_out import fuse_cells
+from rnnexport.passes.written_steps import CellStep
 
 RECURRENT = ("LSTM", "GRU", "RNN")
 _GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
@@ -56,6 +59,8 @@ class WrittenCell:
     """Where its last step is."""
     steps: int
     """How often it stands in the graph with the same recurrent weight; 1 for a single step."""
+    fusible: bool
+    """Whether `rnnexport lint --fix` can put an operator in its place."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,6 +196,12 @@ def _is_named_like(before: ir.Value, after: ir.Value) -> bool:
 
 def written_cells(model: ir.Model) -> Iterator[WrittenCell]:
     """Yield the cells that are written out, each once."""
+    fused: dict[int, list[CellStep]] = {}
+    model = model.clone()
+    for run in fuse_cells(model):
+        fused.setdefault(id(run.weights), []).extend(run.steps)
+    for steps in fused.values():
+        yield WrittenCell(steps[0].cell, node_name(steps[0].node), len(steps), fusible=True)
     found: dict[tuple[str, str], list[ir.Node]] = {}
     for node in model.graph.all_nodes():
         cell = _cell_ending_in(node)
@@ -198,7 +209,7 @@ def written_cells(model: ir.Model) -> Iterator[WrittenCell]:
             weights = sorted(_matrices_behind(node))
             found.setdefault((cell, str(weights)), []).append(node)
     for (cell, _), nodes in found.items():
-        yield WrittenCell("LSTM" if cell == "LSTM" else "GRU", node_name(nodes[0]), len(nodes))
+        yield WrittenCell("LSTM" if cell == "LSTM" else "GRU", node_name(nodes[0]), len(nodes), fusible=False)
 
 
 def _cell_ending_in(node: ir.Node) -> str | None:

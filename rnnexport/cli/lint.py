@@ -18,6 +18,13 @@ def lint(
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="Where the repaired copy goes.", show_default=False)
     ] = None,
+    inputs: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="Real inputs to prove a repair with: a .npz with one array for each. May be given several times.",
+            show_default=False,
+        ),
+    ] = None,
     sarif: Annotated[bool, typer.Option("--sarif", help="Print a SARIF log, for code review tools.")] = False,
     json: Json = False,
 ) -> None:
@@ -34,6 +41,6 @@ def lint(
     from rnnexport.report.lint import sarif as as_sarif
 
     with progress(f"checking {model}") as on_progress:
-        report = lint_file(model, out, on_progress=on_progress)
+        report = lint_file(model, out, inputs or (), on_progress=on_progress)
     print_result(as_sarif(report) if sarif else report, lint_tables(report), as_json=json or sarif)
     raise typer.Exit(report.exit_status)

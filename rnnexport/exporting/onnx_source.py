@@ -47,7 +47,7 @@ def export_onnx(path: Path, out: Path | None = None, sample: Path | None = None)
     """
     model = read_model(path)
     inputs = input_infos(model)
-    calls = sample_cases(sample, inputs) if sample else drawn_cases(model)
+    calls = sample_cases(sample, model) if sample else drawn_cases(model)
     answers = _answers(path, calls, sampled=sample is not None)
     target = out or EXPORTED / path.stem
     manifest = Manifest(
@@ -97,12 +97,13 @@ def _with_common_batch(inputs: tuple[TensorInfo, ...]) -> tuple[TensorInfo, ...]
     return tuple(with_batch(info) for info in inputs)
 
 
-def sample_cases(path: Path, inputs: tuple[TensorInfo, ...]) -> list[Case]:
-    """The sample's call, and its first row alone where the batch is dynamic.
+def sample_cases(path: Path, model: onnx_ir.Model) -> list[Case]:
+    """Return the call that a npz holds, and its first row alone where the batch is dynamic.
 
     Raises:
-        InputError: The file is no npz, or does not hold the model's inputs.
+        InputError: It is no npz with one array for each input, of its type and shape.
     """
+    inputs = input_infos(model)
     feeds = _read_sample(path, inputs)
     whole = Case("the given inputs", feeds)
     batches = {

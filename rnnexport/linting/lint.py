@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -55,11 +55,16 @@ class LintReport(BaseModel):
 
 
 def lint(
-    path: str | Path, repaired: str | Path | None = None, *, on_progress: Callable[[str], None] = lambda _: None
+    path: str | Path,
+    repaired: str | Path | None = None,
+    samples: Sequence[Path] = (),
+    *,
+    on_progress: Callable[[str], None] = lambda _: None,
 ) -> LintReport:
     """Check an ONNX file; with `repaired`, write a repaired copy there.
 
-    The copy is written only if it gives, in ONNX Runtime and OpenVINO, what the file itself gives in float64.
+    The copy is written only if it gives, in ONNX Runtime and OpenVINO, what the file itself gives in float64. Inputs
+    are drawn, or taken from `samples`, each a npz with one array for each input.
 
     Raises:
         InputError: The file cannot be read, `repaired` is the file itself, or the repair cannot be proved.
@@ -78,7 +83,7 @@ def lint(
     found = {finding.rule for finding in findings if finding.repairable}
     rules = [rule for rule in all_rules() if rule.name in found]
     if rules:
-        report.proof = _write_repaired(path, Path(repaired), rules)
+        report.proof = _write_repaired(path, Path(repaired), rules, samples)
         report.repaired = str(repaired)
     return report
 
@@ -101,7 +106,7 @@ def find(path: Path) -> list[Finding]:
             where=where,
             what=what,
             consequences=rule.consequences,
-            repairable=rule.repair() is not None,
+            repairable=rule.repairs(model, where),
         )
         for rule in all_rules()
         for where, what in rule.check(model)
@@ -130,7 +135,7 @@ def _loading(path: Path) -> list[Finding]:
     return findings
 
 
-def _write_repaired(path: Path, target: Path, rules: list[Rule]) -> list[Proof]:
+def _write_repaired(path: Path, target: Path, rules: list[Rule], samples: Sequence[Path]) -> list[Proof]:
     import onnx_ir
 
     model = read_model(path)
@@ -142,7 +147,7 @@ def _write_repaired(path: Path, target: Path, rules: list[Rule]) -> list[Proof]:
         copy = Path(folder) / target.name
         external = f"{target.name}.data" if external_files(path) else None
         onnx_ir.save(model, copy, external_data=external)
-        proof = prove(path, copy, same_results=not any(rule.changes_results for rule in rules))
+        proof = prove(path, copy, samples, same_results=not any(rule.changes_results for rule in rules))
         if failed := [row for row in proof if not row.passed]:
             raise InputError(f"the repair of {path} is not proved, so it is not written: {failed[0]}")
         for name in filter(None, [external]):

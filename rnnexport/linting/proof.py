@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,8 @@ from pydantic import BaseModel
 
 from rnnexport.engines import get_engine
 from rnnexport.engines.contract import Definition, Feeds
-from rnnexport.exporting.onnx_source import drawn_cases
+from rnnexport.errors import InputError
+from rnnexport.exporting.onnx_source import drawn_cases, sample_cases
 from rnnexport.model_file import read_model
 from rnnexport.parity.onnx_float64 import Float64Model
 from rnnexport.worker import Arrays, CaseResult, Extras, infer
@@ -52,20 +53,26 @@ class Proof(BaseModel):
         return f"in {self.runtime} the repaired file {error}"
 
 
-def prove(original: Path, repaired: Path, *, same_results: bool) -> list[Proof]:
+def prove(original: Path, repaired: Path, samples: Sequence[Path] = (), *, same_results: bool) -> list[Proof]:
     """Run both files in every runtime.
 
     Args:
         original: The file as it was.
         repaired: The repaired copy.
+        samples: Files of real inputs, each a npz with one array for each input, in place of drawn ones.
         same_results: Whether the reference is the original in float64; else the repaired file is its own.
 
     Raises:
-        InputError: The reference cannot be evaluated.
+        InputError: The reference cannot be evaluated, or a sample does not fit.
     """
-    cases = [case.feeds for case in drawn_cases(read_model(original))]
-    reference = Float64Model(original if same_results else repaired)
-    expected = [reference.run(feeds) for feeds in cases]
+    model = read_model(original)
+    calls = [call for sample in samples for call in sample_cases(sample, model)] or drawn_cases(model)
+    cases = [call.feeds for call in calls]
+    try:
+        expected = _answers(original if same_results else repaired, cases)
+    except InputError as exc:
+        hint = "" if samples else "; give inputs that the model takes with --inputs sample.npz"
+        raise InputError(f"{exc}{hint}") from exc
     return [
         Proof(
             runtime=definition.name,
@@ -75,6 +82,12 @@ def prove(original: Path, repaired: Path, *, same_results: bool) -> list[Proof]:
         )
         for definition in RUNTIMES
     ]
+
+
+def _answers(path: Path, cases: list[Feeds]) -> list[dict[str, Any]]:
+    """What a file gives in float64; it may be large, and does not stay in memory."""
+    reference = Float64Model(path)
+    return [reference.run(feeds) for feeds in cases]
 
 
 def _largest_error(

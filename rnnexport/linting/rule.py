@@ -29,6 +29,10 @@ class Rule(abc.ABC):
     def check(self, model: ir.Model) -> Iterator[tuple[str, str]]:
         """Yield (where, what exactly) for each place; the model's shapes are inferred, and it must not be changed."""
 
+    def repairs(self, model: ir.Model, where: str) -> bool:
+        """Whether the repair takes away what `check` found at `where`."""
+        return self.repair() is not None
+
     def repair(self) -> ir.passes.InPlacePass | None:
         """Return the pass that takes the fault away, or `None` where only the owner can."""
         return None

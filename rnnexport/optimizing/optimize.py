@@ -12,7 +12,6 @@ from pydantic import BaseModel
 from rnnexport.engines.contract import Feeds
 from rnnexport.errors import ExportError, InputError
 from rnnexport.exporting.onnx_source import drawn_cases, sample_cases
-from rnnexport.exporting.writing import input_infos
 from rnnexport.model_file import external_files, read_model
 from rnnexport.optimizing.comparison import Difference, compare
 from rnnexport.optimizing.rewrite import LayerOutcome, Rewrite, apply
@@ -99,7 +98,7 @@ def optimize(
 def _calibration_calls(path: Path, model: onnx_ir.Model) -> list[Feeds]:
     from rnnexport.optimizing.calibration import check_finite
 
-    calls = [sample_cases(path, input_infos(model))[0].feeds]
+    calls = [sample_cases(path, model)[0].feeds]
     check_finite(path, calls)
     return calls
 

@@ -78,10 +78,15 @@ class Float64Model:
         import onnx
         from onnx.reference import ReferenceEvaluator
 
+        self._constants: dict[str, NDArray[Any]] = {}
         self._name = source.name if isinstance(source, Path) else "the graph"
         try:
             model = onnx.ModelProto()
-            model.CopyFrom(onnx.load(source) if isinstance(source, Path) else source)
+            if isinstance(source, Path):
+                model = onnx.load(source, load_external_data=False)
+                self._constants = _external_constants(source, model, alteration.constant)
+            else:
+                model.CopyFrom(source)
             for name in extra_outputs:
                 model.graph.output.append(onnx.ValueInfoProto(name=name))
             _widen_graph(model.graph, alteration.constant)
@@ -98,17 +103,40 @@ class Float64Model:
         Raises:
             InputError: An operator fails on these feeds.
         """
+        wide = {name: _wide(array) for name, array in feeds.items()}
         try:
             with np.errstate(invalid="ignore", over="ignore"):  # NaN and infinity are values like others here
-                results = self._evaluator.run(None, {name: _wide(array) for name, array in feeds.items()})
+                results = self._evaluator.run(None, wide | self._constants)
         except Exception as exc:
             shapes = ", ".join(f"{name} {list(array.shape)}" for name, array in feeds.items())
             raise InputError(f"{self._name} cannot be evaluated with {shapes}: {_first_line(exc)}") from exc
         return {name: np.asarray(result) for name, result in zip(self.outputs, results, strict=True)}
 
 
+def _external_constants(path: Path, model: Any, constant: Rounding) -> dict[str, NDArray[Any]]:
+    """Take the constants that lie beside the file out of the graph, as arrays; a message of over 2 GB is no message."""
+    import onnx
+    import onnx_ir
+    from onnx.external_data_helper import load_external_data_for_model, uses_external_data
+
+    outside = [tensor for tensor in model.graph.initializer if uses_external_data(tensor)]
+    if not outside:
+        return {}
+    constants = {name: value.const_value for name, value in onnx_ir.load(path).graph.initializers.items()}
+    inputs = {value.name for value in model.graph.input}
+    for tensor in outside:
+        model.graph.initializer.remove(tensor)
+        if tensor.name not in inputs:
+            model.graph.input.append(onnx.ValueInfoProto(name=tensor.name))
+    load_external_data_for_model(model, str(path.parent))  # of the bodies of If, Loop and Scan
+    names = {tensor.name for tensor in outside}
+    arrays = {n: _wide(np.asarray(t.numpy())) for n, t in constants.items() if n in names and t is not None}
+    return {n: constant(a) if np.issubdtype(a.dtype, np.floating) else a for n, a in arrays.items()}
+
+
 def _wide(array: NDArray[Any]) -> NDArray[Any]:
-    return array.astype(np.float64) if np.issubdtype(array.dtype, np.floating) else array
+    is_float = np.issubdtype(array.dtype, np.floating) or array.dtype.name == "bfloat16"
+    return array.astype(np.float64) if is_float else array
 
 
 def _first_line(exc: Exception) -> str:

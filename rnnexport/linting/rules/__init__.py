@@ -16,6 +16,6 @@ def all_rules() -> list[Rule]:
         member
         for module in modules
         for _, member in inspect.getmembers(module, inspect.isclass)
-        if issubclass(member, Rule) and member.__module__ == module.__name__
+        if issubclass(member, Rule) and member.__module__ == module.__name__ and not inspect.isabstract(member)
     }
     return sorted((kind() for kind in classes), key=lambda rule: rule.name)

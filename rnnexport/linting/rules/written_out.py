@@ -8,9 +8,22 @@ import onnx_ir as ir
 
 from rnnexport.inspection import written_cells
 from rnnexport.linting.rule import Rule
+from rnnexport.passes.written_out import FuseCells
 
 
-class Unrolled(Rule):
+class _Written(Rule):
+    """What both rules share."""
+
+    def repairs(self, model: ir.Model, where: str) -> bool:
+        """Whether this is an LSTM or GRU, and not only like one."""
+        return any(cell.fusible for cell in written_cells(model) if cell.node == where)
+
+    def repair(self) -> ir.passes.InPlacePass:
+        """Put the operator in its place."""
+        return FuseCells()
+
+
+class Unrolled(_Written):
     """One cell, written once for each time step."""
 
     name = "unrolled"
@@ -22,13 +35,11 @@ class Unrolled(Rule):
         """Look for cells with the same weights."""
         for cell in written_cells(model):
             if cell.steps > 2:
-                yield (
-                    cell.node,
-                    f"one {cell.cell} stands there {cell.steps} times; export it as an operator",
-                )
+                hint = "" if cell.fusible else "; export it as an operator"
+                yield cell.node, f"one {cell.cell} stands there {cell.steps} times{hint}"
 
 
-class WrittenOut(Rule):
+class WrittenOut(_Written):
     """A step of a cell as MatMul, Sigmoid and Tanh."""
 
     name = "written-out"
