@@ -143,7 +143,7 @@ def test_bench_sweeps_over_bare_layers(run: Run, tmp_path: Path) -> None:
     ("arguments", "message"),
     [
         ([GRU, "--hidden-size", "8"], "measure layers of their own, not"),
-        (["--hidden-size", "8", "--against", "ort-cpu"], "--against compares bundles, not bare layers"),
+        (["--hidden-size", "8", "--against", "ort-cpu"], "--against is for bundles, not for bare layers"),
         (["--all-shapes"], "either --shapes deepbench or --hidden-size N"),
         (["--shapes", "deepbench", "--time-steps", "4"], "--time-steps goes with --hidden-size"),
         (["--hidden-size", "8", "--cell", "rnn"], "cell 'rnn' is unknown"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import median_low
 
@@ -67,21 +67,35 @@ class Roofline(BaseModel):
         return [row for row in self.rows if row.beats_its_bound]
 
 
-def roofline_of(rows: Sequence[Row]) -> Roofline:
+Counted = tuple[tuple[LayerWork, ...], tuple[str, ...]]
+"""The work of the layers, and the names of those whose work is not known."""
+
+
+def work_of_bundle(row: Row) -> Counted:
+    """Count the work of a row's call off its bundle's graph."""
+    bundle = load_bundle(Path(row.bundle))
+    sizes = symbol_sizes(bundle.manifest.inputs, CaseShape(row.batch_size, row.time_steps))
+    return recurrent_work(ir.load(bundle.model_path), sizes)
+
+
+def roofline_of(rows: Sequence[Row], work_of: Callable[[Row], Counted] = work_of_bundle) -> Roofline:
     """Probe the machine and put every measured row, one with figures, beside its bound.
+
+    `work_of` counts the work of a row's call.
 
     Where a row beats its bound, other work may have slowed the probe, so it is repeated once and the best of both
     counts; what still beats it is in `faults`.
     """
-    found = _rows_beside(rows, probe_machine())
-    return _rows_beside(rows, found.machine.best(probe_machine())) if found.faults else found
+    works = [work_of(row) for row in rows]
+    found = _rows_beside(rows, works, probe_machine())
+    return _rows_beside(rows, works, found.machine.best(probe_machine())) if found.faults else found
 
 
-def _rows_beside(rows: Sequence[Row], machine: Machine) -> Roofline:
-    return Roofline(machine=machine, rows=[_row(row, machine) for row in rows])
+def _rows_beside(rows: Sequence[Row], works: Sequence[Counted], machine: Machine) -> Roofline:
+    return Roofline(machine=machine, rows=[_row(row, *work, machine) for row, work in zip(rows, works, strict=True)])
 
 
-def _row(row: Row, machine: Machine) -> RooflineRow:
+def _row(row: Row, work: tuple[LayerWork, ...], left_out: tuple[str, ...], machine: Machine) -> RooflineRow:
     found = RooflineRow(
         bundle=row.bundle,
         runtime=row.definition.name,
@@ -92,7 +106,6 @@ def _row(row: Row, machine: Machine) -> RooflineRow:
     )
     if row.definition.device != "cpu":
         return found.model_copy(update={"not_bounded": "the probe knows the CPU only"})
-    work, left_out = _work(row)
     if not work:
         return found.model_copy(update={"not_bounded": "the graph does not tell the work of its recurrent layers"})
     weights, threads = FORMATS[row.definition.precision], _threads(row.definition, machine)
@@ -114,9 +127,3 @@ def _row(row: Row, machine: Machine) -> RooflineRow:
 def _threads(definition: Definition, machine: Machine) -> int:
     """The engine's default counts as every core, which can only lower the bound."""
     return definition.threads or machine.cores
-
-
-def _work(row: Row) -> tuple[tuple[LayerWork, ...], tuple[str, ...]]:
-    bundle = load_bundle(Path(row.bundle))
-    sizes = symbol_sizes(bundle.manifest.inputs, CaseShape(row.batch_size, row.time_steps))
-    return recurrent_work(ir.load(bundle.model_path), sizes)

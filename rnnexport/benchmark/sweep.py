@@ -15,13 +15,16 @@ from typing import Any
 
 import numpy as np
 
+from rnnexport.benchmark.analysis import Analysis
 from rnnexport.benchmark.deepbench import LayerShape
 from rnnexport.benchmark.interleaving import Effort, Subject, measure_interleaved
 from rnnexport.benchmark.journal import Journal
 from rnnexport.benchmark.layers import OURS, STOCK
+from rnnexport.benchmark.limits import Counted, roofline_of
 from rnnexport.benchmark.results import BenchReport, ConditionsWatch, Measurement
 from rnnexport.benchmark.scenarios import run_one
 from rnnexport.benchmark.timing import JOB
+from rnnexport.benchmark.work import LayerWork
 from rnnexport.bundle import Tolerance
 from rnnexport.engines.contract import Definition, Feeds
 from rnnexport.errors import RnnexportError
@@ -37,6 +40,7 @@ _WINDOWS = 10
 """At least; the calls of large layers take seconds, and nothing is judged here."""
 _EAGER = Definition(name="torch-cpu", engine="torch", precision="float32")
 _COMPILED = Definition(name="torch-compiled", engine="torch", precision="float32")
+_SOURCES = ("torch", "stock export", "rnnexport")
 Peer = tuple[str, Definition, Subject]
 
 
@@ -50,6 +54,7 @@ def sweep(
     repetitions: int = 2,
     time_limit_seconds: float = 600,
     seed: int = 0,
+    roofline: bool = False,
     on_progress: Callable[[str], None] = lambda _: None,
 ) -> BenchReport:
     """Measure every peer at every shape, and write each shape's rows to `out`, a file of JSON lines, at once.
@@ -63,6 +68,7 @@ def sweep(
         repetitions: As for `bench`.
         time_limit_seconds: As for `bench`.
         seed: Of weights and inputs.
+        roofline: Whether to probe the machine in the end; `analysis` then says how near each row comes to its limit.
         on_progress: Is told what is measured next, and how long the rest may take.
 
     Raises:
@@ -86,13 +92,33 @@ def sweep(
         journal.append({"shape": str(shape), "rows": [row.model_dump(mode="json") for row in found]})
         rows += found
         left.one_more()
+    analysis = Analysis()
+    if roofline:
+        on_progress("what this machine can do")
+        works = {
+            (f"{shape.model}, {source}", shape.batch_size, shape.time_steps): _work(shape)
+            for shape in shapes
+            for source in _SOURCES
+        }
+        measured = [row for row in rows if row.samples_ns]
+        analysis.roofline = roofline_of(
+            measured, lambda row: works.get((row.bundle, row.batch_size, row.time_steps), ((), ()))
+        )
     return BenchReport(
         seconds=seconds,
+        analysis=analysis,
         measurements=rows,
         not_usable=not_usable,
         conditions=watch.conditions(),
         versions=tool_versions(),
     )
+
+
+def _work(shape: LayerShape) -> Counted:
+    """Of one layer of one direction; the same for every peer."""
+    size = shape.hidden_size
+    layer = LayerWork(shape.model, {"lstm": 4, "gru": 3}[shape.cell], size, size, shape.batch_size, shape.time_steps)
+    return (layer,), ()
 
 
 class _TimeLeft:

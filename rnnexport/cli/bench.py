@@ -204,7 +204,7 @@ def _measure(
         from rnnexport.cli.sweeping import run_sweep
 
         report = run_sweep(bundles, runtimes, options, common, on_progress)
-        return report, latency_tables(report)
+        return report, [*latency_tables(report), *analysis_tables(report.analysis)]
     if scenario == "latency":
         from rnnexport.benchmark.benchmark import bench as bench_bundles
 

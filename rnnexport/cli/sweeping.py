@@ -37,8 +37,8 @@ def run_sweep(
         raise InputError(
             f"--shapes and --hidden-size measure layers of their own, not {str(bundles[0])!r}; leave it out"
         )
-    if surplus := sorted(options.keys() & {"compare", "against", "fail_over"}):
-        raise InputError(f"--{surplus[0].replace('_', '-')} compares bundles, not bare layers; leave it out")
+    if surplus := sorted(options.keys() & {"compare", "against", "fail_over", "profile"}):
+        raise InputError(f"--{surplus[0].replace('_', '-')} is for bundles, not for bare layers; leave it out")
     if ("shapes" in options) == ("hidden_size" in options):
         raise InputError("bare layers need either --shapes deepbench or --hidden-size N")
     if "shapes" in options:
@@ -48,7 +48,7 @@ def run_sweep(
     else:
         sizes = [numbers(f"--{name.replace('_', '-')}", options.get(name, default)) for name, default in _SIZES.items()]
         shapes = [LayerShape(*values) for values in product(_cells(options.get("cell", ["lstm,gru"])), *sizes)]
-    kept = {key: options[key] for key in ("repetitions", "resume") if key in options}
+    kept = {key: options[key] for key in ("repetitions", "resume", "roofline") if key in options}
     out = options.get("out", _DEFAULT_OUT)
     return sweep(shapes, runtimes, out=out, **kept, **common, on_progress=on_progress)
 

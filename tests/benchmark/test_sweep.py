@@ -85,3 +85,14 @@ def test_another_file_is_not_overwritten(tmp_path: Path, content: str, resume: b
 def test_an_lstm_of_few_steps_is_compiled_too(tmp_path: Path) -> None:
     report = sweep([LayerShape("lstm", 8, 1, 3)], ["ort-cpu"], out=tmp_path / "sweep.jsonl", **QUICK)
     assert "torch-compiled" in [row.definition.name for row in report.measurements if row.median_ns]
+
+
+def test_every_row_can_be_set_beside_the_limit_of_the_machine(tmp_path: Path) -> None:
+    shape = LayerShape("lstm", 64, 2, 3)
+    report = sweep([shape], ["ort-cpu"], out=tmp_path / "sweep.jsonl", roofline=True, **QUICK)
+    roofline = report.analysis.roofline
+    assert roofline is not None
+    assert [row.bundle for row in roofline.rows] == [row.bundle for row in report.measurements if row.samples_ns]
+    for row in roofline.rows:
+        assert row.bound_ns > 0
+        assert 0 < row.int8_bound_ns <= row.bound_ns
