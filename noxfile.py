@@ -85,7 +85,8 @@ def bench(session: nox.Session) -> None:
     session.run("python", "tests/benchmark/measure_roofline.py")
     sweep = str(Path(session.create_tmp()) / "deepbench.jsonl")
     Path(sweep).unlink(missing_ok=True)
-    session.run("rnnexport", "bench", "--shapes", "deepbench", "--seconds", "1", "--repetitions", "1", "--out", sweep)
+    layers = ["--shapes", "deepbench", "--seconds", "1", "--repetitions", "1", "--roofline"]
+    session.run("rnnexport", "bench", *layers, "--out", sweep)
 
 
 @nox.session
