@@ -66,7 +66,7 @@ def test_real_inputs_take_the_place_of_drawn_ones(model, tmp_path):
     np.savez(tmp_path / "sample.npz", tokens=np.array([[1, 2, 3, 4], [9, 8, 7, 6]]))
     bundle = rnnexport.export(model, tmp_path / "bundle", sample=tmp_path / "sample.npz")
     names = [case.case for case in rnnexport.verify(bundle.path, ["ort-cpu"]).runtimes[0].cases]
-    assert names == ["the given inputs", "their first row", "the given inputs"]
+    assert names[:3] == ["the given inputs", "their first row", "the given inputs"]
 
 
 @pytest.mark.parametrize(
