@@ -81,13 +81,9 @@ def diagnose(bundle: Bundle, definition: Definition, tolerance: Tolerance, judge
     """Explain what a runtime, or the bundle's file, got wrong; `None` where nothing is, or nothing can be said."""
     if all(judged.passed):
         return None
-    if definition.engine != "torch" and (found := frozen_axis(bundle, definition, judged.cases, judged.passed)):
-        says = f"it works at {found[0]}={found[1]} only"
-        cause = Cause(name=f"{found[0]} axis frozen", says=says, remedy=FROZEN_REMEDY, share=1.0)
-        return Diagnosis(fault_in="file", causes=[cause])
     calls = _telling_calls(judged)
-    if not any(not judged.passed[call.position] for call in calls):
-        return None
+    if all(judged.passed[call.position] for call in calls):  # the others failed, or gave another shape
+        return _frozen(bundle, definition, judged)
     import onnx
 
     file = onnx.load(bundle.model_path)
@@ -104,6 +100,18 @@ def diagnose(bundle: Bundle, definition: Definition, tolerance: Tolerance, judge
         divergence=first_divergence(bundle, definition, tolerance, evidence, wrong, file_is_right=file_is_right),
         causes=explain(evidence, tolerance),
     )
+
+
+def _frozen(bundle: Bundle, definition: Definition, judged: Judged) -> Diagnosis | None:
+    """Name the axis that is frozen, where one is; numbers that are wrong in the right shape are no sign of it."""
+    if definition.engine == "torch":
+        return None
+    found = frozen_axis(bundle, definition, judged.cases, judged.passed)
+    if found is None:
+        return None
+    says = f"it works at {found[0]}={found[1]} only"
+    cause = Cause(name=f"{found[0]} axis frozen", says=says, remedy=FROZEN_REMEDY, share=1.0)
+    return Diagnosis(fault_in="file", causes=[cause])
 
 
 def _telling_calls(judged: Judged) -> list[Call]:
