@@ -124,9 +124,18 @@ def _telling_calls(judged: Judged) -> list[Call]:
         if _comparable(result, expected)
     ]
     calls.sort(key=lambda call: (_has_nan(call.feeds), abs(np.log(_elements(call.feeds) / _MOST_ELEMENTS * 4))))
-    wrong = [call for call in calls if not judged.passed[call.position]][:_MOST_CALLS]
+    wrong = _of_different_shapes([call for call in calls if not judged.passed[call.position]])[:_MOST_CALLS]
     right = [call for call in calls if judged.passed[call.position]][:1]
     return wrong + right
+
+
+def _of_different_shapes(calls: Sequence[Call]) -> list[Call]:
+    """One call of each shape first: the same call, made again in another way, tells little more."""
+    first: dict[str, Call] = {}
+    for call in calls:
+        first.setdefault(str([array.shape for array in call.feeds.values()]), call)
+    chosen = list(first.values())
+    return chosen + [call for call in calls if not any(call is each for each in chosen)]
 
 
 def _comparable(result: CaseResult, expected: dict[str, Reference]) -> bool:

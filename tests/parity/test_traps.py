@@ -39,6 +39,15 @@ def test_a_runtime_that_chooses_bfloat16_by_itself(careless: Careless, bundle: P
     assert runtime.diagnosis.fault_in == "runtime"
 
 
+@pytest.mark.skipif("bf16" not in machine()["features"], reason="this CPU has no bfloat16 instructions")
+def test_bfloat16_in_a_layer_too_small_to_tell_it_from_one_shape(careless: Careless, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    inputs = ["x:float32[batch,time,5]"]
+    bundle = rnnexport.export(torch.nn.LSTM(5, 8, batch_first=True), tmp_path / "layer", inputs=inputs)
+    (runtime,) = verify(bundle.path, [careless("default-precision")]).runtimes
+    assert causes(runtime) == ["bf16 arithmetic"]
+
+
 @pytest.mark.parametrize("cell", [torch.nn.LSTM, torch.nn.GRU], ids=["lstm", "gru"])
 def test_weights_compressed_to_float16_by_saving(
     careless: Careless, tmp_path: Path, cell: Callable[..., torch.nn.Module]
