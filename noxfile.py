@@ -123,3 +123,10 @@ def export_table(session: nox.Session) -> None:
     """Write the table of docs/export.md anew, PyTorch's own exporters included; about ten minutes."""
     install(session, ".")
     session.run("python", "tests/export_table/write_table.py")
+
+
+@nox.session
+def silent_faults(session: nox.Session) -> None:
+    """Write the table of docs/silent-faults.md anew, with other tools on the same faults; about ten minutes."""
+    install(session, ".", "-r", "tests/silent_faults/requirements.txt")
+    session.run("python", "tests/silent_faults/write_table.py")
