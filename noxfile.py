@@ -135,3 +135,10 @@ def forms_table(session: nox.Session) -> None:
     """Measure the forms of docs/optimize.md beside ONNX Runtime's fused operators and PyTorch; about 15 minutes."""
     install(session, ".")
     session.run("python", "tests/optimizing/measure_forms.py", *session.posargs)
+
+
+@nox.session
+def silent_faults(session: nox.Session) -> None:
+    """Write the table of docs/silent-faults.md anew, with other tools on the same faults; about ten minutes."""
+    install(session, ".", "-r", "tests/silent_faults/requirements.txt")
+    session.run("python", "tests/silent_faults/write_table.py")

@@ -81,13 +81,9 @@ def diagnose(bundle: Bundle, definition: Definition, tolerance: Tolerance, judge
     """Explain what a runtime, or the bundle's file, got wrong; `None` where nothing is, or nothing can be said."""
     if all(judged.passed):
         return None
-    if definition.engine != "torch" and (found := frozen_axis(bundle, definition, judged.cases, judged.passed)):
-        says = f"it works at {found[0]}={found[1]} only"
-        cause = Cause(name=f"{found[0]} axis frozen", says=says, remedy=FROZEN_REMEDY, share=1.0)
-        return Diagnosis(fault_in="file", causes=[cause])
     calls = _telling_calls(judged)
-    if not any(not judged.passed[call.position] for call in calls):
-        return None
+    if all(judged.passed[call.position] for call in calls):  # the others failed, or gave another shape
+        return _frozen(bundle, definition, judged)
     import onnx
 
     file = onnx.load(bundle.model_path)
@@ -106,6 +102,18 @@ def diagnose(bundle: Bundle, definition: Definition, tolerance: Tolerance, judge
     )
 
 
+def _frozen(bundle: Bundle, definition: Definition, judged: Judged) -> Diagnosis | None:
+    """Name the axis that is frozen, where one is; numbers that are wrong in the right shape are no sign of it."""
+    if definition.engine == "torch":
+        return None
+    found = frozen_axis(bundle, definition, judged.cases, judged.passed)
+    if found is None:
+        return None
+    says = f"it works at {found[0]}={found[1]} only"
+    cause = Cause(name=f"{found[0]} axis frozen", says=says, remedy=FROZEN_REMEDY, share=1.0)
+    return Diagnosis(fault_in="file", causes=[cause])
+
+
 def _telling_calls(judged: Judged) -> list[Call]:
     """Some wrong calls, large enough to tell faults apart and small enough to be quick, and a right one."""
     calls = [
@@ -116,9 +124,18 @@ def _telling_calls(judged: Judged) -> list[Call]:
         if _comparable(result, expected)
     ]
     calls.sort(key=lambda call: (_has_nan(call.feeds), abs(np.log(_elements(call.feeds) / _MOST_ELEMENTS * 4))))
-    wrong = [call for call in calls if not judged.passed[call.position]][:_MOST_CALLS]
+    wrong = _of_different_shapes([call for call in calls if not judged.passed[call.position]])[:_MOST_CALLS]
     right = [call for call in calls if judged.passed[call.position]][:1]
     return wrong + right
+
+
+def _of_different_shapes(calls: Sequence[Call]) -> list[Call]:
+    """One call of each shape first: the same call, made again in another way, tells little more."""
+    first: dict[str, Call] = {}
+    for call in calls:
+        first.setdefault(str([array.shape for array in call.feeds.values()]), call)
+    chosen = list(first.values())
+    return chosen + [call for call in calls if not any(call is each for each in chosen)]
 
 
 def _comparable(result: CaseResult, expected: dict[str, Reference]) -> bool:

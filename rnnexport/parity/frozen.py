@@ -11,14 +11,15 @@ import numpy as np
 
 from rnnexport.bundle import Bundle
 from rnnexport.engines.contract import Definition, Feeds
-from rnnexport.parity.grid import Case, CaseShape, draw_feeds
+from rnnexport.parity.grid import BATCH, BATCH_NAMES, TIME, Case, CaseShape, draw_feeds
 from rnnexport.worker import infer
 
 if TYPE_CHECKING:
     import onnx
 
 REMEDY = "export the axis as a dynamic one; `rnnexport export` keeps batch and time dynamic"
-_OTHER_BATCH, _OTHER_TIME = 3, 11
+_OTHER_BATCH, _OTHER_TIME = 11, 19
+"""In no call of the grid, so that another axis that is frozen does not fit by chance."""
 _MOST_TRIALS = 12
 _LARGEST = 4096
 
@@ -28,26 +29,34 @@ def frozen_axis(
 ) -> tuple[str, int] | None:
     """Name the dimension that is frozen and its size, or `None` where none is.
 
-    Where no call passed, sizes that stand in the graph as constants are tried.
+    Where the calls that passed have two sizes in common, each is tried with another one beside it; where none passed,
+    sizes that stand in the graph as constants are.
     """
     sizes = [_sizes(bundle, case.feeds) for case in cases]
     good = [each for each, well in zip(sizes, passed, strict=True) if well]
     bad = [each for each, well in zip(sizes, passed, strict=True) if not well]
     if not bad:
         return None
-    if not good:
-        return _tried(bundle, definition)
-    for symbol, size in good[0].items():
-        if all(each[symbol] == size for each in good) and all(each[symbol] != size for each in bad):
-            return symbol, size
+    first = good[0] if good else {}
+    found = [
+        (symbol, size)
+        for symbol, size in first.items()
+        if all(each[symbol] == size for each in good) and all(each[symbol] != size for each in bad)
+    ]
+    if len(found) == 1:
+        return found[0]
+    if found or not good:
+        return _tried(bundle, definition, found)
     return None
 
 
-def _tried(bundle: Bundle, definition: Definition) -> tuple[str, int] | None:
+def _tried(bundle: Bundle, definition: Definition, axes: Sequence[tuple[str, int]]) -> tuple[str, int] | None:
+    """The one of these axes and sizes, or of those that the graph suggests, at which a call succeeds."""
     import onnx
 
     model = onnx.load(bundle.model_path, load_external_data=False)
-    trials = list(islice(_trials(model), _MOST_TRIALS))
+    suggested = [(axis, size) for size in _constants(model) for axis in (TIME, BATCH)]
+    trials = list(islice(_trials(axes or suggested), _MOST_TRIALS))
     generator = np.random.default_rng(0)
     feeds = [draw_feeds(bundle.manifest.inputs, [], shape, generator) for _, _, shape in trials]
     results = infer(Path(bundle.file_for(definition)), definition, feeds)
@@ -55,10 +64,10 @@ def _tried(bundle: Bundle, definition: Definition) -> tuple[str, int] | None:
     return worked[0] if len(worked) == 1 else None
 
 
-def _trials(model: onnx.ModelProto) -> Iterator[tuple[str, int, CaseShape]]:
-    for size in _constants(model):
-        yield "time", size, CaseShape(_OTHER_BATCH, size)
-        yield "batch", size, CaseShape(size, _OTHER_TIME)
+def _trials(axes: Sequence[tuple[str, int]]) -> Iterator[tuple[str, int, CaseShape]]:
+    for axis, size in axes:
+        batch = axis.lower() in BATCH_NAMES
+        yield axis, size, CaseShape(size, _OTHER_TIME) if batch else CaseShape(_OTHER_BATCH, size)
 
 
 def _constants(model: onnx.ModelProto) -> list[int]:

@@ -102,6 +102,16 @@ def test_lengths_ignored(spec: Spec) -> None:
 
 
 @twenty_models
+@given(specs(lengths=True))
+def test_lengths_that_the_file_does_not_read(spec: Spec) -> None:
+    wrong = build(spec)
+    for node in wrong.graph.node:
+        if node.op_type == spec.cell:
+            node.input[4] = ""
+    assert named(spec, lambda feeds, folder: run(wrong, feeds, folder), wrong_file=wrong) == ["lengths ignored"]
+
+
+@twenty_models
 @given(specs(cell="LSTM", states=True))
 def test_state_order(spec: Spec) -> None:
     graph = build(spec)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import torch
 from onnx import helper, numpy_helper
 
 import rnnexport
-from rnnexport.bundle import reference_bundles
+from rnnexport.bundle import reference_bundles, seal
 from rnnexport.parity.sessions import Limits
 from rnnexport.parity.verdicts import RuntimeParity
 from rnnexport.parity.verify import verify
@@ -36,6 +37,15 @@ def test_a_runtime_that_chooses_bfloat16_by_itself(careless: Careless, bundle: P
     assert causes(runtime) == ["bf16 arithmetic"]
     assert runtime.diagnosis is not None
     assert runtime.diagnosis.fault_in == "runtime"
+
+
+@pytest.mark.skipif("bf16" not in machine()["features"], reason="this CPU has no bfloat16 instructions")
+def test_bfloat16_in_a_layer_too_small_to_tell_it_from_one_shape(careless: Careless, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    inputs = ["x:float32[batch,time,5]"]
+    bundle = rnnexport.export(torch.nn.LSTM(5, 8, batch_first=True), tmp_path / "layer", inputs=inputs)
+    (runtime,) = verify(bundle.path, [careless("default-precision")]).runtimes
+    assert causes(runtime) == ["bf16 arithmetic"]
 
 
 @pytest.mark.parametrize("cell", [torch.nn.LSTM, torch.nn.GRU], ids=["lstm", "gru"])
@@ -100,6 +110,52 @@ def test_a_time_axis_that_the_export_froze(altered: Altered) -> None:
     assert causes(runtime) == ["time axis frozen"]
     assert runtime.diagnosis is not None
     assert "time=20" in runtime.diagnosis.causes[0].says
+
+
+def test_gates_that_are_wrong_from_the_second_step_on_are_no_frozen_axis(tmp_path: Path) -> None:
+    """One step alone is right, as it is where time is frozen; but the other calls have the right shape."""
+    torch.manual_seed(0)
+    gru = torch.nn.GRU(5, 8, batch_first=True)
+    bundle = rnnexport.export(gru, tmp_path / "gru", inputs=["x:float32[batch,time,5]"])
+    model = onnx.load(bundle.model_path)
+    (recurrent,) = (node for node in model.graph.node if node.op_type == "GRU")
+    (weights,) = (tensor for tensor in model.graph.initializer if tensor.name == recurrent.input[2])
+    reset_first = numpy_helper.to_array(weights).reshape(1, 3, 8, 8)[:, [1, 0, 2]].reshape(1, 24, 8)
+    weights.CopyFrom(numpy_helper.from_array(reset_first, weights.name))
+    onnx.save(model, bundle.model_path)
+    seal(bundle.path, bundle.manifest)
+    (runtime,) = verify(bundle.path, ["ort-cpu"]).runtimes
+    assert causes(runtime) == ["gate order"]
+
+
+@pytest.mark.parametrize(("axis", "size"), [("batch", 3), ("time", 7)])
+def test_a_frozen_axis_is_told_from_one_that_has_one_size_wherever_the_other_fits(
+    tmp_path: Path, axis: str, size: int
+) -> None:
+    """The grid has batch 3 with 12 steps only, and 7 steps with batch 17 only."""
+
+    class Split(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.rnn, self.frozen = torch.nn.LSTM(5, 8, batch_first=True), {}
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            y = self.rnn(x)[0]
+            return y.reshape(self.frozen.get("batch", y.shape[0]), self.frozen.get("time", y.shape[1]), 4, 2)
+
+    module = Split()
+    bundle = rnnexport.export(module, tmp_path / "split", inputs=["x:float32[batch,time,5]"], output_names=["y"])
+    module.frozen = {axis: size}
+    axes = {name: {0: "batch", 1: "time"} for name in ("x", "y")}
+    names = {"input_names": ["x"], "output_names": ["y"], "dynamic_axes": axes}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(module, (torch.zeros(3, 7, 5),), str(bundle.model_path), dynamo=False, **names)
+    seal(bundle.path, bundle.manifest)
+    (runtime,) = verify(bundle.path, ["ort-cpu"]).runtimes
+    assert causes(runtime) == [f"{axis} axis frozen"]
+    assert runtime.diagnosis is not None
+    assert runtime.diagnosis.causes[0].says == f"it works at {axis}={size} only"
 
 
 def test_onnx_runtime_swallows_nan_and_that_is_no_failure() -> None:

@@ -3,13 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from rnnexport.bundle import TensorInfo
 from rnnexport.engines.contract import Feeds
-from rnnexport.parity.hypothesis import SEQUENCE_LENS, Hypothesis, NodeInputs, Variant, change_node
+from rnnexport.parity.hypothesis import (
+    SEQUENCE_LENS,
+    Evidence,
+    Hypothesis,
+    NodeInputs,
+    Prediction,
+    Variant,
+    change_node,
+    evaluated,
+    recurrent_outputs,
+)
+
+if TYPE_CHECKING:
+    import onnx
 
 
 class LengthsIgnored(Hypothesis):
@@ -24,6 +37,31 @@ class LengthsIgnored(Hypothesis):
         """The operator's own input, and the graph's."""
         yield Variant("sequence_lens of the recurrent layers is ignored", change_node(_without_lengths))
         yield Variant("the lengths are ignored everywhere", feeds=_full_lengths)
+
+    def predictions(self, evidence: Evidence, node: str | None = None) -> Iterator[Prediction]:
+        """As always; where the right graph is not known, what the file would give if its layers read its lengths."""
+        if evidence.right is not None:
+            yield from super().predictions(evidence, node)
+            return
+        for lengths in (info.name for info in evidence.inputs if info.role == "lengths"):
+            mended = _reading(evidence.file, lengths, node)
+            for each in evaluated(mended, evidence, f"no recurrent layer of the file reads {lengths!r}"):
+                yield Prediction(each.says, each.outputs, undone=True)
+
+
+def _reading(file: onnx.ModelProto, lengths: str, only: str | None) -> onnx.ModelProto:
+    """A copy whose recurrent nodes, or one of them, have `lengths` as sequence_lens."""
+    import onnx
+
+    copy = onnx.ModelProto()
+    copy.CopyFrom(file)
+    names = set(recurrent_outputs(copy))
+    for node in copy.graph.node:
+        first = next(filter(None, node.output), None)
+        if first in names and only in (None, first):
+            node.input.extend([""] * (SEQUENCE_LENS + 1 - len(node.input)))
+            node.input[SEQUENCE_LENS] = lengths
+    return copy
 
 
 def _without_lengths(_: str, inputs: NodeInputs, __: dict[str, Any]) -> None:
