@@ -21,14 +21,16 @@ if TYPE_CHECKING:
     from rnnexport.parity.verify import verify
     from rnnexport.predictor import load
     from rnnexport.training import train
+    from rnnexport.tuning.tune import tune
 
-__all__ = ["bench", "export", "load", "train", "verify"]
+__all__ = ["bench", "export", "load", "train", "tune", "verify"]
 
 _HOMES = {
     "bench": "rnnexport.benchmark.benchmark",
     "export": "rnnexport.exporting.export",
     "load": "rnnexport.predictor",
     "train": "rnnexport.training",
+    "tune": "rnnexport.tuning.tune",
     "verify": "rnnexport.parity.verify",
 }
 

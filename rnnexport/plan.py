@@ -62,6 +62,11 @@ def graph_name(kind: GraphKind) -> str:
     return f"{_FILES[kind]}.onnx"
 
 
+def plan_name(kind: GraphKind) -> str:
+    """The file in which `tune` keeps the plan."""
+    return f"{_FILES[kind]}.toml"
+
+
 def write_plan(bundle: Bundle, kind: GraphKind, plan: Plan) -> None:
     """Replace the bundle's plan atomically; its graph must be in place.
 
@@ -70,7 +75,7 @@ def write_plan(bundle: Bundle, kind: GraphKind, plan: Plan) -> None:
     """
     definition = plan.definition.model_dump(exclude={"name"})
     document = {"graph": plan.graph, **definition, "tuned": plan.tuned.model_dump()}
-    bundle.write_file(f"{_FILES[kind]}.toml", tomli_w.dumps(document).encode())
+    bundle.write_file(plan_name(kind), tomli_w.dumps(document).encode())
 
 
 def read_plan(bundle: Bundle, kind: GraphKind) -> Plan | None:
@@ -79,7 +84,7 @@ def read_plan(bundle: Bundle, kind: GraphKind) -> Plan | None:
     Raises:
         BundleError: The plan is damaged, belongs to another export, or its graph was changed; all say what to do.
     """
-    path = bundle.path / f"{_FILES[kind]}.toml"
+    path = bundle.path / plan_name(kind)
     again = f"run: rnnexport tune {bundle.path}"
     try:
         document: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))

@@ -3,7 +3,7 @@
 1. What lies inside the timed region is the function that `Session.bind` returned: the model's computation and whatever
    the engine cannot do ahead.
 2. Warm-up lasts by time and by count, because a runtime may choose its kernels, grow its arena or raise the clock
-   frequency during the first calls.
+   frequency during the first calls. Where calls take long, three seconds of them are enough.
 3. Where reading the clock would be more than 1 % of a call, a sample is the mean of several calls.
 4. Before and after each window a fixed piece of work is timed, the *pulse*: it tells how fast the machine itself was.
 5. Every case of the job is one window of samples; between two windows the process sleeps while others are measured.
@@ -27,7 +27,9 @@ from rnnexport.worker import Arrays, Extras, peak_memory_bytes
 JOB = "rnnexport.benchmark.timing:timing_job"
 WARMUP_SECONDS = 0.2
 WARMUP_RUNS = 10
-_REWARM_RUNS = 2  # what ran meanwhile took the caches
+_LONGEST_WARMUP_SECONDS = 3
+_REWARM_RUNS = 2  # what ran meanwhile took the caches,
+_REWARM_BELOW_NS = 50_000_000  # which does not show in a longer call
 _CLOCK_SHARE = 0.01
 _CLOCK_READS = 1000
 _PULSE_RUNS = 9
@@ -66,11 +68,13 @@ def time_windows(
     run(feeds)
     extras = {**extras, "first_call_ns": time.perf_counter_ns() - started}
     call = bind(feeds)
-    warm = repeat(call, WARMUP_SECONDS, WARMUP_RUNS)
-    calls_per_sample = math.ceil(clock_ns() / (_CLOCK_SHARE * float(np.median(warm))))
+    warm = repeat(call, WARMUP_SECONDS, WARMUP_RUNS, most_seconds=_LONGEST_WARMUP_SECONDS)
+    typical_ns = float(np.median(warm))
+    calls_per_sample = math.ceil(clock_ns() / (_CLOCK_SHARE * typical_ns))
+    rewarm_runs = _REWARM_RUNS if typical_ns < _REWARM_BELOW_NS else 0
     while True:
         before = pulse_ns()
-        repeat(call, 0, _REWARM_RUNS)
+        repeat(call, 0, rewarm_runs)
         samples = repeat(call, window_seconds, 1, calls_per_sample)
         pulse = max(before, pulse_ns())
         outputs = {name: np.array(array) for name, array in call().items()}
@@ -80,15 +84,21 @@ def time_windows(
             return
 
 
-def repeat(call: Callable[[], object], seconds: float, least_samples: int, calls_per_sample: int = 1) -> list[int]:
-    """Call until both `seconds` and `least_samples` are reached; nanoseconds per call of each sample."""
+def repeat(
+    call: Callable[[], object],
+    seconds: float,
+    least_samples: int,
+    calls_per_sample: int = 1,
+    most_seconds: float = math.inf,
+) -> list[int]:
+    """Call until both `seconds` and `least_samples` are reached, or `most_seconds`; nanoseconds per call of each."""
     samples: list[int] = []
     collects = gc.isenabled()
     gc.disable()  # a collection is no part of the model
     try:
         before = time.perf_counter_ns()
-        end = before + int(seconds * 1e9)
-        while before < end or len(samples) < least_samples:
+        end, last = before + seconds * 1e9, before + most_seconds * 1e9
+        while (before < end or len(samples) < least_samples) and before < last:
             for _ in range(calls_per_sample):
                 call()
             after = time.perf_counter_ns()

@@ -24,6 +24,7 @@ from rnnexport.cli import (
     runtimes,
     show,
     train,
+    tune,
     verify,
 )
 from rnnexport.errors import RnnexportError
@@ -39,7 +40,7 @@ app = typer.Typer(
 )
 for _module in (
     *(train, export, verify, drift, bench, predict, show),
-    *(lint, optimize, runtimes, conformance, compare),
+    *(lint, optimize, tune, runtimes, conformance, compare),
 ):
     app.command()(getattr(_module, _module.__name__.rpartition(".")[2]))
 

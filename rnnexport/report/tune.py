@@ -1,0 +1,106 @@
+"""Tables and a plot of what `rnnexport tune` tried."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.table import Table
+
+from rnnexport.report.figures import COLOURS, MARKERS, STYLE
+from rnnexport.report.numbers import duration, metric_value, size, times
+from rnnexport.tuning.results import Candidate, TuneReport
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+_NEAREST = 3
+"""Candidates over the budget that are named where none holds it."""
+_LEAST_ERROR = 1e-9
+"""Where an error of 0 is drawn."""
+
+
+def tune_tables(report: TuneReport) -> list[RenderableType]:
+    """Everything that was tried, the fastest first, and what it came to."""
+    table = Table("form", "runtime", "latency", "× plain", "error", "size", "outcome")
+    if report.metric:
+        table.add_column(report.metric)
+    for candidate in sorted(report.candidates, key=_rank):
+        cells = [
+            candidate.form,
+            candidate.definition.name,
+            ", ".join(map(duration, candidate.medians_ns)) or "-",
+            times(candidate.times_plain) if candidate.times_plain else "-",
+            "-" if candidate.error is None else f"{candidate.error:.2g}",
+            size(candidate.bytes) if candidate.bytes else "-",
+            candidate.outcome + (f": {_first_line(candidate.reason)}" if candidate.reason else ""),
+        ]
+        if report.metric:
+            cells.append(metric_value(report.metric, candidate.metric))
+        table.add_row(*cells, style="bold" if candidate.outcome == "chosen" else None)
+    return [table, _summary(report)]
+
+
+def _rank(candidate: Candidate) -> tuple[bool, bool, float]:
+    return candidate.outcome != "chosen", candidate.outcome == "dropped", -_speed(candidate)
+
+
+def _first_line(reason: str) -> str:
+    return reason.partition("\n")[0]
+
+
+def _summary(report: TuneReport) -> str:
+    best = report.chosen
+    judged = f"errors are told on {report.judged_on}"
+    if best is not None:
+        return f"{report.plan}: {best.name}, {times(best.times_plain or 1.0)} as fast as the plain export; {judged}"
+    near = sorted((c for c in report.candidates if c.error is not None), key=lambda c: c.error or 0.0)[:_NEAREST]
+    names = "; ".join(f"{c.name} with {c.error:.2g}" for c in near) or "none that ran"
+    return f"nothing holds {report.budget}, so no plan was written; the nearest: {names}; {judged}"
+
+
+def plot_tune(report: TuneReport, path: Path) -> None:
+    """Draw speed against error, and join those that nothing else beats in both (the Pareto front)."""
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+
+    drawn = [c for c in report.candidates if c.error is not None and c.times_plain is not None]
+    with rc_context(STYLE):
+        figure = Figure(figsize=(9, 5.5), layout="constrained")
+        axes = figure.subplots()
+        forms = list(dict.fromkeys(c.form for c in drawn))
+        for number, form in enumerate(forms):
+            those = [c for c in drawn if c.form == form]
+            colour, marker = COLOURS[number % len(COLOURS)], MARKERS[number % len(MARKERS)]
+            axes.scatter(
+                [_error(c) for c in those], [_speed(c) for c in those], s=55, c=colour, marker=marker, label=form
+            )
+        front = pareto_front(drawn)
+        axes.plot([_error(c) for c in front], [_speed(c) for c in front], c="#777777", ls="--", zorder=0)
+        if best := report.chosen:
+            axes.annotate("plan", (_error(best), _speed(best)), (8, 8), textcoords="offset points")
+        axes.set(
+            xscale="log", xlabel=f"largest error, on {report.judged_on}", ylabel="times as fast as the plain export"
+        )
+        axes.set_ylim(bottom=0)
+        axes.set_title(f"{Path(report.bundle).name}, {report.purpose}")
+        figure.legend(loc="outside right upper", frameon=False)
+        figure.savefig(path)
+
+
+def _error(candidate: Candidate) -> float:
+    return max(candidate.error or 0.0, _LEAST_ERROR)
+
+
+def _speed(candidate: Candidate) -> float:
+    return candidate.times_plain or 0.0
+
+
+def pareto_front(candidates: Sequence[Candidate]) -> list[Candidate]:
+    """Those than which no other is both as exact and faster, from exact to fast."""
+    front: list[Candidate] = []
+    for candidate in sorted(candidates, key=lambda c: (_error(c), -_speed(c))):
+        if not front or _speed(candidate) > _speed(front[-1]):
+            front.append(candidate)
+    return front

@@ -1,0 +1,1 @@
+"""The fastest way to run one model on this machine within an error budget."""

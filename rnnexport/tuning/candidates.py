@@ -1,0 +1,64 @@
+"""What is tried: each form, in each engine that has its operators, with one thread and with all."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rnnexport.engines.contract import Definition
+from rnnexport.errors import InputError
+from rnnexport.runtime import choose_runtimes, runtime_status
+from rnnexport.tuning.forms import Form
+from rnnexport.tuning.results import Candidate
+from rnnexport.tuning.workload import Workload
+
+_BF16 = Definition(name="openvino-cpu-bf16", engine="openvino", precision="bfloat16")
+_FIRST_ENGINE = "onnxruntime"
+
+
+def candidates_for(
+    workload: Workload, forms: Sequence[Form], runtimes: Sequence[str], *, lossy: bool
+) -> list[Candidate]:
+    """Return what is tried, the simplest first; the first of all is the plain export, in ONNX Runtime if it is there.
+
+    Raises:
+        InputError: A runtime is unknown.
+        RuntimeUnavailableError: None of the runtimes named is usable.
+    """
+    definitions, _ = choose_runtimes(runtimes)
+    definitions = [d for d in definitions if workload.kind == "sequence" or d.engine != "torch"]
+    definitions.sort(key=lambda d: d.engine != _FIRST_ENGINE)
+    if not definitions or definitions[0].engine == "torch":
+        raise InputError("a plan needs a runtime that reads ONNX files; name one with --runtime, such as ort-cpu")
+    if lossy and not runtimes and runtime_status(_BF16).availability.usable:
+        definitions.append(_BF16)
+    found = []
+    for form in forms:
+        for definition in definitions:
+            if _applies(workload, form, definition):
+                found += [_candidate(form, variant) for variant in _variants(definition, form)]
+    return found
+
+
+def _applies(workload: Workload, form: Form, definition: Definition) -> bool:
+    """The source model in PyTorch, and bfloat16, are tried as they are only."""
+    if definition.engine == "torch":
+        return form.rewrite is None and workload.bundle.why_not_applicable(definition) is None
+    return definition.engine in form.engines and (form.rewrite is None or definition.precision == "float32")
+
+
+def _variants(definition: Definition, form: Form) -> list[Definition]:
+    """The definition as it is and with one thread, and options of its engine that can pay."""
+    if definition.device != "cpu" or definition.threads == 1:
+        return [definition]
+    one = definition.model_copy(update={"name": f"{definition.name}, 1 thread", "threads": 1})
+    if definition.engine != "openvino" or form.rewrite is not None:
+        return [definition, one]
+    options = {**definition.options, "static_shapes": True}
+    static = definition.model_copy(update={"name": f"{definition.name}, static shapes", "options": options})
+    return [definition, one, static]
+
+
+def _candidate(form: Form, definition: Definition) -> Candidate:
+    return Candidate(
+        form=form.name, definition=definition, lossy=form.lossy or definition.precision != "float32", bytes=0
+    )

@@ -1,0 +1,109 @@
+"""How a graph's recurrent layers may be written, and the files in which they are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rnnexport.benchmark.roofline import FORMATS, INT8, WeightFormat
+from rnnexport.engines.contract import Feeds
+from rnnexport.optimizing.rewrite import Rewrite, apply
+from rnnexport.plan import GraphKind
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import onnx_ir
+
+    from rnnexport.passes.lowering import Moments
+
+INT4 = WeightFormat(0.5, "int8")
+
+
+@dataclass(frozen=True)
+class Form:
+    """One way to write the recurrent layers."""
+
+    name: str
+    rewrite: Rewrite | None = None
+    """`None` leaves the graph as it was exported."""
+    engines: tuple[str, ...] = ("onnxruntime", "openvino")
+    """Those that have the operators."""
+
+    @property
+    def weights(self) -> str:
+        """Of the products: `float32`, `int8` or `int4`."""
+        return self.rewrite.weights if self.rewrite else "float32"
+
+    @property
+    def lossy(self) -> bool:
+        """Whether weights are rounded."""
+        return self.rewrite is not None and (self.weights != "float32" or self.rewrite.weights8)
+
+    @property
+    def format(self) -> WeightFormat:
+        """How the bound counts its weights."""
+        return {"float32": FORMATS["float32"], "int8": INT8, "int4": INT4}[self.weights]
+
+
+PLAIN = Form("as exported")
+_ONNXRUNTIME = ("onnxruntime",)
+_SEQUENCE = (
+    PLAIN,
+    Form("scan", Rewrite()),
+    Form("fused, int8", Rewrite("fused", "int8"), _ONNXRUNTIME),
+    Form("scan, int8", Rewrite(weights="int8", product="matmulnbits", input_projection=True)),
+    Form("scan, int8 R only", Rewrite(weights="int8", product="matmulnbits"), _ONNXRUNTIME),
+    Form("scan, int8 dynamic", Rewrite(weights="int8", product="dynamic", input_projection=True), _ONNXRUNTIME),
+    Form("scan, int8 dequantize", Rewrite(weights="int8", product="dequantize", input_projection=True)),
+    Form("scan, int4", Rewrite(weights="int4", input_projection=True)),
+    Form("scan, int4, blocks of 32", Rewrite(weights="int4", input_projection=True, block_size=32)),
+)
+_SMALL = Form("fused, weights stored as int8", Rewrite("fused", weights8=True))
+
+
+def forms_for(kind: GraphKind, *, lossy: bool, small: bool, time_steps: int = 1) -> list[Form]:
+    """Return the forms worth trying, the simplest first.
+
+    Args:
+        kind: Of the graph. A step graph's loop is written out.
+        lossy: Whether weights may be rounded.
+        small: Whether the size of the file is what counts.
+        time_steps: Of a call of the step graph.
+    """
+    forms = [*_SEQUENCE, *([_SMALL] if small else [])]
+    if kind == "step":
+        forms = [_unrolled(form, time_steps) for form in forms]
+    return [form for form in forms if lossy or not form.lossy]
+
+
+def write_form(form: Form, source: Path, target: Path, calibration: Sequence[Feeds]) -> None:
+    """Write `source` in a form to `target`, its weights rounded so that the products change least on `calibration`.
+
+    Raises:
+        InputError: No layer can be written so, or there is none.
+        ExportError: The form needs a newer operator set.
+    """
+    import onnx_ir
+
+    from rnnexport.model_file import external_files, read_model
+
+    model = read_model(source)
+
+    def find_moments(prepared: onnx_ir.Model) -> Mapping[str, Moments]:
+        from rnnexport.optimizing.calibration import layer_moments
+
+        return layer_moments(prepared, calibration) if calibration else {}
+
+    assert form.rewrite is not None
+    apply(form.rewrite, model, find_moments)
+    onnx_ir.save(model, target, external_data=f"{target.name}.data" if external_files(source) else None)
+
+
+def _unrolled(form: Form, time_steps: int) -> Form:
+    if form.rewrite is None or form.rewrite.lowering == "fused":
+        return form
+    rewrite = replace(form.rewrite, lowering="unrolled", time_steps=time_steps)
+    return replace(form, name=form.name.replace("scan", "unrolled"), rewrite=rewrite)

@@ -1,0 +1,76 @@
+"""What `rnnexport tune` found."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel
+
+from rnnexport.engines.contract import Definition
+from rnnexport.plan import Purpose
+
+Outcome = Literal["chosen", "not chosen", "dropped"]
+
+
+class Shape(BaseModel):
+    """Of a call."""
+
+    batch_size: int
+    time_steps: int
+
+
+class Candidate(BaseModel):
+    """One way to run the model, and what became of it."""
+
+    form: str
+    definition: Definition
+    lossy: bool
+    """Whether it computes in less than float32."""
+    bytes: int
+    """Of the files that it needs."""
+    times_plain: float | None = None
+    """Latency of the plain export in the first runtime over this one's, side by side; of several shapes the geometric
+    mean. Above 1 is faster."""
+    medians_ns: list[float] = []
+    """Of a call, by shape."""
+    error: float | None = None
+    """Largest |actual - float64 reference| on `judged_on`."""
+    metric: float | None = None
+    outcome: Outcome = "not chosen"
+    reason: str = ""
+
+    @property
+    def name(self) -> str:
+        """Such as `scan, int8 in ort-cpu, 1 thread`."""
+        return f"{self.form} in {self.definition.name}"
+
+
+class TuneReport(BaseModel):
+    """What was asked for, tried and chosen."""
+
+    schema_version: Literal[1] = 1
+    bundle: str
+    purpose: Purpose
+    budget: str
+    shapes: list[Shape]
+    judged_on: str
+    """Where the inputs come from on which errors are told."""
+    metric: str | None = None
+    """Its name."""
+    reference_metric: float | None = None
+    """That of the float64 reference on the same inputs."""
+    candidates: list[Candidate]
+    plan: str | None = None
+    """The file that was written, or nothing where no candidate holds the budget."""
+    machine: dict[str, str]
+    versions: dict[str, str]
+
+    @property
+    def chosen(self) -> Candidate | None:
+        """What the plan runs."""
+        return next((c for c in self.candidates if c.outcome == "chosen"), None)
+
+    @property
+    def exit_status(self) -> int:
+        """0 with a plan, 1 without."""
+        return 0 if self.chosen else 1

@@ -1,0 +1,156 @@
+"""Measure many candidates in little time: short rounds for all, long ones for the few that are left.
+
+1. The plain export in the first runtime is in every group that is measured, so that groups can be compared: what counts
+   is how many times as fast a candidate is as that.
+2. What cannot be the fastest is dropped as early as that is known: by its bound, by its errors, by a short round.
+3. The last round has the effort of `bench`, and its verdicts. Among those that it cannot tell apart, the simplest wins.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from rnnexport.benchmark.interleaving import Effort, Figures, Repetition, Subject, measure_interleaved
+from rnnexport.benchmark.timing import JOB
+from rnnexport.benchmark.verdicts import EFFECT, judge
+from rnnexport.parity.oracle import feeds_for
+from rnnexport.tuning.results import Candidate
+from rnnexport.tuning.workload import Workload
+
+AT_ONCE = 6
+"""Processes that are alive together, beside that of the plain export."""
+FINALISTS = 4
+_NEAR = 1.3
+"""How many times the fastest's latency a short round may still mistake for it."""
+_LEAST_WINDOWS = 6
+Samples = list[list[Repetition]]
+"""Repetitions by shape."""
+
+
+class Clock:
+    """How much of the time limit is left."""
+
+    def __init__(self, seconds: float) -> None:
+        self._end = time.monotonic() + seconds
+
+    @property
+    def left(self) -> float:
+        """Seconds."""
+        return self._end - time.monotonic()
+
+
+@dataclass
+class Search:
+    """Rounds over candidates, the first of which that is not dropped is the plain export they are measured beside."""
+
+    workload: Workload
+    files: Mapping[str, Path]
+    """By form."""
+    clock: Clock
+    seconds: float
+    """Of timed calls for each candidate and shape in the last round."""
+    time_limit_seconds: float
+    """For loading, and for each window."""
+    on_progress: Callable[[str], None]
+    final: dict[str, Samples] = field(default_factory=dict)
+    """What the last round measured, by candidate."""
+
+    def short_round(self, candidates: Sequence[Candidate]) -> None:
+        """Give every candidate that is not dropped its figures, group by group, until the time is up."""
+        effort = Effort(self.seconds / 10, 1, _LEAST_WINDOWS, self.time_limit_seconds)
+        while waiting := [c for c in _alive(candidates) if c.times_plain is None]:
+            plain = _alive(candidates)[0]
+            group = [c for c in waiting if c is not plain][:AT_ONCE]
+            if self.clock.left <= 0:
+                for candidate in waiting:
+                    if candidate is not plain:
+                        drop(candidate, "no time was left to measure it")
+                return
+            self.on_progress(f"{len(waiting)} candidates to go, {self.clock.left:.0f} s left")
+            self._measure(plain, group, effort)
+            if plain.outcome == "dropped":
+                for candidate in candidates:
+                    candidate.times_plain = None
+
+    def last_round(self, candidates: Sequence[Candidate]) -> list[Candidate]:
+        """Measure the fastest few again, and return them, the fastest first."""
+        if not _alive(candidates):
+            return []
+        plain, *rivals = _alive(candidates)
+        best = max((c.times_plain or 0.0 for c in rivals), default=0.0)
+        near = [c for c in rivals if (c.times_plain or 0.0) * _NEAR >= max(best, 1.0)]
+        near.sort(key=lambda c: -(c.times_plain or 0.0))
+        finalists = near[:FINALISTS]
+        self.on_progress(f"the last round: {len(finalists) + 1} candidates")
+        self.final = self._measure(plain, finalists, Effort(self.seconds, time_limit_seconds=self.time_limit_seconds))
+        return sorted(_alive([plain, *finalists]), key=lambda c: -(c.times_plain or 0.0))
+
+    def simplest(self, ranked: Sequence[Candidate], order: Sequence[Candidate]) -> Candidate:
+        """Return the first in `order` that is not slower than the fastest of `ranked`, as far as anybody can tell."""
+        best = ranked[0]
+        for candidate in sorted(ranked, key=order.index):
+            if candidate is best or not self._slower(candidate, best):
+                return candidate
+        return best
+
+    def _slower(self, candidate: Candidate, best: Candidate) -> bool:
+        """By more than can be shown at some shape, or by the verdict of `bench`."""
+        pairs = zip(self.final[best.name], self.final[candidate.name], strict=True)
+        verdicts = [judge(before, after) for before, after in pairs]
+        return any(v.outcome == "slower" or (v.ratio is not None and v.ratio > 1 + EFFECT) for v in verdicts)
+
+    def _measure(self, plain: Candidate, group: Sequence[Candidate], effort: Effort) -> dict[str, Samples]:
+        """Measure a group beside the plain export, shape by shape; a candidate that fails is dropped."""
+        samples: dict[str, Samples] = {c.name: [] for c in (plain, *group)}
+        for number in range(len(self.workload.calls)):
+            alive = _alive([plain, *group])
+            figures = measure_interleaved([self._subject(c, number) for c in alive], effort)
+            for candidate, figure in zip(alive, figures, strict=True):
+                self._keep(candidate, figure, samples[candidate.name])
+        if plain.outcome == "dropped":  # then the others are measured again, beside another one
+            return samples
+        base = [_median(repetitions) for repetitions in samples[plain.name]]
+        for candidate in _alive([plain, *group]):
+            candidate.medians_ns = [_median(repetitions) for repetitions in samples[candidate.name]]
+            ratios = np.array(base) / np.array(candidate.medians_ns)
+            candidate.times_plain = float(np.exp(np.mean(np.log(ratios))))
+        return samples
+
+    def _subject(self, candidate: Candidate, number: int) -> Subject:
+        definition = candidate.definition
+        arguments = {"model": str(self.file_of(candidate)), "definition": definition.model_dump()}
+        (feeds,) = feeds_for(definition, [self.workload.calls[number][0]])
+        fault = partial(self.workload.fault, definition, number, lossy=candidate.lossy)
+        return Subject(JOB, arguments, feeds, fault)
+
+    def file_of(self, candidate: Candidate) -> Path:
+        """What the candidate's engine loads."""
+        if candidate.definition.engine == "torch":
+            return self.workload.bundle.description_path
+        return self.files[candidate.form]
+
+    def _keep(self, candidate: Candidate, figure: Figures, samples: Samples) -> None:
+        if figure.failure is not None:
+            drop(candidate, figure.failure)
+        else:
+            samples.append(figure.repetitions)
+
+
+def _alive(candidates: Sequence[Candidate]) -> list[Candidate]:
+    return [candidate for candidate in candidates if candidate.outcome != "dropped"]
+
+
+def drop(candidate: Candidate, reason: str) -> None:
+    """Take a candidate out of the search."""
+    candidate.outcome, candidate.reason = "dropped", reason
+
+
+def _median(repetitions: Sequence[Repetition]) -> float:
+    """The lower quartile of the windows' medians: what others do on the machine only ever adds time."""
+    return float(np.percentile([median for r in repetitions for median in r.medians_ns], 25))
