@@ -40,10 +40,10 @@ def candidates_for(
 
 
 def _applies(workload: Workload, form: Form, definition: Definition) -> bool:
-    """The source model in PyTorch, and bfloat16, are tried as they are only."""
-    if definition.engine == "torch":
-        return form.rewrite is None and workload.bundle.why_not_applicable(definition) is None
-    return definition.engine in form.engines and (form.rewrite is None or definition.precision == "float32")
+    """The source model in PyTorch, bfloat16 and engines of other packages are tried with the plain export only."""
+    if form.rewrite is None:
+        return workload.bundle.why_not_applicable(definition) is None
+    return definition.engine in form.engines and definition.precision == "float32"
 
 
 def _variants(definition: Definition, form: Form) -> list[Definition]:

@@ -30,7 +30,7 @@ class Form:
     rewrite: Rewrite | None = None
     """`None` leaves the graph as it was exported."""
     engines: tuple[str, ...] = ("onnxruntime", "openvino")
-    """Those that have the operators."""
+    """Those that have the operators of a rewrite."""
 
     @property
     def weights(self) -> str:
@@ -79,8 +79,16 @@ def forms_for(kind: GraphKind, *, lossy: bool, small: bool, time_steps: int = 1)
     return [form for form in forms if lossy or not form.lossy]
 
 
-def write_form(form: Form, source: Path, target: Path, calibration: Sequence[Feeds]) -> None:
+def sparing(form: Form, layer: str) -> Form:
+    """The form, one layer of which keeps its float32 weights."""
+    assert form.rewrite is not None
+    return replace(form, name=f"{form.name}, {layer} float32", rewrite=replace(form.rewrite, keep_float32=(layer,)))
+
+
+def write_form(form: Form, source: Path, target: Path, calibration: Sequence[Feeds]) -> list[str]:
     """Write `source` in a form to `target`, its weights rounded so that the products change least on `calibration`.
+
+    Returns the names of the layers that were rewritten.
 
     Raises:
         InputError: No layer can be written so, or there is none.
@@ -98,8 +106,9 @@ def write_form(form: Form, source: Path, target: Path, calibration: Sequence[Fee
         return layer_moments(prepared, calibration) if calibration else {}
 
     assert form.rewrite is not None
-    apply(form.rewrite, model, find_moments)
+    outcomes = apply(form.rewrite, model, find_moments)
     onnx_ir.save(model, target, external_data=f"{target.name}.data" if external_files(source) else None)
+    return [outcome.name for outcome in outcomes if outcome.form]
 
 
 def _unrolled(form: Form, time_steps: int) -> Form:

@@ -21,7 +21,7 @@ from rnnexport.benchmark.timing import JOB
 from rnnexport.benchmark.verdicts import EFFECT, judge
 from rnnexport.parity.oracle import feeds_for
 from rnnexport.tuning.results import Candidate
-from rnnexport.tuning.workload import Workload
+from rnnexport.tuning.workload import TIME_LIMIT_SECONDS, Workload
 
 AT_ONCE = 6
 """Processes that are alive together, beside that of the plain export."""
@@ -55,15 +55,13 @@ class Search:
     clock: Clock
     seconds: float
     """Of timed calls for each candidate and shape in the last round."""
-    time_limit_seconds: float
-    """For loading, and for each window."""
     on_progress: Callable[[str], None]
     final: dict[str, Samples] = field(default_factory=dict)
     """What the last round measured, by candidate."""
 
     def short_round(self, candidates: Sequence[Candidate]) -> None:
         """Give every candidate that is not dropped its figures, group by group, until the time is up."""
-        effort = Effort(self.seconds / 10, 1, _LEAST_WINDOWS, self.time_limit_seconds)
+        effort = Effort(self.seconds / 10, 1, _LEAST_WINDOWS, TIME_LIMIT_SECONDS)
         while waiting := [c for c in _alive(candidates) if c.times_plain is None]:
             plain = _alive(candidates)[0]
             group = [c for c in waiting if c is not plain][:AT_ONCE]
@@ -88,7 +86,7 @@ class Search:
         near.sort(key=lambda c: -(c.times_plain or 0.0))
         finalists = near[:FINALISTS]
         self.on_progress(f"the last round: {len(finalists) + 1} candidates")
-        self.final = self._measure(plain, finalists, Effort(self.seconds, time_limit_seconds=self.time_limit_seconds))
+        self.final = self._measure(plain, finalists, Effort(self.seconds, time_limit_seconds=TIME_LIMIT_SECONDS))
         return sorted(_alive([plain, *finalists]), key=lambda c: -(c.times_plain or 0.0))
 
     def simplest(self, ranked: Sequence[Candidate], order: Sequence[Candidate]) -> Candidate:

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from rnnexport.benchmark.journal import Journal
 from rnnexport.bundle import Bundle, load_bundle, sha256_of
-from rnnexport.errors import InputError, RnnexportError
+from rnnexport.errors import BundleError, InputError, RnnexportError
 from rnnexport.parity.grid import CaseShape
 from rnnexport.plan import GraphKind, Plan, Purpose, Tuned, graph_name, plan_name, write_plan
 from rnnexport.tuning.bounds import drop_by_bound
 from rnnexport.tuning.budget import Budget, Quality
 from rnnexport.tuning.candidates import candidates_for
-from rnnexport.tuning.forms import PLAIN, Form, forms_for, write_form
+from rnnexport.tuning.forms import PLAIN, Form, forms_for, sparing, write_form
 from rnnexport.tuning.results import Candidate, Shape, TuneReport
 from rnnexport.tuning.search import Clock, Search, drop
 from rnnexport.tuning.workload import SequenceWorkload, StepWorkload
@@ -24,6 +25,8 @@ JOURNAL = "tune.jsonl"
 _BATCH_SIZES: dict[Purpose, tuple[int, ...]] = {"throughput": (16, 64)}
 _TIME_STEPS: dict[Purpose, tuple[int, ...]] = {"streaming": (1,)}
 _SAME_SIZE = 1.02
+_NEARLY = 10
+"""Times the budget's limit that a form of several layers may err before no layer of it is worth sparing."""
 
 
 def tune(
@@ -88,7 +91,7 @@ def tune(
     with tempfile.TemporaryDirectory(prefix="rnnexport-tune-") as folder:
         tuning = _Tuning(workload, limit, purpose, candidates, {form.name: form for form in forms}, Path(folder))
         tuning.journal = _journal(bundle, settings, resume=resume)
-        tuning.run(clock, seconds, time_limit_seconds, on_progress)
+        tuning.run(clock, seconds, on_progress)
         report = tuning.report()
         if report.chosen is not None:
             report.plan = _keep(bundle, kind, tuning, report)
@@ -100,6 +103,8 @@ def tune(
 def _check(
     bundle: Bundle, budget: Budget, purpose: Purpose, shapes: Sequence[CaseShape], inputs: str | Path | None
 ) -> None:
+    if not os.access(bundle.path, os.W_OK):
+        raise BundleError(f"bundle {str(bundle.path)!r} cannot be written to; copy it, and tune the copy")
     by_metric = budget.kind == "metric-drop"
     if by_metric and (bundle.evaluation is None or bundle.manifest.metric is None or inputs is not None):
         raise InputError(f"bundle {str(bundle.path)!r} has no labels to tell a metric by; choose --budget max-error=X")
@@ -146,20 +151,24 @@ class _Tuning:
         self.workload, self.budget, self.purpose = workload, budget, purpose
         self.candidates, self.forms, self.folder = candidates, forms, folder
         self.files = {PLAIN.name: workload.source}
+        self.layers: dict[str, list[str]] = {}
+        """Those that a form rewrites."""
 
-    def run(self, clock: Clock, seconds: float, limit: float, on_progress: Callable[[str], None]) -> None:
+    def run(self, clock: Clock, seconds: float, on_progress: Callable[[str], None]) -> None:
         """Fill the candidates in."""
         self._restore()
         for form in self.forms.values():
             if clock.left > 0:
                 on_progress(f"writing {form.name}")
                 self._write(form)
-        search = Search(self.workload, self.files, clock, seconds, limit, on_progress)
+        search = Search(self.workload, self.files, clock, seconds, on_progress)
         plain = [c for c in self.candidates if c.form == PLAIN.name]
         self._judge_all(plain, search, on_progress)
         search.short_round(plain)
         if self.purpose != "size":
             drop_by_bound(self.workload, self.candidates, self.forms)
+        self._judge_all(self.candidates, search, on_progress)
+        self._spare_layers()
         self._judge_all(self.candidates, search, on_progress)
         search.short_round(self.candidates)
         for candidate in self.candidates:
@@ -179,7 +188,7 @@ class _Tuning:
         if form.rewrite is not None:
             path = self.folder / f"{len(self.files)}.onnx"
             try:
-                write_form(form, self.workload.source, path, self.workload.calibration)
+                self.layers[form.name] = write_form(form, self.workload.source, path, self.workload.calibration)
             except RnnexportError as exc:
                 drop(those[0], str(exc))
                 self.candidates = [c for c in self.candidates if c.form != form.name or c is those[0]]
@@ -187,6 +196,23 @@ class _Tuning:
             self.files[form.name] = path
         for candidate in those:
             candidate.bytes = self.files[form.name].stat().st_size
+
+    def _spare_layers(self) -> None:
+        """Where all layers rounded err somewhat too much, leave each in turn as it was."""
+        if self.budget.kind != "max-error":
+            return
+        for form in list(self.forms.values()):
+            over = [
+                c for c in self.candidates if c.form == form.name and c.outcome == "dropped" and c.error is not None
+            ]
+            near = [c for c in over if (c.error or 0.0) <= _NEARLY * self.budget.limit]
+            layers = self.layers.get(form.name, [])
+            for layer in layers if near and len(layers) > 1 else []:
+                spared = sparing(form, layer)
+                self.forms[spared.name] = spared
+                fresh = {"form": spared.name, "error": None, "metric": None, "outcome": "not chosen", "reason": ""}
+                self.candidates += [candidate.model_copy(update=fresh) for candidate in near]
+                self._write(spared)
 
     def _judge_all(self, candidates: Sequence[Candidate], search: Search, on_progress: Callable[[str], None]) -> None:
         """Judge each file once in each engine and precision: threads change the order of sums, not the answer."""

@@ -32,6 +32,8 @@ from rnnexport.tuning.budget import Quality
 from rnnexport.worker import Arrays, CaseResult, infer, run_job
 
 References = dict[str, Reference]
+TIME_LIMIT_SECONDS = 60
+"""For loading, and for each call or window of calls; what takes longer counts as hanging."""
 _FEWEST_SERIES = 4
 """Below, all series calibrate and all judge."""
 _CHUNKS = 48
@@ -157,7 +159,8 @@ class SequenceWorkload(Workload):
         return None
 
     def _infer(self, path: Path, definition: Definition, feeds: Sequence[Feeds]) -> list[CaseResult]:
-        return list(infer(path, definition, feeds_for(definition, feeds)))
+        calls = feeds_for(definition, feeds)
+        return list(infer(path, definition, calls, time_limit_seconds=TIME_LIMIT_SECONDS))
 
     def _metric(self, outputs: Feeds) -> float | None:
         manifest = self.bundle.manifest

@@ -1,0 +1,244 @@
+"""`rnnexport tune` as its users meet it: what it finds, what it writes, what it refuses."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from torch import nn
+
+import rnnexport
+from rnnexport.bundle import load_bundle, reference_bundles
+from rnnexport.engines import get_engine
+from rnnexport.errors import BundleError, InputError
+from rnnexport.parity.grid import CaseShape
+from rnnexport.plan import read_plan
+from rnnexport.tuning import search
+from rnnexport.tuning.tune import JOURNAL, tune
+from rnnexport.tuning.workload import SequenceWorkload
+
+QUICK = {"seconds": 0.05, "time_limit_seconds": 120, "runtimes": [str(Path(__file__).with_name("one-thread.toml"))]}
+PLUGINS = Path(__file__).parents[1] / "benchmark/plugins"
+
+
+@pytest.fixture
+def gru(tmp_path):
+    ignored = shutil.ignore_patterns("parity*", "bench*", "tune*", "plan*")
+    return shutil.copytree(reference_bundles()[1], tmp_path / "gru", ignore=ignored)
+
+
+def command(*arguments):
+    """Run the command line; output goes nowhere near a terminal."""
+    words = ["rnnexport", "tune", *map(str, arguments)]
+    code = f"import sys; sys.argv = {words!r}; from rnnexport.cli import main; main()"
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+
+
+def answers(bundle, plan):
+    """What the plan's graph gives for the bundle's own series, and what the source model gives in float64."""
+    workload = SequenceWorkload.make(bundle, [CaseShape(1, 25)], None, 0)
+    ((feeds, expected),) = workload.judged
+    session = get_engine(plan.definition.engine).load(bundle.path / plan.graph, plan.definition)
+    try:
+        return session.run(feeds), {name: reference.expected for name, reference in expected.items()}
+    finally:
+        session.close()
+
+
+def test_a_float32_plan_is_proved_and_told_in_full(gru):
+    report = tune(gru, **QUICK | {"runtimes": ["ort-cpu", "openvino-cpu"]})
+    bundle = load_bundle(gru)
+    plan = read_plan(bundle, "sequence")
+    assert plan is not None
+    assert report.chosen is not None
+    assert report.plan == "plan.toml"
+    assert plan.tuned.form == report.chosen.form
+    assert plan.definition.model_dump(exclude={"name"}) == report.chosen.definition.model_dump(exclude={"name"})
+    assert not any(candidate.lossy for candidate in report.candidates)
+    actual, expected = answers(bundle, plan)
+    for name, values in expected.items():
+        np.testing.assert_allclose(actual[name], values, atol=1e-5)
+    kept = json.loads((gru / "tune.json").read_text())
+    assert kept["manifest_sha256"] == bundle.manifest_sha256
+    assert len(kept["candidates"]) == len(report.candidates)
+    assert not (gru / JOURNAL).exists()
+
+
+def test_an_error_budget_is_held_by_what_is_chosen_and_passed_by_what_is_dropped(gru):
+    limit = 0.05
+    report = tune(gru, budget=f"max-error={limit}", purpose="size", **QUICK)
+    best = report.chosen
+    assert best is not None
+    over = [c for c in report.candidates if c.reason.startswith("over the budget")]
+    assert over
+    assert all(c.error > limit for c in over)
+    held = [c for c in report.candidates if c.outcome != "dropped"]
+    assert all(c.error <= limit for c in held)
+    assert best.bytes <= 1.02 * min(c.bytes for c in held)
+    assert best.lossy
+    bundle = load_bundle(gru)
+    actual, expected = answers(bundle, read_plan(bundle, "sequence"))
+    worst = max(float(np.abs(actual[name] - values).max()) for name, values in expected.items())
+    assert worst == pytest.approx(best.error, rel=1e-3)
+    assert 1e-5 < worst <= limit
+
+
+def test_a_metric_budget_is_told_by_series_that_did_not_calibrate(gru):
+    report = tune(gru, budget="metric-drop=0.01", **QUICK)
+    assert report.chosen is not None
+    assert report.metric == "accuracy"
+    assert report.reference_metric - report.chosen.metric <= 0.01
+    workload = SequenceWorkload.make(load_bundle(gru), [CaseShape(1, 25)], None, 0)
+    (calibrating,) = workload.calibration
+    ((judging, _),) = workload.judged
+    assert not {row.tobytes() for row in calibrating["x"]} & {row.tobytes() for row in judging["x"]}
+
+
+def test_a_budget_that_nothing_holds_leaves_the_old_plan_and_names_the_nearest(gru):
+    tune(gru, **QUICK)
+    before = (gru / "plan.toml").read_bytes()
+    done = command(gru, "--budget", "max-error=1e-12", "--runtime", *QUICK["runtimes"], "--seconds", "0.05")
+    assert done.returncode == 1
+    assert (
+        "nothing holds max-error=1e-12, so no plan was written; the nearest: as exported in one-thread" in done.stdout
+    )
+    assert (gru / "plan.toml").read_bytes() == before
+
+
+def test_a_runtime_that_dies_is_dropped_and_the_search_goes_on(gru, monkeypatch, tmp_path):
+    monkeypatch.syspath_prepend(PLUGINS)
+    monkeypatch.setenv("PYTHONPATH", str(PLUGINS))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runtimes").mkdir()
+    (tmp_path / "runtimes/dies.toml").write_text('engine = "faulty"\nprecision = "float32"\nthreads = 1\n')
+    report = tune(gru, **QUICK | {"runtimes": ["dies", *QUICK["runtimes"]]})
+    (dead,) = [c for c in report.candidates if c.definition.name == "dies"]
+    assert (dead.outcome, dead.reason) == ("dropped", "on case 0 the worker ended by SIGSEGV")
+    assert report.chosen is not None
+    assert report.chosen.definition.engine == "onnxruntime"
+
+
+class Stack(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.rnn = nn.GRU(6, 32, 2, batch_first=True)
+
+    def forward(self, x):
+        return self.rnn(x)[0]
+
+
+@pytest.fixture(scope="module")
+def streaming(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("bundle") / "stack"
+    rnnexport.export(Stack(), inputs=["x:float32[batch,time,6]"], out=folder, streaming=True)
+    return folder
+
+
+def test_a_plan_for_streaming_runs_the_step_graph(streaming):
+    report = tune(streaming, purpose="streaming", budget="max-error=0.1", **QUICK)
+    plan = read_plan(load_bundle(streaming), "step")
+    assert plan is not None
+    assert report.plan == "plan-step.toml"
+    assert plan.graph in ("step.onnx", "plan-step.onnx")
+    assert {c.form for c in report.candidates} >= {"as exported", "unrolled", "unrolled, int8", "unrolled, int4"}
+    assert all(c.error is not None and c.error < 0.1 for c in report.candidates if c.outcome != "dropped")
+
+
+def test_a_layer_that_does_not_stand_rounding_stays_float32(streaming):
+    free = tune(streaming, budget="max-error=1", **QUICK)
+    int4 = next(c for c in free.candidates if c.form == "scan, int4")
+    report = tune(streaming, budget=f"max-error={int4.error * 0.95}", **QUICK)
+    spared = [c for c in report.candidates if c.form.startswith("scan, int4, rnn") and c.form.endswith("float32")]
+    assert len(spared) == 2
+    assert min(c.error for c in spared) < int4.error
+    held = [c for c in spared if c.outcome != "dropped"]
+    assert held
+    assert all(c.bytes > int4.bytes for c in held)
+
+
+def test_real_inputs_judge_where_the_bundle_has_none(streaming, tmp_path):
+    x = np.random.default_rng(0).standard_normal((4, 9, 6), np.float32)
+    np.savez(tmp_path / "inputs.npz", x=x)
+    report = tune(streaming, budget="max-error=0.1", inputs=tmp_path / "inputs.npz", **QUICK)
+    assert report.judged_on == str(tmp_path / "inputs.npz")
+    assert report.chosen is not None
+    for wrong, message in (
+        (x[:, :, :5], "'x' is float32 [4, 9, 5], the model takes"),
+        (np.full_like(x, np.nan), "'x' holds values that are not finite"),
+    ):
+        np.savez(tmp_path / "wrong.npz", x=wrong)
+        with pytest.raises(InputError, match=r"wrong\.npz") as told:
+            tune(streaming, budget="max-error=0.1", inputs=tmp_path / "wrong.npz", **QUICK)
+        assert message in str(told.value)
+
+
+def interrupted_search(gru, monkeypatch):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(search.Search, "last_round", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            tune(gru, **QUICK)
+
+
+def test_an_interrupted_search_goes_on_with_what_it_found(gru, monkeypatch):
+    interrupted_search(gru, monkeypatch)
+    assert (gru / JOURNAL).exists()
+    said = []
+    report = tune(gru, resume=True, on_progress=said.append, **QUICK)
+    assert report.chosen is not None
+    assert any(message.startswith("the last round") for message in said)
+    assert not [message for message in said if "the errors of" in message or "to go" in message]
+    assert not (gru / JOURNAL).exists()
+
+
+def test_a_search_with_another_budget_is_not_gone_on_with(gru, monkeypatch):
+    interrupted_search(gru, monkeypatch)
+    with pytest.raises(InputError, match="was begun with another budget"):
+        tune(gru, budget="max-error=1", runtimes=["ort-cpu"], resume=True, **QUICK)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--budget", "int8"], "--budget 'int8': choose float32, max-error=1e-3 or metric-drop=0.002, or the like"),
+        (["--budget", "max-error=nan"], "--budget 'max-error=nan': choose"),
+        (["--for", "streaming"], "has no step graph; export it with --streaming"),
+        (["--for", "streaming", "--budget", "metric-drop=0.1"], "a metric is told by whole series"),
+        (["--runtime", "torch-cpu"], "a plan needs a runtime that reads ONNX files"),
+        (["--batch-size", "0"], "--batch-size '0' is no whole number above 0"),
+    ],
+)
+def test_a_wrong_call_is_refused_in_one_line(gru, arguments, message):
+    done = command(gru, *arguments)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (gru / "plan.toml").exists()
+
+
+def test_a_model_without_recurrent_layers_keeps_its_plain_export(tmp_path):
+    class Linear(nn.Linear):
+        def __init__(self):
+            super().__init__(6, 3)
+
+    rnnexport.export(Linear(), inputs=["x:float32[batch,time,6]"], out=tmp_path / "linear")
+    report = tune(tmp_path / "linear", budget="max-error=1", **QUICK)
+    dropped = [c for c in report.candidates if c.form != "as exported"]
+    assert dropped
+    assert all("there is no LSTM or GRU node" in c.reason for c in dropped)
+    assert report.chosen is not None
+    assert report.chosen.form == "as exported"
+
+
+def test_a_bundle_that_cannot_be_written_to_is_refused_before_anything_is_measured(gru):
+    if os.geteuid() == 0:
+        pytest.skip("root may write anywhere")
+    gru.chmod(0o500)
+    with pytest.raises(BundleError, match="cannot be written to"):
+        tune(gru, **QUICK)
