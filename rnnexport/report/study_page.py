@@ -23,7 +23,7 @@ from rnnexport.report.study import (
 from rnnexport.study.claims import Claim, is_long_memory
 from rnnexport.study.facts import TaskFacts
 from rnnexport.study.kernels import KernelTimes
-from rnnexport.study.study import StudyResult
+from rnnexport.study.study import CELLS, SEEDS, TASKS, StudyResult
 
 
 def write_study(result: StudyResult, folder: Path) -> None:
@@ -113,9 +113,12 @@ _MATCHES = {
 
 
 def _command(result: StudyResult) -> str:
-    tasks = dict.fromkeys(run.run.task for run in result.runs)
-    words = ["rnnexport", "compare", *(word for task in tasks for word in ("--task", task))]
-    words += ["--cells", ",".join(result.cells), "--seeds", str(result.seeds), "--match", result.match]
+    """What one types to make it again, without what goes without saying."""
+    tasks = tuple(task.name for task in result.tasks)
+    words = ["rnnexport", "compare", *(word for task in tasks for word in ("--task", task) if tasks != TASKS)]
+    words += ["--cells", ",".join(result.cells)] if tuple(result.cells) != CELLS else []
+    words += ["--seeds", str(result.seeds)] if result.seeds != SEEDS else []
+    words += ["--match", result.match] if result.match != "hidden" else []
     words += ["--epochs", str(result.epochs)] if result.epochs else []
     return shlex.join([*words, "-o", "docs"])
 

@@ -20,7 +20,7 @@ COLUMNS = 3
 
 def learning_curves(groups: Sequence[Group], path: Path) -> None:
     """Validation metric by epoch: the mean of the seeds, and their span."""
-    tasks = list(dict.fromkeys(task for task, _, _ in groups))
+    tasks = list(dict.fromkeys(task for task, _, runs in groups if runs))
     rows = -(-len(tasks) // COLUMNS)
     figure = Figure(figsize=(11, 3 * rows), layout="constrained")
     axes = figure.subplots(rows, COLUMNS, squeeze=False).flat

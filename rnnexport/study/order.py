@@ -36,13 +36,13 @@ def hopeless(runs: Sequence[Run], results: Results) -> dict[Run, RunResult]:
 
 def seconds_left(runs: Sequence[Run], results: Results, processes: int) -> float:
     """How long the runs without a result take: as other seeds did, or as the mean of all where there is none."""
-    trained = [result for result in results.values() if result.seconds is not None]
+    trained = [(run, result.seconds) for run, result in results.items() if result.seconds is not None]
     if not trained:
         return float("nan")
 
     def estimate(run: Run) -> float:
-        alike = [r.seconds for r in trained if (r.run.task, r.run.cell) == (run.task, run.cell)]
-        return float(np.mean(alike or [r.seconds for r in trained]))
+        alike = [seconds for other, seconds in trained if (other.task, other.cell) == (run.task, run.cell)]
+        return float(np.mean(alike or [seconds for _, seconds in trained]))
 
     return sum(estimate(run) for run in runs if run not in results) / processes
 

@@ -60,7 +60,8 @@ def do_run(run: Run, cache: Path) -> RunResult:
 
     started = time.perf_counter()
     folder = cache / run.key
-    get_task(run.task).load(run.seed)  # so that the libraries it needs do not count as memory of the training
+    task = get_task(run.task)
+    series = len(task.load(run.seed).train.series)  # and the libraries it needs do not count as memory of the training
     before = _reset_peak_memory()
     settings = run.model_dump(include={"hidden_size", "epochs", "seed"})
     try:
@@ -68,11 +69,9 @@ def do_run(run: Run, cache: Path) -> RunResult:
     except TrainingError as exc:
         result = RunResult(run=run, folder=str(folder), failure=str(exc), seconds=time.perf_counter() - started)
     else:
-        task = get_task(run.task)
         validation = [epoch["validation_metric"] for epoch in trained.history]
         target = task.target
         hits = [i for i, value in enumerate(validation) if target is not None and reaches(task.metric, value, target)]
-        series = len(task.load(run.seed).train.series)
         updates = -(-series // trained.settings.batch_size)
         result = RunResult(
             run=run,

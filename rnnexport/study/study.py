@@ -103,19 +103,19 @@ def compare(
     if seeds < 1 or (epochs is not None and epochs < 1):
         raise InputError(f"seeds is {seeds}, epochs is {epochs}; both must be at least 1")
     versions = tool_versions()
+    hidden_sizes = _hidden_sizes(tasks, cells, match)
     runs = [
         Run(
             task=name,
             cell=cell,
-            hidden_size=matched_hidden_size(task, task.load(0), cell, match),
+            hidden_size=hidden_size,
             epochs=study_epochs(name, epochs),
             seed=seed,
-            settings=settings_digest(task),
+            settings=settings_digest(get_task(name)),
             version=versions["rnnexport"],
         )
         for seed in range(seeds)
-        for name, task in ((name, get_task(name)) for name in tasks)
-        for cell in cells
+        for (name, cell), hidden_size in hidden_sizes.items()
     ]
     cache.mkdir(parents=True, exist_ok=True)
     results = run_all(runs, cache, on_progress)
@@ -138,6 +138,16 @@ def compare(
     )
 
 
+def _hidden_sizes(tasks: Sequence[str], cells: Sequence[str], match: Match) -> dict[tuple[str, str], int]:
+    """Of each task and cell."""
+    sizes = {}
+    for name in tasks:
+        task = get_task(name)
+        dataset = task.load(0)
+        sizes |= {(name, cell): matched_hidden_size(task, dataset, cell, match) for cell in cells}
+    return sizes
+
+
 def study_epochs(task: str, at_most: int | None = None) -> int:
     """How many passes a study makes over a task, unless the target is reached or patience runs out before."""
     length = memory_length(task)
@@ -156,7 +166,7 @@ def _export(result: RunResult, cache: Path, seconds: float, on_progress: Callabl
     folder = cache / run.key / "bundle"
     export(cache / run.key, out=folder)
     time_steps = int(np.median([len(values) for values in dataset.test.series]))
-    report = bench([folder], time_steps=[time_steps], seconds=seconds)
+    report = bench([folder], time_steps=[time_steps], seconds=seconds, repetitions=1)
     medians = {m.definition.name: m.latency_ns(50) for m in report.measurements}
     exported = Exported(
         task=run.task,

@@ -11,7 +11,7 @@ import pytest
 from rnnexport.errors import InputError, UnknownNameError
 from rnnexport.models import CELLS, ModelConfig, SequenceClassifier
 from rnnexport.report.study import length_rows, memory_rows, quality_rows
-from rnnexport.report.study_page import study_page, write_study
+from rnnexport.report.study_page import write_study
 from rnnexport.study.claims import interval, judge, permutation_p
 from rnnexport.study.facts import task_facts
 from rnnexport.study.order import hopeless, seconds_left, startable
@@ -163,7 +163,9 @@ def test_a_study_that_fails_at_a_length_says_so(tmp_path: Path) -> None:
     assert length_rows(result) == [["adding", "lstm", "-", "-", "60"]]
     assert [row[-1] for row in memory_rows(result)] == ["fails", "not trained"]
     assert len(quality_rows(result)) == 1
-    page = study_page(result, with_memory=True)
+    write_study(result, tmp_path / "out")
+    page = (tmp_path / "out" / "study.md").read_text()
+    assert "rnnexport compare --task adding-60 --task adding-90 --cells lstm --seeds 1 --epochs 1 -o docs`" in page
     task = get_task("adding-60")
     for text in ("failed if missed within 80 updates", task.published, task.citation, task.licence, "mean 0.1"):
         assert text in page
