@@ -140,9 +140,16 @@ class SequenceClassifier(nn.Module):
 
 
 def save_model(model: SequenceClassifier, description: ModelDescription, folder: Path) -> None:
-    """Write `model.safetensors` and `model.json` into `folder`."""
+    """Write `model.safetensors` and `model.json` into `folder`.
+
+    Raises:
+        OSError: A file cannot be written, for example because the disk is full.
+    """
     weights = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
-    save_file(weights, folder / "model.safetensors")
+    try:
+        save_file(weights, folder / "model.safetensors")
+    except SafetensorError as exc:
+        raise OSError(str(exc)) from exc
     (folder / "model.json").write_text(description.model_dump_json(indent=1) + "\n", encoding="utf-8")
 
 

@@ -10,6 +10,7 @@ import dataclasses
 import json
 import shutil
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -19,6 +20,7 @@ from pydantic import BaseModel
 
 from rnnexport.checkpoints import CHECKPOINTS, write_checkpoint
 from rnnexport.errors import CheckpointError, InputError
+from rnnexport.launch import check_processes, is_first_process
 from rnnexport.tasks import get_task
 from rnnexport.tasks.checks import check_dataset
 from rnnexport.tasks.files import DataFile, file_task
@@ -47,6 +49,7 @@ class Settings(BaseModel):
     schedule: Schedule
     precision: Literal["float32", "bfloat16-mixed", "float16-mixed"]
     devices: int
+    num_nodes: int
     seed: int
     data: DataFile | None = None
     """A file of the user's in place of a task that comes with rnnexport."""
@@ -92,6 +95,8 @@ def train(
     schedule: Schedule | None = None,
     precision: Literal["float32", "bfloat16-mixed", "float16-mixed"] = "float32",
     devices: int = 1,
+    num_nodes: int = 1,
+    strategy: Literal["auto", "ddp"] = "auto",
     log: Literal["csv", "tensorboard"] | None = None,
     seed: int = 0,
     out: str | Path | None = None,
@@ -100,8 +105,13 @@ def train(
     """Train a model and write it to the folder `out` (default: `checkpoints/TASK-CELL`).
 
     What is not given is the task's default. On a CPU the same settings give the same weights, bit for bit, also when
-    the training is interrupted and resumed. `log` writes each step's loss to `out`/logs. `data` trains on a file in
+    the training is interrupted and resumed. `log` writes each epoch's losses to `out`/logs. `data` trains on a file in
     place of `task`.
+
+    Each batch is shared by `devices` processes on each of `num_nodes` hosts, through torch.distributed (`strategy`
+    "ddp"; "auto" takes it only if they are more than one). On one host they are started here; on several, by torchrun,
+    and then every process returns the result, the first one writes it, and `out` must be a folder that all hosts share
+    if it is to be resumed.
 
     Raises:
         UnknownNameError: The task or the cell does not exist.
@@ -131,6 +141,7 @@ def train(
         bidirectional=bidirectional,
         precision=precision,
         devices=devices,
+        num_nodes=num_nodes,
         seed=seed,
         data=data,
         **{name: getattr(defaults, name) for name in asked},
@@ -138,13 +149,13 @@ def train(
     _check_settings(settings)
     folder = Path(out) if out is not None else CHECKPOINTS / f"{chosen.name}-{cell}"
     try:
-        return _train(chosen, defaults, settings, folder, log=log, resume=resume)
+        return _train(chosen, defaults, settings, folder, strategy=strategy, log=log, resume=resume)
     except OSError as exc:
         raise InputError(f"cannot write checkpoint {folder}: {exc.strerror or exc}") from exc
 
 
 def _check_settings(settings: Settings) -> None:
-    for name in ("hidden_size", "num_layers", "epochs", "batch_size", "devices"):
+    for name in ("hidden_size", "num_layers", "epochs", "batch_size", "devices", "num_nodes"):
         if getattr(settings, name) < 1:
             raise InputError(f"{name} is {getattr(settings, name)}; it must be at least 1")
     for name in ("learning_rate", "gradient_clip"):
@@ -155,21 +166,23 @@ def _check_settings(settings: Settings) -> None:
     for name in ("seed", "weight_decay"):
         if getattr(settings, name) < 0:
             raise InputError(f"{name} is {getattr(settings, name)}; it must not be negative")
+    check_processes(settings.devices, settings.num_nodes)
 
 
 def _train(
-    task: Task, defaults: TrainingDefaults, settings: Settings, folder: Path, *, log: Any, resume: bool
+    task: Task, defaults: TrainingDefaults, settings: Settings, folder: Path, *, strategy: Any, log: Any, resume: bool
 ) -> TrainingResult:
     dataset = task.load(settings.seed)
     check_dataset(task, dataset)
     work = folder / "trainer"
-    _prepare_work_folder(work, settings, resume=resume)
+    if is_first_process():
+        _prepare_work_folder(work, settings, resume=resume)
     from rnnexport.training_loop import Loop, ModelTraining, fit
 
     started = time.perf_counter()
     model = build_model(task, settings, defaults, dataset)
-    sizes = settings.model_dump(include={"epochs", "batch_size", "seed", "devices", "precision"})
-    loop = Loop(**sizes, log=log)
+    sizes = settings.model_dump(include={"epochs", "batch_size", "seed", "devices", "num_nodes", "precision"})
+    loop = Loop(**sizes, strategy=strategy, log=log)
     training = ModelTraining(model, task, defaults, dataset, loop)
     stopped = fit(training, task, defaults, dataset, work, loop=loop, resume=resume)
     result = TrainingResult(
@@ -186,8 +199,9 @@ def _train(
         stopped=stopped,
         versions=tool_versions(),
     )
-    write_checkpoint(folder, task, model, dataset, result.model_dump_json(indent=1))
-    shutil.rmtree(work)
+    if is_first_process():
+        write_checkpoint(folder, task, model, dataset, result.model_dump_json(indent=1))
+        shutil.rmtree(work)
     return result
 
 
@@ -231,11 +245,19 @@ def build_model(task: Task, settings: Settings, defaults: TrainingDefaults, data
         )
     )
     if not dataset.vocabulary:
-        values = np.concatenate(dataset.train.series)
-        deviation = values.std(axis=0)
-        model.mean.copy_(torch.from_numpy(values.mean(axis=0)))
-        model.std.copy_(torch.from_numpy(np.where(deviation == 0, 1, deviation)))  # a constant tells nothing
+        mean, deviation = mean_and_deviation(dataset.train.series)
+        model.mean.copy_(torch.from_numpy(mean))
+        model.std.copy_(torch.from_numpy(deviation))
     return model
+
+
+def mean_and_deviation(series: Sequence[NDArray[Any]]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Of each feature over all steps, one series at a time; the deviation of a constant, which tells nothing, is 1."""
+    steps = sum(map(len, series))
+    mean = sum(values.sum(axis=0, dtype=np.float64) for values in series) / steps
+    deviation = np.sqrt(sum(np.square(values - mean).sum(axis=0) for values in series) / steps)
+    is_constant = deviation <= np.finfo(np.float32).eps * np.abs(mean)
+    return mean, np.where(is_constant, 1, deviation)
 
 
 def _scores(task: Task, model: SequenceClassifier, dataset: Dataset) -> dict[str, float]:

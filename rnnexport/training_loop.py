@@ -11,7 +11,7 @@ import logging
 import sys
 import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -23,22 +23,24 @@ from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.multiprocessing.spawn import ProcessRaisedException
 from torch.nn import functional
-from torch.utils.data import DataLoader
 
 from rnnexport.errors import InputError, TrainingError
+from rnnexport.launch import is_first_process, started_by_torchrun
+from rnnexport.loaders import SERIES_AT_ONCE, Batch, loader, train_loader
 from rnnexport.models import SequenceClassifier
 from rnnexport.tasks.batches import LengthBatches
 from rnnexport.tasks.metrics import ERRORS, counted_rows, get_metric
 from rnnexport.tasks.padding import pad_series
 from rnnexport.tasks.task import IGNORED, Dataset, Split, Task, TrainingDefaults
 
-Batch = tuple[Tensor, Tensor, Tensor]
-"""x [B, T, I] or tokens [B, T], lengths [B], labels [B], [B, T] or [B, outputs]."""
 Precision = Literal["float32", "bfloat16-mixed", "float16-mixed"]
 Log = Literal["csv", "tensorboard"]
+Strategy = Literal["auto", "ddp"]
 VALIDATION_LOSS, VALIDATION_METRIC = "validation_loss", "validation_metric"
-SERIES_AT_ONCE = 256
+_KEPT = ("best", "last")
+"""Checkpoints of the trainer."""
 _PRECISIONS: dict[str, Any] = {"float32": "32-true", "bfloat16-mixed": "bf16-mixed", "float16-mixed": "16-mixed"}
 
 
@@ -50,8 +52,15 @@ class Loop:
     batch_size: int
     seed: int
     devices: int = 1
+    num_nodes: int = 1
+    strategy: Strategy = "auto"
     precision: Precision = "float32"
     log: Log | None = None
+
+    @property
+    def processes(self) -> int:
+        """How many share each batch, on all hosts."""
+        return self.devices * self.num_nodes
 
 
 class ModelTraining(LightningModule):
@@ -70,10 +79,13 @@ class ModelTraining(LightningModule):
         self.cpu_seconds: list[float] = []
         """CPU time of each epoch that this process ran, validation included."""
         self._epoch_started = 0.0
+        self._losses_of_batches: list[Tensor] = []
+        self._series_of_batches: list[int] = []
 
     def on_train_epoch_start(self) -> None:
         """Make noise and dropout a function of seed and epoch."""
         self._epoch_started = time.process_time()
+        self._losses_of_batches, self._series_of_batches = [], []
         entropy = np.random.SeedSequence([self._loop.seed, self.current_epoch])
         torch.manual_seed(int(entropy.generate_state(1)[0]))
 
@@ -84,22 +96,29 @@ class ModelTraining(LightningModule):
             x = x + self._defaults.input_noise * self.model.std * torch.randn_like(x)
         losses = self._losses(self.model(x, lengths), labels)
         loss = losses.sum() / self._share_of(len(losses))
-        if not torch.isfinite(loss):
+        if not self._is_finite_everywhere(loss):
             raise TrainingError(
                 f"the training diverged in epoch {self.current_epoch + 1}: the loss is {loss.item()}; "
                 "look for extreme values in the data, or train a smaller model or with a lower learning rate"
             )
-        several = self._loop.devices > 1
-        self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=len(x), prog_bar=True, sync_dist=several)
+        self._losses_of_batches.append(loss.detach())  # cheaper than `self.log` in every step
+        self._series_of_batches.append(len(x))
         return loss
 
     def _share_of(self, count: int) -> float:
         """This process's part of the batch's labels if all had as many: with it, the mean over processes is exact."""
-        if self._loop.devices == 1:
+        if self._loop.processes == 1:
             return count
         total = torch.tensor(float(count), device=self.device)
         torch.distributed.all_reduce(total)
-        return total.item() / self._loop.devices
+        return total.item() / self._loop.processes
+
+    def _is_finite_everywhere(self, loss: Tensor) -> bool:
+        """Whether no process diverged; all learn of it, so that none waits for one that has stopped."""
+        total = loss.detach().clone()
+        if self._loop.processes > 1:
+            torch.distributed.all_reduce(total)
+        return bool(torch.isfinite(total))
 
     def _losses(self, outputs: Tensor, labels: Tensor) -> Tensor:
         """One loss for each label that counts."""
@@ -131,9 +150,20 @@ class ModelTraining(LightningModule):
     def on_train_epoch_end(self) -> None:
         """Keep the epoch's losses and time."""
         self.cpu_seconds.append(time.process_time() - self._epoch_started)
+        train_loss = self._mean_train_loss()
+        self.log("train_loss", train_loss, prog_bar=True)
         metrics = self.trainer.callback_metrics
-        names = ("train_loss", VALIDATION_LOSS, VALIDATION_METRIC)
-        self.history.append({name: float(metrics[name]) for name in names})
+        held_out = {name: float(metrics[name]) for name in (VALIDATION_LOSS, VALIDATION_METRIC)}
+        self.history.append({"train_loss": train_loss, **held_out})
+
+    def _mean_train_loss(self) -> float:
+        """Of all series of the epoch, those of the other processes included."""
+        losses = torch.stack(self._losses_of_batches)
+        series = torch.tensor(self._series_of_batches, dtype=losses.dtype, device=losses.device)
+        if self._loop.processes > 1:
+            torch.distributed.all_reduce(losses)
+            torch.distributed.all_reduce(series)
+        return float((losses * series).sum() / series.sum()) / self._loop.processes
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Store the history in the trainer's checkpoint."""
@@ -203,14 +233,14 @@ def fit(
         trainer = Trainer(
             accelerator="auto",
             devices=loop.devices,
-            strategy="ddp_spawn" if loop.devices > 1 else "auto",
+            num_nodes=loop.num_nodes,
+            strategy=_strategy(loop),
             use_distributed_sampler=False,
             precision=_PRECISIONS[loop.precision],
             max_epochs=loop.epochs,
             callbacks=_callbacks(folder, task, defaults),
             gradient_clip_val=defaults.gradient_clip,
             num_sanity_val_steps=0,
-            log_every_n_steps=1,
             logger=_logger(folder.parent, loop.log),
             enable_model_summary=False,
             enable_progress_bar=sys.stderr.isatty(),
@@ -218,31 +248,65 @@ def fit(
         try:
             trainer.fit(
                 training,
-                _train_loader(dataset.train, task, batches),
-                _loader(dataset.validation, task),
+                train_loader(dataset.train, task, batches),
+                loader(dataset.validation, task),
                 ckpt_path=last if resume and last.exists() else None,
                 weights_only=True,
             )
         except SystemExit as exc:  # what Lightning makes of Ctrl-C
             raise KeyboardInterrupt from exc
-        except TrainingError as exc:
+        except (TrainingError, ProcessRaisedException) as exc:
+            why = _divergence(exc)
             if not (folder / "best.ckpt").exists():
-                raise
-            stopped = f"{exc}; the best epoch before it is kept"
-    training.load_state_dict(torch.load(folder / "best.ckpt", weights_only=True, map_location="cpu")["state_dict"])
-    training.history = torch.load(last, weights_only=True, map_location="cpu")["history"]
+                raise TrainingError(why) from exc
+            stopped = f"{why}; the best epoch before it is kept"
+    _load_best(training, folder)
     if task.predicts == "values":
         training.fold_target_scaling()
     return stopped
 
 
+def _strategy(loop: Loop) -> str:
+    """Processes are started here, unless torchrun has started this one."""
+    if loop.processes == 1 and loop.strategy == "auto":
+        return "auto"
+    return "ddp" if started_by_torchrun() else "ddp_spawn"
+
+
+def _divergence(exc: Exception) -> str:
+    """Message of the `TrainingError`, which a process that was started here hands on as the end of its traceback."""
+    if isinstance(exc, ProcessRaisedException):
+        _, found, message = str(exc).rpartition("TrainingError: ")
+        if not found:
+            raise exc
+        return message.strip()
+    return str(exc)
+
+
+def _load_best(training: ModelTraining, folder: Path) -> None:
+    """Take the best epoch's weights and the history from the files, which the first process of several may read."""
+    kept: list[Any] = [None]
+    if is_first_process():
+        best, last = (torch.load(folder / f"{name}.ckpt", weights_only=True, map_location="cpu") for name in _KEPT)
+        kept = [(best["state_dict"], last["history"])]
+    if torch.distributed.is_initialized():
+        torch.distributed.broadcast_object_list(kept)
+    state_dict, training.history = kept[0]
+    training.load_state_dict(state_dict)
+
+
 def _callbacks(folder: Path, task: Task, defaults: TrainingDefaults) -> list[Callback]:
     def kept(name: str, monitor: str | None) -> Callback:
         return ModelCheckpoint(
-            folder, filename=name, monitor=monitor, save_on_train_epoch_end=True, enable_version_counter=False
+            folder,
+            filename=name,
+            monitor=monitor,
+            save_weights_only=monitor is not None,
+            save_on_train_epoch_end=True,
+            enable_version_counter=False,
         )
 
-    callbacks = [kept("best", VALIDATION_LOSS), kept("last", None)]
+    callbacks = [kept(name, monitor) for name, monitor in zip(_KEPT, (VALIDATION_LOSS, None), strict=True)]
     if defaults.patience is not None:
         callbacks.append(EarlyStopping(VALIDATION_LOSS, patience=defaults.patience, check_on_train_epoch_end=True))
     if task.stop_at_target and task.target is not None:
@@ -264,7 +328,10 @@ def _callbacks(folder: Path, task: Task, defaults: TrainingDefaults) -> list[Cal
 def _logger(folder: Path, log: Log | None) -> Logger | bool:
     if log is None:
         return False
-    logger: Logger = {"csv": CSVLogger, "tensorboard": TensorBoardLogger}[log](folder, name="logs")
+    try:
+        logger: Logger = {"csv": CSVLogger, "tensorboard": TensorBoardLogger}[log](folder, name="logs")
+    except ModuleNotFoundError as exc:
+        raise InputError('log "tensorboard" needs tensorboard; run: pip install "rnnexport[tensorboard]"') from exc
     return logger
 
 
@@ -277,37 +344,6 @@ def predict_outputs(model: SequenceClassifier, split: Split) -> NDArray[np.float
             outputs = model.eval()(torch.from_numpy(values), torch.from_numpy(lengths)).numpy()
         rows.append(counted_rows(outputs, lengths))
     return np.concatenate(rows)
-
-
-class _RankedLoader(DataLoader[Any]):
-    """Hands each process of a distributed training its part of every batch."""
-
-    def __iter__(self) -> Any:
-        if torch.distributed.is_initialized():
-            batches: Any = self.batch_sampler
-            batches.rank, batches.processes = torch.distributed.get_rank(), torch.distributed.get_world_size()
-        return super().__iter__()
-
-
-def _train_loader(split: Split, task: Task, batches: LengthBatches) -> DataLoader[Any]:
-    return _RankedLoader(_items(split, task), batch_sampler=batches, collate_fn=_collate)  # type: ignore[arg-type] # lists will do
-
-
-def _loader(split: Split, task: Task) -> DataLoader[Any]:
-    return DataLoader(_items(split, task), SERIES_AT_ONCE, collate_fn=_collate)  # type: ignore[arg-type] # a list will do
-
-
-def _items(split: Split, task: Task) -> list[tuple[NDArray[Any], NDArray[Any]]]:
-    labels = [np.asarray(label, task.labels_dtype) for label in split.labels]
-    return list(zip(split.series, labels, strict=True))
-
-
-def _collate(items: Sequence[tuple[NDArray[Any], NDArray[Any]]]) -> Batch:
-    values, lengths = pad_series([series for series, _ in items])
-    labels = [label for _, label in items]
-    same = all(label.shape == labels[0].shape for label in labels)
-    together = np.stack(labels) if same else pad_series(labels, IGNORED)[0]
-    return torch.from_numpy(values), torch.from_numpy(lengths), torch.from_numpy(together)
 
 
 @contextlib.contextmanager

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
+import resource
 import signal
 import subprocess
 import sys
@@ -14,12 +16,14 @@ import numpy as np
 import pytest
 import torch
 
+from rnnexport.bundle import reference_bundles
 from rnnexport.checkpoints import find_newest_checkpoint
 from rnnexport.errors import CheckpointError, InputError, TrainingError, UnknownNameError
-from rnnexport.models import load_model
+from rnnexport.models import load_description, load_model, save_model
 from rnnexport.tasks import article, get_task
 from rnnexport.training import train
 
+KILLS = int(os.environ.get("RNNEXPORT_KILLS", "5"))
 SHORT = ["--task", "article", "--cell", "gru", "--epochs", "12", "--hidden-size", "4"]
 FILES = {"evaluation.npz", "metrics.json", "model.json", "model.safetensors"}
 
@@ -30,6 +34,13 @@ def start(folder: Path, *arguments: str) -> subprocess.Popen[bytes]:
     code += "from rnnexport.cli import main; main()"
     command = [sys.executable, "-c", code, "train", *SHORT, "--out", str(folder), *arguments]
     return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+
+
+def wait_for(process: subprocess.Popen[bytes], path: Path) -> None:
+    """Until the process has written `path` anew, or has ended."""
+    before = path.stat().st_mtime_ns if path.exists() else 0
+    while process.poll() is None and (not path.exists() or path.stat().st_mtime_ns == before):
+        time.sleep(0.001)
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
@@ -145,6 +156,39 @@ def test_an_unwritable_folder_is_refused(tmp_path: Path) -> None:
         train("article", "gru", out=tmp_path / "file" / "gru")
 
 
+def run_with_little_disk(folder: Path, size: int) -> subprocess.CompletedProcess[str]:
+    """Train a model whose files are larger than `size` in bytes, the most that the process may write into a file."""
+
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+
+    arguments = ["train", *SHORT, "--hidden-size", "128", "--out", str(folder)]
+    command = [sys.executable, "-c", "from rnnexport.cli import main; main()", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, preexec_fn=limit)
+
+
+def test_a_full_disk_is_told_and_leaves_the_old_checkpoint(tmp_path: Path) -> None:
+    train("article", "gru", epochs=1, hidden_size=4, out=tmp_path)
+    before = {name: (tmp_path / name).read_bytes() for name in FILES}
+    ended = run_with_little_disk(tmp_path, 100_000)
+    assert ended.returncode == 2
+    assert ended.stderr.startswith(f"error: cannot write checkpoint {tmp_path}"), ended.stderr
+    assert "Traceback" not in ended.stderr
+    assert {name: (tmp_path / name).read_bytes() for name in FILES} == before
+
+
+def test_weights_that_do_not_fit_on_the_disk_are_told_as_such(tmp_path: Path) -> None:
+    model = load_model(*(reference_bundles()[0] / name for name in ("model.json", "weights.safetensors")))
+    description = load_description(reference_bundles()[0] / "model.json")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            save_model(model, description, tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
 def test_finds_the_newest_checkpoint_of_a_cell(tmp_path: Path) -> None:
     for name, cell in (("first", "gru"), ("second", "gru"), ("third", "lstm")):
         train("article", cell, epochs=1, hidden_size=2, out=tmp_path / name)
@@ -159,25 +203,35 @@ def test_metrics_are_kept_as_json(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(60 + 30 * KILLS)
 def test_a_training_that_is_killed_again_and_again_loses_nothing(tmp_path: Path) -> None:
-    """Killed at drawn moments, within an epoch and while files are written; every checkpoint on disk can be read."""
-    whole = train("article", "gru", epochs=40, hidden_size=4, out=tmp_path / "whole")
-    moments = np.random.default_rng(0)
-    last, resume = tmp_path / "cut" / "trainer" / "last.ckpt", []
-    for _ in range(4):
-        before = last.stat().st_mtime_ns if last.exists() else 0
-        process = start(tmp_path / "cut", "--epochs", "40", *resume)
-        while process.poll() is None and (not last.exists() or last.stat().st_mtime_ns == before):
-            time.sleep(0.001)
-        time.sleep(moments.uniform(0, 0.1))
+    """Killed at drawn moments: within an epoch, while files are written, at the start and while the result is written.
+
+    `RNNEXPORT_KILLS` says how often.
+    """
+    epochs = 10 * KILLS
+    whole = train("article", "gru", epochs=epochs, hidden_size=4, out=tmp_path / "whole")
+    moments = np.random.default_rng(KILLS)
+    work = tmp_path / "cut" / "trainer"
+    for number in range(KILLS):
+        resume = ["--resume"] if (work / "last.ckpt").exists() else []
+        process = start(tmp_path / "cut", "--epochs", str(epochs), *resume)
+        if number == KILLS - 1:
+            wait_for(process, work / "result")
+        elif number % 4 == 3:
+            time.sleep(moments.uniform(0, 5))
+        else:
+            wait_for(process, work / "last.ckpt")
+            time.sleep(moments.uniform(0, 0.1))
         process.kill()
         process.communicate()
-        if not last.exists():  # the training was done
+        assert process.returncode == -signal.SIGKILL, f"kill {number} came too late"
+        if not work.exists():  # the result was written in the millisecond before
             break
-        torch.load(last, weights_only=True)
-        resume = ["--resume"]
-    if last.exists():
-        train("article", "gru", epochs=40, hidden_size=4, out=tmp_path / "cut", resume=True)
+        for name in ("last", "best"):
+            assert torch.load(work / f"{name}.ckpt", weights_only=True)["state_dict"]
+    if work.exists():
+        train("article", "gru", epochs=epochs, hidden_size=4, out=tmp_path / "cut", resume=True)
     weights = [(tmp_path / name / "model.safetensors").read_bytes() for name in ("whole", "cut")]
     assert weights[0] == weights[1]
     assert json.loads((tmp_path / "cut" / "metrics.json").read_text())["history"] == whole.history

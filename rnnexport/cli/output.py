@@ -34,10 +34,10 @@ def say(message: str) -> None:
 
 
 @contextlib.contextmanager
-def progress(what: str) -> Iterator[Callable[[str], None]]:
-    """Show what is going on while the block runs; silent where stderr is no terminal."""
+def progress(what: str, *, in_lines: bool = False) -> Iterator[Callable[[str], None]]:
+    """Show what is going on while the block runs; where stderr is no terminal, nothing, or `in_lines`."""
     if not sys.stderr.isatty():
-        yield lambda _: None
+        yield (lambda message: say(f"{what}: {message}")) if in_lines else (lambda _: None)
         return
     from rich.console import Console
 

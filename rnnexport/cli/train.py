@@ -9,10 +9,12 @@ import typer
 
 from rnnexport.cli.options import Json, Seed
 from rnnexport.cli.output import print_result, say
+from rnnexport.launch import is_first_process
 
 Schedule = Literal["constant", "cosine", "plateau"]
 Precision = Literal["float32", "bfloat16-mixed", "float16-mixed"]
 Log = Literal["csv", "tensorboard"]
+Strategy = Literal["auto", "ddp"]
 BOTH = ("lstm", "gru")
 
 
@@ -31,8 +33,10 @@ def train(
     gradient_clip: Annotated[float | None, typer.Option(help="Largest norm of the gradient. Default: 1.")] = None,
     schedule: Annotated[Schedule | None, typer.Option(help="What becomes of the learning rate.")] = None,
     precision: Annotated[Precision, typer.Option(help="Mixed precision needs a CUDA device.")] = "float32",
-    devices: Annotated[int, typer.Option(min=1, help="Processes that share each batch (strategy ddp).")] = 1,
-    log: Annotated[Log | None, typer.Option(help="Write the losses of each step to OUT/logs.")] = None,
+    devices: Annotated[int, typer.Option(min=1, help="Processes on each node that share each batch.")] = 1,
+    num_nodes: Annotated[int, typer.Option(min=1, help="Hosts; torchrun starts the processes on each.")] = 1,
+    strategy: Annotated[Strategy, typer.Option(help="auto takes ddp where processes share a batch.")] = "auto",
+    log: Annotated[Log | None, typer.Option(help="Write the losses of each epoch to OUT/logs.")] = None,
     data: Annotated[
         Path | None,
         typer.Option(help="Your own series in place of --task: .csv, .parquet, .npz or .ts.", show_default=False),
@@ -70,6 +74,8 @@ def train(
         "schedule": schedule,
         "precision": precision,
         "devices": devices,
+        "num_nodes": num_nodes,
+        "strategy": strategy,
         "log": log,
         "seed": seed,
         "resume": resume,
@@ -81,6 +87,8 @@ def train(
             path=str(data), series_column=series_column, label_column=label_column, features=tuple(feature or ())
         )
     results = [train_cell(task, each, out=_folder(out, each, cells), **settings) for each in cells]
+    if not is_first_process():
+        return
     for result in results:
         if result.stopped:
             say(f"{result.folder}: {result.stopped}")

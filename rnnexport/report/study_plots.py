@@ -9,7 +9,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from rnnexport.study.runs import RunResult
+from rnnexport.study.results import RunResult
+from rnnexport.tasks import memory_length
 
 Group = tuple[str, str, list[RunResult]]
 COLOURS = {"lstm": "#0072B2", "gru": "#D55E00", "gru-reset-before": "#009E73"}
@@ -19,7 +20,7 @@ COLUMNS = 3
 
 def learning_curves(groups: Sequence[Group], path: Path) -> None:
     """Validation metric by epoch: the mean of the seeds, and their span."""
-    tasks = list(dict.fromkeys(task for task, _, _ in groups))
+    tasks = list(dict.fromkeys(task for task, _, runs in groups if runs))
     rows = -(-len(tasks) // COLUMNS)
     figure = Figure(figsize=(11, 3 * rows), layout="constrained")
     axes = figure.subplots(rows, COLUMNS, squeeze=False).flat
@@ -56,7 +57,7 @@ def memory_lengths(groups: Sequence[Group], path: Path) -> None:
 
 
 def _lengths(axis: Axes, cell: str, place: int, groups: Sequence[Group]) -> None:
-    points = [(_steps(task, run), run) for task, _, runs in groups for run in runs]
+    points = [(length[1], run) for task, _, runs in groups if (length := memory_length(task)) for run in runs]
     reached = [(x, run.updates_to_target) for x, run in points if run.updates_to_target is not None]
     missed = [(x, run.updates) for x, run in points if run.updates_to_target is None]
     for pairs, label, face in ((reached, cell, COLOURS[cell]), (missed, f"{cell}, missed", "none")):
@@ -66,10 +67,3 @@ def _lengths(axis: Axes, cell: str, place: int, groups: Sequence[Group]) -> None
             axis.scatter(
                 shifted, y, marker=MARKERS[cell], facecolors=face, edgecolors=COLOURS[cell], label=label, alpha=0.5
             )
-
-
-def _steps(task: str, run: RunResult) -> int:
-    from rnnexport.tasks import get_task
-
-    number = task.partition("-")[2]
-    return int(number) if number else len(get_task(task).load(run.run.seed).train.series[0])

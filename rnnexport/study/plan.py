@@ -24,6 +24,8 @@ class Run(BaseModel):
     hidden_size: int
     epochs: int
     seed: int
+    settings: str
+    """Digest of the task's own settings: what was trained with others is not taken for it."""
     version: str
     """Of rnnexport: another version may train otherwise."""
 
@@ -31,6 +33,11 @@ class Run(BaseModel):
     def key(self) -> str:
         """A name that another configuration does not have."""
         return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:16]
+
+
+def settings_digest(task: Task) -> str:
+    """A name for the settings and the target of a task that another one does not have."""
+    return hashlib.sha256(f"{task.defaults} {task.target} {task.stop_at_target}".encode()).hexdigest()[:8]
 
 
 def multiply_adds(cell: str, input_size: int, hidden_size: int) -> int:

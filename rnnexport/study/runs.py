@@ -6,64 +6,50 @@ import ctypes
 import gc
 import os
 import sys
+import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from multiprocessing import get_context
 from pathlib import Path
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from rnnexport.errors import TrainingError
+from rnnexport.study.order import hopeless, seconds_left, startable
 from rnnexport.study.plan import Run
+from rnnexport.study.results import RunResult
 
 RESULT = "run.json"
 
 
-class RunResult(BaseModel):
-    """What one training came to."""
-
-    run: Run
-    folder: str
-    failure: str | None = None
-    """Why there are no figures: it diverged at once."""
-    metric: str = ""
-    test: float = float("nan")
-    baseline: float = float("nan")
-    parameters: int = 0
-    updates: int = 0
-    updates_to_target: int | None = None
-    """`None` where the target was missed, or the task has none."""
-    cpu_seconds_per_epoch: float = float("nan")
-    """Of its one thread, validation included: what other programs do on the machine hardly shows in it."""
-    peak_memory_bytes: int = 0
-    """By how much the process grew while it trained."""
-    validation: list[float] = []
-    """The metric after each epoch."""
-
-    @property
-    def cpu_seconds_to_target(self) -> float | None:
-        """Time until the target, if it was reached."""
-        if self.updates_to_target is None:
-            return None
-        return self.cpu_seconds_per_epoch * self.updates_to_target / self.updates * len(self.validation)
-
-
 def run_all(runs: Sequence[Run], cache: Path, on_progress: Callable[[str], None]) -> list[RunResult]:
     """Do every run that `cache` does not hold; an interrupted study goes on with those that are missing."""
+    runs = list(dict.fromkeys(runs))
     results = {run: found for run in runs if (found := _cached(run, cache))}
-    missing = [run for run in dict.fromkeys(runs) if run not in results]
-    processes = max(1, min(len(os.sched_getaffinity(0)), len(missing)))
+    processes = max(1, min(len(os.sched_getaffinity(0)), len(runs) - len(results)))
+    running: dict[Future[RunResult], Run] = {}
     with ProcessPoolExecutor(processes, get_context("spawn"), initializer=_one_thread) as pool:
-        futures = [pool.submit(do_run, run, cache) for run in missing]
         try:
-            for future in as_completed(futures):
-                result = future.result()
-                results[result.run] = result
-                on_progress(f"{len(results)} of {len(set(runs))} trainings")
+            while True:
+                results |= hopeless(runs, results)
+                waiting = startable(runs, results, running.values())
+                running |= {pool.submit(do_run, run, cache): run for run in waiting[: processes - len(running)]}
+                if not running:
+                    return [results[run] for run in runs]
+                done, _ = wait(running, return_when=FIRST_COMPLETED)
+                for future in done:
+                    results[running.pop(future)] = future.result()
+                    on_progress(_progress(runs, results, processes))
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
-    return [results[run] for run in runs]
+
+
+def _progress(runs: Sequence[Run], results: dict[Run, RunResult], processes: int) -> str:
+    last = list(results.values())[-1]
+    left = seconds_left(runs, results, processes) / 60
+    about = f"about {left:.0f} minutes left" if left >= 1 else "less than a minute left"
+    return f"{len(results)} of {len(runs)} trainings ({last.run.task}, {last.run.cell}, seed {last.run.seed}), {about}"
 
 
 def do_run(run: Run, cache: Path) -> RunResult:
@@ -72,20 +58,20 @@ def do_run(run: Run, cache: Path) -> RunResult:
     from rnnexport.tasks.metrics import reaches
     from rnnexport.training import train
 
+    started = time.perf_counter()
     folder = cache / run.key
-    get_task(run.task).load(run.seed)  # so that the libraries it needs do not count as memory of the training
+    task = get_task(run.task)
+    series = len(task.load(run.seed).train.series)  # and the libraries it needs do not count as memory of the training
     before = _reset_peak_memory()
     settings = run.model_dump(include={"hidden_size", "epochs", "seed"})
     try:
         trained = train(run.task, run.cell, out=folder, **settings)
     except TrainingError as exc:
-        result = RunResult(run=run, folder=str(folder), failure=str(exc))
+        result = RunResult(run=run, folder=str(folder), failure=str(exc), seconds=time.perf_counter() - started)
     else:
-        task = get_task(run.task)
         validation = [epoch["validation_metric"] for epoch in trained.history]
         target = task.target
         hits = [i for i, value in enumerate(validation) if target is not None and reaches(task.metric, value, target)]
-        series = len(task.load(run.seed).train.series)
         updates = -(-series // trained.settings.batch_size)
         result = RunResult(
             run=run,
@@ -96,6 +82,7 @@ def do_run(run: Run, cache: Path) -> RunResult:
             parameters=trained.parameters,
             updates=updates * trained.epochs,
             updates_to_target=updates * (hits[0] + 1) if hits else None,
+            seconds=time.perf_counter() - started,
             cpu_seconds_per_epoch=trained.cpu_seconds_per_epoch or float("nan"),
             peak_memory_bytes=_peak_memory() - before,
             validation=validation,

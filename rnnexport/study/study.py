@@ -15,14 +15,23 @@ from rnnexport.checkpoints import CHECKPOINTS
 from rnnexport.errors import InputError
 from rnnexport.exporting.export import export
 from rnnexport.study.claims import Claim, judge
+from rnnexport.study.facts import TaskFacts, task_facts
 from rnnexport.study.kernels import KernelTimes, kernel_times
-from rnnexport.study.plan import Match, Run, layer_input_size, matched_hidden_size, multiply_adds
-from rnnexport.study.runs import RunResult, run_all
-from rnnexport.tasks import get_task
+from rnnexport.study.plan import Match, Run, layer_input_size, matched_hidden_size, multiply_adds, settings_digest
+from rnnexport.study.results import RunResult
+from rnnexport.study.runs import run_all
+from rnnexport.tasks import get_task, memory_length
 from rnnexport.versions import tool_versions
 
 CACHE = CHECKPOINTS / "study"
-TASKS = ("vowels", "names", "sunspots", "ecg", "plaid", "adding-50", "adding-100", "adding-200", "copy-20")
+ADDING, COPY = (50, 100, 200, 400, 800), (5, 10, 20, 50, 100)
+TASKS = (
+    *("vowels", "names", "sunspots", "ecg", "plaid"),
+    *(f"adding-{steps}" for steps in ADDING),
+    *(f"copy-{steps}" for steps in COPY),
+)
+EPOCHS = {"adding": 15, "copy": 25}
+"""Passes of a study over the long-memory tasks, where failing takes the whole of them; the others' are their own."""
 CELLS = ("lstm", "gru")
 SEEDS = 5
 
@@ -50,6 +59,7 @@ class StudyResult(BaseModel):
     seeds: int
     epochs: int | None
     """Where all tasks were cut to so many epochs."""
+    tasks: list[TaskFacts]
     runs: list[RunResult]
     exported: list[Exported]
     kernels: KernelTimes
@@ -70,12 +80,14 @@ def compare(
 ) -> StudyResult:
     """Train every cell on every task with every seed, and judge the claims.
 
+    A cell that fails at one length of a long-memory task with every seed is not trained at the longer ones.
+
     Args:
         tasks: Names of tasks; those of long memory carry their length, as in `adding-200`.
         cells: Names of cells.
         seeds: Trainings of each; seed 0 is the one that is exported.
         match: What is alike between the cells: the hidden size, or the cost of the task's LSTM.
-        epochs: At most so many; the tasks' own numbers where it is not given.
+        epochs: At most so many; the study's own numbers where it is not given.
         cache: Folder of what is done already.
         bench_seconds: How long each exported model is measured in each runtime.
         on_progress: Told what is done.
@@ -91,18 +103,19 @@ def compare(
     if seeds < 1 or (epochs is not None and epochs < 1):
         raise InputError(f"seeds is {seeds}, epochs is {epochs}; both must be at least 1")
     versions = tool_versions()
+    hidden_sizes = _hidden_sizes(tasks, cells, match)
     runs = [
         Run(
             task=name,
             cell=cell,
-            hidden_size=matched_hidden_size(task, task.load(0), cell, match),
-            epochs=min(task.defaults.epochs, epochs or task.defaults.epochs),
+            hidden_size=hidden_size,
+            epochs=study_epochs(name, epochs),
             seed=seed,
+            settings=settings_digest(get_task(name)),
             version=versions["rnnexport"],
         )
         for seed in range(seeds)
-        for name, task in ((name, get_task(name)) for name in tasks)
-        for cell in cells
+        for (name, cell), hidden_size in hidden_sizes.items()
     ]
     cache.mkdir(parents=True, exist_ok=True)
     results = run_all(runs, cache, on_progress)
@@ -116,12 +129,30 @@ def compare(
         cells=list(cells),
         seeds=seeds,
         epochs=epochs,
+        tasks=[task_facts(name, study_epochs(name, epochs)) for name in tasks],
         runs=results,
         exported=exported,
         kernels=kernel_times(),
         claims=judge(results),
         versions=versions,
     )
+
+
+def _hidden_sizes(tasks: Sequence[str], cells: Sequence[str], match: Match) -> dict[tuple[str, str], int]:
+    """Of each task and cell."""
+    sizes = {}
+    for name in tasks:
+        task = get_task(name)
+        dataset = task.load(0)
+        sizes |= {(name, cell): matched_hidden_size(task, dataset, cell, match) for cell in cells}
+    return sizes
+
+
+def study_epochs(task: str, at_most: int | None = None) -> int:
+    """How many passes a study makes over a task, unless the target is reached or patience runs out before."""
+    length = memory_length(task)
+    own = EPOCHS[length[0]] if length else get_task(task).defaults.epochs
+    return min(own, at_most or own)
 
 
 def _export(result: RunResult, cache: Path, seconds: float, on_progress: Callable[[str], None]) -> Exported:
@@ -135,7 +166,7 @@ def _export(result: RunResult, cache: Path, seconds: float, on_progress: Callabl
     folder = cache / run.key / "bundle"
     export(cache / run.key, out=folder)
     time_steps = int(np.median([len(values) for values in dataset.test.series]))
-    report = bench([folder], time_steps=[time_steps], seconds=seconds)
+    report = bench([folder], time_steps=[time_steps], seconds=seconds, repetitions=1)
     medians = {m.definition.name: m.latency_ns(50) for m in report.measurements}
     exported = Exported(
         task=run.task,

@@ -15,6 +15,14 @@ WITH_STEPS = ("adding", "copy")
 """Generated tasks, whose name may end in their number of time steps, such as `adding-200`."""
 
 
+def memory_length(name: str) -> tuple[str, int] | None:
+    """Kind and number of time steps of a generated task, such as ("adding", 200); `None` for the others."""
+    stem, _, steps = name.partition("-")
+    if stem not in WITH_STEPS:
+        return None
+    return stem, int(steps) if steps else import_module(f"rnnexport.tasks.{stem}").STEPS
+
+
 def get_task(name: str) -> Task:
     """Return the task of that name.
 

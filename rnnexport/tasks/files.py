@@ -1,7 +1,8 @@
 """A data set of the user's own, from a file: which class is each series?
 
 * `.csv` and `.parquet`: a row for each time step; a column tells the series apart, another holds the class.
-* `.npz`: `values` [steps of all series, features], `lengths` [series] and `labels` [series].
+* `.npz`: `values` [steps of all series, features], `lengths` [series] and `labels` [series]. Values of float32 that are
+  not compressed are read as they are needed, so that memory does not grow with them; the other kinds are read at once.
 * `.ts`: the format of the UEA and UCR archives, read by sktime.
 """
 
@@ -15,10 +16,12 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from rnnexport.errors import InputError
+from rnnexport.tasks.archives import read_array
 from rnnexport.tasks.task import Dataset, Split, Task, TrainingDefaults, split_off_validation
 
 HELD_OUT = 0.2
 """Share of the series for the test, and of the rest for validation."""
+ROWS_AT_ONCE = 10_000
 FEWEST = 5
 """Series of a class, so that each part has one."""
 
@@ -96,15 +99,18 @@ def _from_table(path: Path, file: DataFile) -> tuple[list[Any], list[str]]:
     if table.empty or not features:
         raise InputError(f"{path} has no {'rows' if table.empty else 'column of features'}")
     values = table[features].apply(pd.to_numeric, errors="coerce").to_numpy(np.float32)
-    labels = table[file.label_column].astype(str).to_numpy()
+    given = table[file.label_column]
+    labels = given.astype(str).where(given.notna(), "").to_numpy()
     for row, column in np.argwhere(~np.isfinite(values)):
         raise InputError(
             f"{path}, row {row + 1}: {table[features[column]].iloc[row]!r} in {features[column]!r} is no number"
         )
-    names = table[file.series_column].astype(str).to_numpy()
+    for row in np.flatnonzero(table[file.series_column].isna()):
+        raise InputError(f"{path}, row {row + 1}: {file.series_column!r} is missing")
+    places, names = pd.factorize(table[file.series_column].astype(str))
+    grouped = np.argsort(places, kind="stable")  # the rows of a series need not stand together
     series, classes = [], []
-    for name in dict.fromkeys(names):
-        rows = np.flatnonzero(names == name)
+    for name, rows in zip(names, np.split(grouped, np.cumsum(np.bincount(places))[:-1]), strict=True):
         missing = [row for row in rows if labels[row] in ("", "nan", "None")]
         if missing:
             raise InputError(f"{path}, row {missing[0] + 1}: series {name!r} has no label")
@@ -120,14 +126,17 @@ def _from_npz(path: Path) -> tuple[list[Any], list[str]]:
     with np.load(path, allow_pickle=False) as arrays:
         if missing := {"values", "lengths", "labels"} - set(arrays.files):
             raise InputError(f"{path} has no array {min(missing)!r}; it needs values, lengths and labels")
-        values, lengths, labels = np.asarray(arrays["values"], np.float32), arrays["lengths"], arrays["labels"]
+        lengths, labels = arrays["lengths"], arrays["labels"]
+    values = np.asarray(read_array(path, "values"), np.float32)  # float32 that is mapped stays mapped
     if values.ndim != 2 or len(lengths) != len(labels) or lengths.sum() != len(values) or (lengths < 1).any():
         raise InputError(
             f"{path}: values is {list(values.shape)}, with {len(lengths)} lengths that sum to {lengths.sum()} and "
             f"{len(labels)} labels; it needs [steps of all series, features] and a length and a label for each series"
         )
-    for row, column in np.argwhere(~np.isfinite(values)):
-        raise InputError(f"{path}, row {row} of values, feature {column}: {values[row, column]} is no number")
+    for start in range(0, len(values), ROWS_AT_ONCE):
+        for row, column in np.argwhere(~np.isfinite(values[start : start + ROWS_AT_ONCE])):
+            value = values[start + row, column]
+            raise InputError(f"{path}, row {start + row} of values, feature {column}: {value} is no number")
     return np.split(values, np.cumsum(lengths)[:-1]), [str(label) for label in labels]
 
 

@@ -68,5 +68,6 @@ TASK = Task(
     ),
     load=load,
     target=0.7,
-    published="The UCR archive (Dau et al. 2019) gives results of nearest neighbours on the same split.",
+    published="The nearest neighbour by dynamic time warping reaches 83.6 %, by Euclidean distance 52.3 %, on the same "
+    "split (H. A. Dau and others: The UCR time series archive, 2018, summary of data sets).",
 )

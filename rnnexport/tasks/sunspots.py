@@ -63,7 +63,8 @@ TASK = Task(
     "Mean and deviation are those of the training part.",
     citation="A. S. Weigend, B. A. Huberman, D. E. Rumelhart: Predicting the future: a connectionist approach. "
     "International Journal of Neural Systems 1 (1990), 193-209, whose test years these are.",
-    licence="Public domain (SIDC, Royal Observatory of Belgium, in the package statsmodels)",
+    licence="Public domain as the package statsmodels states, which has the numbers from NOAA's national geophysical "
+    "data center (counted by the Royal Observatory of Belgium, SIDC).",
     metric="rmse",
     num_outputs=1,
     defaults=TrainingDefaults(

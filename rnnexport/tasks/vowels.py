@@ -38,7 +38,8 @@ TASK = Task(
     "of nine male speakers saying /ae/; the class is the speaker.",
     citation="M. Kudo, J. Toyama, M. Shimbo: Multidimensional curve classification using passing-through regions. "
     "Pattern Recognition Letters 20 (1999), 1103-1111.",
-    licence="CC BY 4.0 (UCI Machine Learning Repository, https://doi.org/10.24432/C5NS47)",
+    licence="CC BY 4.0 (UCI Machine Learning Repository, https://doi.org/10.24432/C5NS47; in the package sktime). The "
+    "note that came with the data asks to be told of publications, and for permission before commercial use.",
     metric="accuracy",
     num_outputs=9,
     defaults=TrainingDefaults(
@@ -52,4 +53,6 @@ TASK = Task(
         patience=25,
     ),
     load=load,
+    target=0.941,
+    published="Kudo et al. (1999) report 94.1 % on the same split, and 96.2 % for a five-state hidden Markov model.",
 )
