@@ -82,11 +82,17 @@ def bench(session: nox.Session) -> None:
     session.run("python", "tests/export_table/measure_export.py", "--large-model")
     shapes = ["--batch-size", "1,16", "--time-steps", "25,100"]
     session.run("rnnexport", "bench", *shapes, "--roofline", "--profile", *session.posargs)
-    session.run("python", "tests/benchmark/measure_roofline.py")
     sweep = str(Path(session.create_tmp()) / "deepbench.jsonl")
     Path(sweep).unlink(missing_ok=True)
-    layers = ["--shapes", "deepbench", "--seconds", "1", "--repetitions", "1", "--roofline"]
+    layers = ["--shapes", "deepbench", "--seconds", "0.3", "--repetitions", "1", "--roofline"]
     session.run("rnnexport", "bench", *layers, "--out", sweep)
+
+
+@nox.session
+def roofline(session: nox.Session) -> None:
+    """Hold layers of many sizes in ONNX Runtime and OpenVINO against their bounds; about half an hour."""
+    install(session, ".")
+    session.run("python", "tests/benchmark/measure_roofline.py", *session.posargs)
 
 
 @nox.session

@@ -1,4 +1,4 @@
-"""LSTM and GRU layers of many sizes in ONNX Runtime and OpenVINO, each beside its bound; `nox -s bench` runs it.
+"""LSTM and GRU layers of many sizes in ONNX Runtime and OpenVINO, each beside its bound; `nox -s roofline` runs it.
 
 Status 1 where a call is faster than the probe holds possible: then the probe is too slow on this machine.
 """
