@@ -143,7 +143,10 @@ def _from_npz(path: Path) -> tuple[list[Any], list[str]]:
 def _from_ts(path: Path) -> tuple[list[Any], list[str]]:
     from sktime.datasets import load_from_tsfile
 
-    table, labels = load_from_tsfile(str(path), return_y=True, return_data_type="nested_univ")
+    try:
+        table, labels = load_from_tsfile(str(path), return_y=True, return_data_type="nested_univ")
+    except (TypeError, IndexError, AttributeError) as exc:  # what sktime makes of a file of another kind
+        raise ValueError(f"it is no .ts file: {exc}") from exc
     series = []
     for number, row in enumerate(table.to_numpy()):
         channels = [np.asarray(channel, np.float32) for channel in row]

@@ -1,0 +1,273 @@
+"""How fast the plan that `rnnexport tune` finds is, beside PyTorch and PyTorch's own export in each runtime: `--help`.
+
+A row is a stack of layers with random weights. Its plan is tuned, then measured with all peers side by side: each in
+processes of its own that take turns. Peers have their defaults, and the same precision but where their name says
+otherwise. What is printed are ratios: a peer's time over the plan's, above 1 where the plan is faster.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import sys
+import tempfile
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import rnnexport
+from rnnexport.benchmark.deepbench import deepbench_shapes
+from rnnexport.benchmark.interleaving import Effort, Figures, Subject, measure_interleaved
+from rnnexport.benchmark.timing import JOB, time_windows
+from rnnexport.bundle import load_bundle
+from rnnexport.engines.contract import Definition
+from rnnexport.plan import read_plan
+from rnnexport.tuning.tune import tune
+from rnnexport.worker import run_job
+
+ME = "measure_targets"
+STACKS = ((2, 128), (3, 256), (3, 480), (6, 320), (3, 960))
+LONGEST_COMPILED = 25
+MOST_STEPS = 50
+ORT = Definition(name="ort-cpu", engine="onnxruntime", precision="float32")
+OPENVINO = Definition(name="openvino-cpu", engine="openvino", precision="float32")
+
+
+@dataclass(frozen=True)
+class Row:
+    """A stack and one size of call; a call of a stream takes and gives states."""
+
+    group: str
+    budget: str
+    cell: str
+    layers: int
+    hidden_size: int
+    batch_size: int
+    time_steps: int
+    bidirectional: bool = False
+    stream: bool = False
+
+    def __str__(self) -> str:
+        both = ", both directions" if self.bidirectional else ""
+        return f"{self.cell} {self.layers}×{self.hidden_size}{both}, {self.batch_size} × {self.time_steps}"
+
+
+def rows() -> list[Row]:
+    """All rows of all groups."""
+    cut = {(s.cell, s.hidden_size, s.batch_size, min(s.time_steps, MOST_STEPS)): None for s in deepbench_shapes()}
+    found = [Row("deepbench", "float32", c, 1, h, b, t) for c, h, b, t in cut]
+    found += [
+        Row("batches", "float32", c, 1, h, b, 25) for c in ("lstm", "gru") for h in (64, 256, 512) for b in (16, 64)
+    ]
+    found += [Row("both directions", "float32", c, 2, h, 1, 25, True) for c in ("lstm", "gru") for h in (64, 128, 256)]
+    large = [(c, h, b) for c in ("gru", "lstm") for h in (1024, 1536, 2816) for b in (1, 4)]
+    found += [Row("int8", "max-error=0.02", c, 1, h, b, 20) for c, h, b in large if c == "gru" or (h < 2816 and b == 1)]
+    found += [Row("int4", "max-error=0.3", c, 1, h, 1, 20) for c, h, b in large if b == 1 and c == "gru"]
+    for group, budget in (("streaming", "float32"), ("streaming int8", "max-error=0.02")):
+        found += [Row(group, budget, c, n, h, 1, 1, stream=True) for n, h in STACKS for c in ("lstm", "gru")]
+    return found
+
+
+def stack(row: dict[str, Any]) -> Any:
+    """The same module in every process; the outputs of a stream's are those and its states."""
+    import torch
+    from torch import nn
+
+    torch.manual_seed(0)
+
+    class Stack(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            cell = {"lstm": nn.LSTM, "gru": nn.GRU}[row["cell"]]
+            size = row["hidden_size"]
+            self.rnn = cell(size, size, row["layers"], batch_first=True, bidirectional=row["bidirectional"])
+
+        def forward(self, x, *states):
+            if not states:
+                return self.rnn(x)[0]
+            y, after = self.rnn(x, states if len(states) > 1 else states[0])
+            return y, *(after if len(states) > 1 else [after])
+
+    return Stack().eval()
+
+
+def feeds_of(row: Row) -> dict[str, Any]:
+    """X and, for a stream, states of 0."""
+    size = (row.batch_size, row.time_steps, row.hidden_size)
+    feeds = {"x": np.random.default_rng(0).standard_normal(size, np.float32)}
+    names = {"lstm": ("h_0", "c_0"), "gru": ("h_0",)}[row.cell] if row.stream else ()
+    return feeds | {n: np.zeros((row.layers, row.batch_size, row.hidden_size), np.float32) for n in names}
+
+
+def stock_job(arguments: dict[str, Any], cases: Iterator[Any]) -> Iterator[Any]:
+    """Worker job: write the file of PyTorch's own exporter, and give y in float64."""
+    import contextlib
+    import io
+
+    import torch
+
+    for feeds in cases:
+        module, given = stack(arguments), tuple(torch.from_numpy(array) for array in feeds.values())
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            torch.onnx.export(module, given, arguments["path"], input_names=list(feeds), dynamo=True)
+        with torch.inference_mode():
+            y = module.double()(*(tensor.double() for tensor in given))
+        yield {"y": (y[0] if isinstance(y, tuple) else y).numpy()}, {}
+
+
+def torch_job(arguments: dict[str, Any], cases: Iterator[Any]) -> Iterator[Any]:
+    """Worker job: time PyTorch, eager, compiled, or with weights of 8 bits, window by window."""
+    import torch
+
+    module = stack(arguments)
+    if arguments["how"] == "int8":
+        warnings.simplefilter("ignore")
+        module = torch.ao.quantization.quantize_dynamic(module, {torch.nn.LSTM, torch.nn.GRU}, torch.qint8)
+    if arguments["how"] == "compiled":
+        torch._dynamo.config.allow_rnn = True
+        module = torch.compile(module)
+
+    def bind(feeds: Any) -> Any:
+        given = [torch.from_numpy(np.array(array)) for array in feeds.values()]
+
+        @torch.inference_mode()
+        def call() -> Any:
+            y = module(*given)
+            return {"y": (y[0] if isinstance(y, tuple) else y).numpy()}
+
+        return call
+
+    yield from time_windows(bind, lambda feeds: bind(feeds)(), cases, arguments["window_seconds"], {})
+
+
+def measure(row: Row, options: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    """Tune one row and measure it beside its peers."""
+    feeds, arguments = feeds_of(row), asdict(row)
+    stock = folder / "stock.onnx"
+    (told,) = run_job(f"{ME}:stock_job", {**arguments, "path": str(stock)}, [feeds])
+    expected = told.checked().outputs["y"]
+    spec = f"x:float32[batch,time,{row.hidden_size}]"
+    rnnexport.export(stack(arguments), folder / "bundle", inputs=[spec], streaming=row.stream)
+    report = tune(
+        folder / "bundle",
+        budget=row.budget,
+        purpose="streaming" if row.stream else "latency",
+        batch_sizes=[row.batch_size],
+        time_steps=[row.time_steps],
+        time_limit_seconds=options.time_limit,
+        seconds=options.seconds,
+    )
+    bundle, best = load_bundle(folder / "bundle"), report.chosen
+    plan = read_plan(bundle, "step" if row.stream else "sequence")
+    assert plan is not None
+    assert best is not None
+    own = {"x": feeds["x"]}
+    if row.stream:
+        own = {info.name: feeds["x" if info.name == "x" else "h_0"] for info in bundle.manifest.step.inputs}
+
+    def subject(model: Path, definition: Definition, given: dict[str, Any], tolerance: float) -> Subject:
+        fault = _fault(expected, tolerance)
+        return Subject(JOB, {"model": str(model), "definition": definition.model_dump()}, given, fault)
+
+    def pytorch(how: str, tolerance: float) -> Subject:
+        return Subject(f"{ME}:torch_job", {**arguments, "how": how}, feeds, _fault(expected, tolerance))
+
+    lossy = row.budget != "float32"
+    subjects = {
+        "plan": subject(bundle.path / plan.graph, plan.definition, own, 1.0 if lossy else 1e-4),
+        "ONNX Runtime": subject(stock, ORT, feeds, 1e-4),
+        "OpenVINO": subject(stock, OPENVINO, feeds, 1e-4),
+        "PyTorch": pytorch("eager", 1e-4),
+    }
+    if lossy:
+        subjects["PyTorch int8"] = pytorch("int8", 1.0)
+    if row.group == "deepbench" and row.cell == "lstm" and row.time_steps <= LONGEST_COMPILED:
+        subjects["compiled"] = pytorch("compiled", 1e-4)
+    figures = measure_interleaved(list(subjects.values()), Effort(options.seconds, 2, time_limit_seconds=300))
+    return {
+        "row": arguments,
+        "name": str(row),
+        "plan": best.name,
+        "error": best.error,
+        "times": dict(zip(subjects, map(_nanoseconds, figures), strict=True)),
+        "failures": {n: f.failure for n, f in zip(subjects, figures, strict=True) if f.failure},
+    }
+
+
+def _fault(expected: Any, tolerance: float) -> Any:
+    def fault(outputs: dict[str, Any]) -> str | None:
+        (y,) = [array for array in outputs.values() if array.shape == expected.shape][:1]
+        worst = float(np.abs(y - expected).max())
+        return None if worst <= tolerance else f"wrong answer, by {worst:.2g}"
+
+    return fault
+
+
+def _nanoseconds(figures: Figures) -> float | None:
+    """The lower quartile of the windows' medians: what others do only ever adds time."""
+    medians = [median for repetition in figures.repetitions for median in repetition.medians_ns]
+    return float(np.percentile(medians, 25)) if medians else None
+
+
+def table(lines: Sequence[dict[str, Any]]) -> str:
+    """The rows of each group, and the geometric means of their ratios, in Markdown."""
+    peers = ["ONNX Runtime", "OpenVINO", "PyTorch", "PyTorch int8", "compiled"]
+    text = []
+    for group in dict.fromkeys(line["row"]["group"] for line in lines):
+        those = [line for line in lines if line["row"]["group"] == group]
+        present = [peer for peer in peers if any(peer in line["times"] for line in those)]
+        text += [
+            f"### {group}, {those[0]['row']['budget']}",
+            "",
+            f"| layers, batch × steps | plan | error | time | {' | '.join(present)} |",
+        ]
+        text.append("|---" * (4 + len(present)) + "|")
+        ratios: dict[str, list[float]] = {peer: [] for peer in present}
+        for line in those:
+            own = line["times"]["plan"]
+            cells = []
+            for peer in present:
+                time = line["times"].get(peer)
+                if own and time:
+                    ratios[peer].append(time / own)
+                cells.append(f"{time / own:.2f}" if own and time else "-")
+            shown = f"{own / 1e6:.3g} ms" if own else "failed"
+            text.append(f"| {line['name']} | {line['plan']} | {line['error']:.1g} | {shown} | {' | '.join(cells)} |")
+        means = [f"**{math.exp(np.mean(np.log(ratios[peer]))):.2f}**" if ratios[peer] else "-" for peer in present]
+        text += [f"| geometric mean | | | | {' | '.join(means)} |", ""]
+    return "\n".join(text)
+
+
+def main() -> None:
+    """Measure the rows that `--out` does not hold yet, and print all as tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    groups = list(dict.fromkeys(row.group for row in rows()))
+    parser.add_argument("--group", action="append", choices=groups, help="repeat it; default: all")
+    parser.add_argument("--seconds", type=float, default=0.5, help="of timed calls, for each peer and each finalist")
+    parser.add_argument("--time-limit", type=float, default=60, help="of each search")
+    parser.add_argument("--out", type=Path, default=Path("targets.jsonl"), help="results; what it holds is not redone")
+    options = parser.parse_args()
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
+    lines = [json.loads(line) for line in options.out.read_text().splitlines()] if options.out.exists() else []
+    done = [line["row"] for line in lines]
+    for row in rows():
+        if asdict(row) in done or row.group not in (options.group or groups):
+            continue
+        with tempfile.TemporaryDirectory(prefix="rnnexport-targets-") as folder:
+            found = measure(row, options, Path(folder))
+        lines.append(found)
+        with options.out.open("a") as file:
+            file.write(json.dumps(found) + "\n")
+        print(found["name"], found["plan"], found["times"], found["failures"], file=sys.stderr, flush=True)
+    print(table(lines))
+
+
+if __name__ == "__main__":
+    main()
