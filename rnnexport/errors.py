@@ -9,6 +9,7 @@
     ├── ExportError              the model cannot be written as ONNX
     ├── EngineError              an inference library refused or failed
     └── RuntimeUnavailableError  a runtime asked for does not work on this machine
+    RnnexportWarning             it works, but not as it was meant to
 
 Messages are one or two lines: what is wrong, where, what to do. The command line prints them and exits with
 `exit_status`.
@@ -18,6 +19,10 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+
+
+class RnnexportWarning(UserWarning):
+    """Something works, but not as it was meant to; the message says what to do."""
 
 
 class RnnexportError(Exception):

@@ -93,9 +93,10 @@ def read_plan(bundle: Bundle, kind: GraphKind) -> Plan | None:
         get_engine(plan.definition.engine).check_options(plan.definition)
     except FileNotFoundError:
         return None
+    except OSError as exc:
+        raise BundleError(f"{path} cannot be read: {exc.strerror}; {again}") from exc
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, KeyError, TypeError, ValidationError, InputError) as exc:
-        reason = str(exc).splitlines()[0]
-        raise BundleError(f"{path} is damaged: {reason}; {again}") from exc
+        raise BundleError(f"{path} is damaged: {_reason(exc)}; {again}") from exc
     if plan.tuned.manifest_sha256 != bundle.manifest_sha256:
         raise BundleError(f"{path} was made for an earlier export of this bundle; {again}")
     if len(PurePosixPath(graph).parts) != 1 or not (bundle.path / graph).is_file():
@@ -103,6 +104,13 @@ def read_plan(bundle: Bundle, kind: GraphKind) -> Plan | None:
     if sha256_of(bundle.path / graph) != plan.tuned.graph_sha256:
         raise BundleError(f"{bundle.path / graph} was changed after {path.name} was made; {again}")
     return plan
+
+
+def _reason(exc: Exception) -> str:
+    if isinstance(exc, ValidationError):
+        first = exc.errors()[0]
+        return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+    return f"key {exc} is missing" if isinstance(exc, KeyError) else str(exc).splitlines()[0]
 
 
 def differences_from_here(plan: Plan) -> list[str]:

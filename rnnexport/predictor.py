@@ -1,10 +1,15 @@
-"""A bundle in use: series of any length in, class probabilities out."""
+"""A bundle in use: arrays in, arrays out, in this process.
+
+1. Without a runtime named, the bundle's plan runs; where there is none, or none that can run here, the plain export
+   does, in ONNX Runtime. What is not as it was meant to be is said with a `RnnexportWarning`.
+2. Several threads may use one predictor at the same time. A stream is for one thread at a time.
+"""
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Callable, Sequence
-from functools import partial
+import threading
+import warnings
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +19,15 @@ from pydantic import BaseModel
 
 from rnnexport.bundle import Bundle, load_bundle
 from rnnexport.engines import get_engine
-from rnnexport.errors import InputError
+from rnnexport.engines.contract import Definition, Feeds, Session
+from rnnexport.errors import BundleError, EngineError, InputError, RnnexportWarning, RuntimeUnavailableError
+from rnnexport.plan import GraphKind, Plan, differences_from_here, read_plan
 from rnnexport.runtime import load_definition
-from rnnexport.tasks.names import encode
-from rnnexport.tasks.padding import pad_series
+from rnnexport.series import Series, series_input
+from rnnexport.streams import Arrays, Stream, fits
+from rnnexport.tasks.batches import batches_by_length
 
-Series = NDArray[Any]
-SERIES_COLUMN = "series"
+_PLAIN = "ort-cpu"
 
 
 class Prediction(BaseModel):
@@ -31,8 +38,8 @@ class Prediction(BaseModel):
     probabilities: list[float] = []
     steps: list[str] = []
     """The class of each time step, where the model names one a step."""
-    values: list[float] = []
-    """Where the model forecasts values."""
+    values: list[float] | list[list[float]] = []
+    """Where the model gives values: one row of them for each time step, where it has an answer a step."""
 
 
 class Predictions(BaseModel):
@@ -45,73 +52,147 @@ class Predictions(BaseModel):
 class Predictor:
     """Runs a bundle in one runtime, in this process."""
 
-    def __init__(self, bundle: Bundle, runtime: str = "ort-cpu") -> None:
-        """Load the bundle's graph into `runtime`.
+    def __init__(self, bundle: Bundle, runtime: str | None = None) -> None:
+        """Load the bundle's plan, or its plain export into `runtime`.
 
         Raises:
             RuntimeUnavailableError: The runtime does not work on this machine.
         """
-        definition = load_definition(runtime)
+        self.bundle = bundle
         self.class_names = bundle.manifest.class_names
         self.vocabulary = bundle.manifest.vocabulary
-        self._features, self._lengths = _input_names(bundle)
-        self._shape = next(info.shape[2:] for info in bundle.manifest.inputs if info.name == self._features)
-        self._per_step = len(bundle.manifest.outputs[0].shape) == 3
-        self._session = get_engine(definition.engine).load(bundle.file_for(definition), definition)
+        self.plan: Plan | None = None
+        """What was chosen by `rnnexport tune` and runs here; `None` where the plain export runs."""
+        self.step_plan: Plan | None = None
+        """The same for streams."""
+        self._series = series_input(bundle.manifest)
+        self._per_step = self._series is not None and self._series.time_dimension in bundle.manifest.outputs[0].shape
+        self._lock = threading.Lock()
+        self._plain_step_session: Session | None = None
+        self._step_session: Session | None = None
+        planned: Session | None = None
+        if runtime is None:
+            self.plan, planned = _load_plan(bundle, "sequence")
+        if runtime is None and bundle.manifest.step is not None:
+            self.step_plan, self._step_session = _load_plan(bundle, "step")
+        self.definition: Definition = self.plan.definition if self.plan else load_definition(runtime or _PLAIN)
+        self._session = planned if planned is not None else _load(bundle.file_for(self.definition), self.definition)
 
-    def __call__(self, series: Sequence[Series]) -> NDArray[np.float64]:
-        """Return the class probabilities [series, classes] of series, each [time, features] of any length ≥ 1.
+    @property
+    def takes_tokens(self) -> bool:
+        """Whether a time step is one whole number, not a row of features."""
+        return self._series is not None and self._series.info.role == "indices"
 
-        A model of values gives them as [series, outputs]; one with an answer a step gives [series, steps, classes].
+    def run(self, feeds: Feeds) -> Arrays:
+        """Make one bare call: the graph's own inputs in, its outputs out, as arrays by name.
 
         Raises:
-            InputError: A series is empty, has another number of features, or holds NaN.
+            EngineError: An input is missing, unknown, or of another type or shape; the message says which.
         """
-        if not series:
-            return np.zeros((0, len(self.class_names)))
-        for index, values in enumerate(series):
-            self._check(str(index), values)
-        padded, lengths = pad_series(series)
-        (outputs,) = self._session.run({self._features: padded, self._lengths: lengths}).values()
-        return class_probabilities(outputs) if self.class_names else np.asarray(outputs, np.float64)
+        return self._session.run(feeds)
 
-    def predict(self, series: dict[str, Series]) -> Predictions:
+    def __call__(self, series: Sequence[Series]) -> NDArray[Any]:
+        """Return the class probabilities [series, classes] of series, each [time, features] of any length ≥ 1.
+
+        A model of values gives them as [series, outputs]; one with an answer a step gives [series, steps, ...] with
+        as many steps as the longest series has; what stands behind the end of a shorter one means nothing.
+
+        Raises:
+            InputError: A series is empty, of another shape, or not finite; or the bundle takes or gives more than one
+                thing.
+        """
+        return self._answer(self.outputs(series))
+
+    def outputs(self, series: Sequence[Series]) -> Arrays:
+        """Return all outputs of the graph for series of any length, as they are; the axis of the series comes first.
+
+        Series of like length share a call: see `rnnexport.tasks.batches.batches_by_length`.
+
+        Raises:
+            InputError: As for a call, but the bundle may give more than one thing.
+        """
+        return self._outputs({str(index): values for index, values in enumerate(series)})
+
+    def predict(self, series: Mapping[str, Series], on_progress: Callable[[str], None] = lambda _: None) -> Predictions:
         """Predict named series, such as `read_series` gives."""
-        for name, values in series.items():
-            self._check(name, values)
-        rows = self(list(series.values()))
+        rows = self._answer(self._outputs(series, on_progress))
         return Predictions(
             class_names=self.class_names,
-            series=[self._prediction(name, row[: len(series[name])]) for name, row in zip(series, rows, strict=True)]
-            if self._per_step
-            else [self._prediction(name, row) for name, row in zip(series, rows, strict=True)],
+            series=[self._prediction(name, row, len(series[name])) for name, row in zip(series, rows, strict=True)],
         )
 
-    def _prediction(self, name: str, row: NDArray[np.float64]) -> Prediction:
+    def stream(self, batch_size: int = 1) -> Stream:
+        """Start a series, or several side by side, that come chunk by chunk; make as many as there are to be.
+
+        The plan for streams runs where there is one that can take `batch_size`, else `step.onnx` in the runtime.
+
+        Raises:
+            InputError: The bundle has no step graph, or PyTorch, which reads none, was named as the runtime.
+        """
+        step = self.bundle.manifest.step
+        if step is None:
+            raise InputError(
+                f"bundle {str(self.bundle.path)!r} has no step graph, so it cannot stream; export it with --streaming"
+            )
+        planned = self._step_session
+        session = planned if planned is not None and fits(step, planned, batch_size) else self._plain_step()
+        return Stream(self.bundle.manifest, session, batch_size, self._answer)
+
+    def _plain_step(self) -> Session:
+        """The session of `step.onnx`, loaded when it is first needed."""
+        definition = self.definition
+        if definition.engine == "torch" and self.plan is None:
+            raise InputError(f"runtime {definition.name!r} reads no step graph; choose one that runs ONNX files")
+        with self._lock:
+            if self._plain_step_session is None:
+                runs = load_definition(_PLAIN) if definition.engine == "torch" else definition
+                self._plain_step_session = _load(self.bundle.step_path, runs)
+            return self._plain_step_session
+
+    def _outputs(self, series: Mapping[str, Series], on_progress: Callable[[str], None] = lambda _: None) -> Arrays:
+        taken, infos = self._series, self.bundle.manifest.outputs
+        if taken is None:
+            names = ", ".join(info.name for info in self.bundle.manifest.inputs)
+            raise InputError(f"bundle {str(self.bundle.path)!r} takes {names}, which is no single series: use `run`")
+        checked = [taken.check(f"series {name!r}", np.asarray(values)) for name, values in series.items()]
+        pieces: list[tuple[NDArray[np.int64], Arrays]] = []
+        done = 0
+        for places in batches_by_length([len(values) for values in checked], padded=taken.lengths is not None):
+            on_progress(f"{done} of {len(checked)} series")
+            pieces.append((places, self.run(taken.feeds([checked[place] for place in places]))))
+            done += len(places)
+        return {
+            info.name: taken.in_order(info, [(places, arrays[info.name]) for places, arrays in pieces])
+            for info in infos
+        }
+
+    def _answer(self, outputs: Arrays) -> NDArray[Any]:
+        if len(outputs) != 1:
+            raise InputError(f"the model gives {', '.join(outputs)}, not one output: use `outputs`")
+        (output,) = outputs.values()
+        if self.class_names:
+            return class_probabilities(output)
+        return output.astype(np.float64) if self.bundle.manifest.metric else output
+
+    def _prediction(self, name: str, row: NDArray[Any], length: int) -> Prediction:
+        if self._per_step:
+            row = row[:length]
         if not self.class_names:
             return Prediction(name=name, values=row.tolist())
         if self._per_step:
             return Prediction(name=name, steps=[self.class_names[i] for i in row.argmax(axis=1)])
         return Prediction(name=name, class_name=self.class_names[int(np.argmax(row))], probabilities=row.tolist())
 
-    def _check(self, name: str, values: NDArray[Any]) -> None:
-        if values.ndim == 0 or values.shape[1:] != self._shape or len(values) == 0:
-            wanted = ", ".join(["time", *map(str, self._shape)])
-            raise InputError(
-                f"series {name!r} has shape {list(values.shape)}; the model takes [{wanted}] with time ≥ 1"
-            )
-        if not np.isfinite(values).all():
-            step, feature = np.argwhere(~np.isfinite(values))[0]
-            raise InputError(
-                f"series {name!r} is not finite at time step {step}, feature {feature}; fill or cut it first"
-            )
 
+def load(path: str | Path, runtime: str | None = None) -> Predictor:
+    """Return a predictor for the bundle at `path`: its plan, or with a `runtime` named the plain export in it.
 
-def load(path: str | Path, runtime: str = "ort-cpu") -> Predictor:
-    """Return a predictor for the bundle at `path`.
+    Warns:
+        RnnexportWarning: The plan was made for another export, machine or other versions, or cannot run here.
 
     Raises:
-        BundleError: The bundle is missing or damaged, or is no classifier of series.
+        BundleError: The bundle is missing or damaged.
+        RuntimeUnavailableError: The runtime named does not work on this machine.
     """
     return Predictor(load_bundle(Path(path)), runtime)
 
@@ -125,58 +206,31 @@ def class_probabilities(logits: NDArray[Any]) -> NDArray[np.float64]:
     return np.asarray(exponentials / exponentials.sum(axis=-1, keepdims=True))
 
 
-def read_series(path: Path, vocabulary: tuple[str, ...] = ()) -> dict[str, Series]:
-    """Read named series from a .npz (one array [time, features] each) or a .csv (one row per time step).
+def _load(model: Path, definition: Definition) -> Session:
+    return get_engine(definition.engine).load(model, definition)
 
-    With a vocabulary, from a .txt with a text on each line, whose characters become tokens.
 
-    A CSV has a header; a column `series` tells several series apart, all others are features.
-
-    Raises:
-        InputError: The file is missing, of another kind, or malformed; the message names the place.
-    """
-    readers: dict[str, Callable[[Path], dict[str, Series]]] = {".npz": _read_npz, ".csv": _read_csv}
-    if vocabulary:
-        readers = {".txt": partial(_read_text, vocabulary=vocabulary)}
-    if path.suffix not in readers:
-        raise InputError(f"{path} is {'no .txt with a text on each line' if vocabulary else 'neither .npz nor .csv'}")
+def _load_plan(bundle: Bundle, kind: GraphKind) -> tuple[Plan, Session] | tuple[None, None]:
+    """The plan and its session, where there is one that can run here; says what is not as it should be."""
+    again = f"run: rnnexport tune {bundle.path}"
     try:
-        return readers[path.suffix](path)
-    except FileNotFoundError as exc:
-        raise InputError(f"{path} does not exist") from exc
-    except (ValueError, OSError, EOFError) as exc:
-        raise InputError(f"{path} cannot be read: {exc}") from exc
+        plan = read_plan(bundle, kind)
+        if plan is None:
+            return None, None
+        session = _load(bundle.path / plan.graph, plan.definition)
+    except BundleError as exc:
+        _warn(f"the plain export runs: {exc}")
+        return None, None
+    except (EngineError, RuntimeUnavailableError) as exc:
+        _warn(f"the plain export runs: the plan cannot run here: {exc}; {again}")
+        return None, None
+    if differences := differences_from_here(plan):
+        _warn(
+            f"the plan of {bundle.path} was made elsewhere and may not be the fastest here: "
+            f"{'; '.join(differences)}; {again}"
+        )
+    return plan, session
 
 
-def _read_text(path: Path, vocabulary: tuple[str, ...]) -> dict[str, Series]:
-    lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
-    try:
-        return {line: encode(line, vocabulary) for line in lines if line}
-    except InputError as exc:
-        raise InputError(f"{path}: {exc}") from exc
-
-
-def _read_npz(path: Path) -> dict[str, Series]:
-    with np.load(path, allow_pickle=False) as arrays:
-        return {name: np.asarray(arrays[name], np.float32) for name in arrays.files}
-
-
-def _read_csv(path: Path) -> dict[str, Series]:
-    rows: dict[str, list[list[float]]] = {}
-    with path.open(newline="", encoding="utf-8") as file:
-        for line, row in enumerate(csv.DictReader(file), start=2):
-            name = row.pop(SERIES_COLUMN, path.stem)
-            try:
-                rows.setdefault(name, []).append([float(value) for value in row.values()])
-            except (TypeError, ValueError) as exc:
-                raise InputError(f"{path}, line {line}: not a number in each of the columns {list(row)}") from exc
-    if not rows:
-        raise InputError(f"{path} has no rows below its header")
-    return {name: np.asarray(values, np.float32) for name, values in rows.items()}
-
-
-def _input_names(bundle: Bundle) -> tuple[str, str]:
-    names = {info.role: info.name for info in bundle.manifest.inputs}
-    if set(names) not in ({"features", "lengths"}, {"indices", "lengths"}) or not bundle.manifest.metric:
-        raise InputError(f"bundle {str(bundle.path)!r} is no classifier of series, so it has no predictions")
-    return names.get("features") or names["indices"], names["lengths"]
+def _warn(message: str) -> None:
+    warnings.warn(message, RnnexportWarning, stacklevel=5)

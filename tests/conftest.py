@@ -7,3 +7,75 @@ import os
 # Two threads that wait for each other make tests of tiny models slow on a busy machine. Set before anything loads
 # OpenMP, and inherited by the processes that tests start.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from rnnexport.bundle import Bundle, load_bundle, reference_bundles, sha256_of
+from rnnexport.engines.contract import Definition
+from rnnexport.plan import GraphKind, Plan, Tuned, graph_name, write_plan
+from rnnexport.versions import machine, tool_versions
+
+AddPlan = Callable[..., Plan]
+
+
+@pytest.fixture
+def bundle(tmp_path: Path) -> Bundle:
+    """A copy of the reference GRU, to be written to."""
+    shutil.copytree(reference_bundles()[1], tmp_path / "gru", ignore=shutil.ignore_patterns("parity*", "bench*"))
+    return load_bundle(tmp_path / "gru")
+
+
+@pytest.fixture(scope="session")
+def int8_graph(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The reference GRU with weights of 8 bits: what it answers shows that it, not the plain graph, ran."""
+    from rnnexport.optimizing.optimize import optimize
+    from rnnexport.optimizing.rewrite import Rewrite
+
+    out = tmp_path_factory.mktemp("int8") / "int8.onnx"
+    optimize(reference_bundles()[1] / "model.onnx", out, Rewrite(weights="int8", input_projection=True))
+    return out
+
+
+@pytest.fixture(scope="session")
+def streaming_gru(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """The reference GRU with a step graph."""
+    import rnnexport
+
+    folder = tmp_path_factory.mktemp("streaming")
+    reference = reference_bundles()[1]
+    (folder / "checkpoint").mkdir()
+    for source, name in [("weights.safetensors", "model.safetensors"), ("model.json",) * 2, ("evaluation.npz",) * 2]:
+        shutil.copyfile(reference / source, folder / "checkpoint" / name)
+    return rnnexport.export(folder / "checkpoint", folder / "gru", streaming=True)
+
+
+@pytest.fixture
+def add_plan() -> AddPlan:
+    """A function that gives a bundle a plan: a graph, and how it runs."""
+
+    def add(
+        bundle: Bundle, graph: Path, kind: GraphKind = "sequence", engine: str = "onnxruntime", **tuned: object
+    ) -> Plan:
+        name = graph_name(kind)
+        shutil.copyfile(graph, bundle.path / name)
+        facts = {
+            "purpose": "latency" if kind == "sequence" else "streaming",
+            "budget": "max-error=1e-1",
+            "form": "scan, int8 by matmulnbits",
+            "batch_size": 1,
+            "time_steps": 25,
+            "manifest_sha256": bundle.manifest_sha256,
+            "graph_sha256": sha256_of(graph),
+            "machine": machine(),
+            "versions": tool_versions(),
+        }
+        definition = Definition(name=Path(name).stem, engine=engine, precision="float32", threads=1)
+        plan = Plan(graph=name, definition=definition, tuned=Tuned.model_validate(facts | tuned))
+        write_plan(bundle, kind, plan)
+        return plan
+
+    return add

@@ -13,7 +13,7 @@ import numpy as np
 import onnx
 import pytest
 
-from rnnexport.bundle import load_bundle, reference_bundles
+from rnnexport.bundle import Bundle, load_bundle, reference_bundles
 from rnnexport.cli import main
 
 LSTM, GRU = (str(path) for path in reference_bundles())
@@ -212,16 +212,40 @@ def test_predict_names_the_class_of_each_series(run: Run, tmp_path: Path) -> Non
     assert np.mean(right) > 0.9
 
 
+def test_predict_writes_every_answer_and_prints_the_first(run: Run, tmp_path: Path) -> None:
+    np.save(tmp_path / "many.npy", np.random.default_rng(0).normal(size=(70, 5, 12)).astype(np.float32))
+    outcome = run("predict", GRU, str(tmp_path / "many.npy"))
+    assert outcome.status == 0
+    assert "70 series; 20 more with --out" in outcome.out
+    assert len(outcome.out.splitlines()) < 60
+    outcome = run("predict", GRU, str(tmp_path / "many.npy"), "--out", str(tmp_path / "out.csv"))
+    assert (outcome.status, outcome.out) == (0, "")
+    assert outcome.err == f"70 predictions are in {tmp_path / 'out.csv'}\n"
+    assert len((tmp_path / "out.csv").read_text().splitlines()) == 71
+
+
+def test_a_plan_that_is_not_used_is_one_line_on_stderr(run: Run, bundle: Bundle, tmp_path: Path) -> None:
+    (bundle.path / "plan.toml").write_text("graph = ")
+    np.save(tmp_path / "one.npy", np.zeros((5, 12), np.float32))
+    outcome = run("predict", str(bundle.path), str(tmp_path / "one.npy"), "--json")
+    assert outcome.status == 0
+    assert json.loads(outcome.out)["series"][0]["name"] == "one"
+    assert outcome.err.startswith(f"rnnexport: the plain export runs: {bundle.path / 'plan.toml'} is damaged: ")
+    assert outcome.err.endswith(f"; run: rnnexport tune {bundle.path}\n")
+    assert outcome.err.count("\n") == 1
+
+
 @pytest.mark.parametrize(
     ("arguments", "status", "message"),
     [
+        (["predict", GRU, "series.npz", "--out", "out.txt"], 2, "out.txt is none of .csv, .parquet, .json"),
         (["verify", "nowhere"], 2, "bundle 'nowhere' does not exist; make one with: rnnexport export"),
         (["verify", GRU, "--runtime", "ort-gpu"], 2, "runtime 'ort-gpu' is unknown; did you mean 'ort-cpu'?"),
         (["train", "--cell", "gruu"], 2, "cell 'gruu' is unknown; did you mean 'gru'?"),
         (["train", "--task", "vowel"], 2, "task 'vowel' is unknown; did you mean 'vowels'?"),
         (["export", "--cell", "gruu"], 2, "cell 'gruu' is unknown; did you mean 'gru'?"),
         (["predict", GRU, "nowhere.npz"], 2, "nowhere.npz does not exist"),
-        (["predict", GRU, "series.txt"], 2, "series.txt is neither .npz nor .csv"),
+        (["predict", GRU, "series.txt"], 2, "series.txt is none of .npy, .npz, .csv, .parquet"),
     ],
 )
 def test_bad_input_is_one_clear_line(

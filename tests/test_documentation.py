@@ -21,6 +21,7 @@ from rnnexport.runtime import list_definitions, load_definition
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BENCH = (ROOT / "docs/bench.md").read_text(encoding="utf-8")
+PREDICT = (ROOT / "docs/predict.md").read_text(encoding="utf-8")
 
 
 def blocks(text: str, language: str) -> list[str]:
@@ -47,6 +48,10 @@ def test_the_test_data_of_a_bundle_is_what_the_graph_computes(bundle: Path) -> N
     session = get_engine("onnxruntime").load(bundle / "model.onnx", load_definition("ort-cpu"))
     for name, expected in read("output").items():
         np.testing.assert_allclose(session.run(read("input"))[name], expected, atol=1e-5, rtol=1e-6)
+
+
+def test_python_of_the_page_of_predict_runs_as_one(tmp_path: Path) -> None:
+    subprocess.run([sys.executable, "-W", "error", "-c", "".join(blocks(PREDICT, "python"))], check=True, cwd=tmp_path)
 
 
 def test_the_page_of_bench_names_all_its_options_and_no_other() -> None:

@@ -9,7 +9,7 @@ import pytest
 
 import rnnexport
 from rnnexport.errors import InputError
-from rnnexport.predictor import read_series
+from rnnexport.series_files import read_series
 from rnnexport.tasks import get_task
 from rnnexport.tasks.batches import LengthBatches
 from rnnexport.tasks.checks import check_dataset

@@ -27,6 +27,7 @@ from rnnexport.cli import (
     tune,
     verify,
 )
+from rnnexport.cli.output import warnings_as_lines
 from rnnexport.errors import RnnexportError
 
 app = typer.Typer(
@@ -68,7 +69,8 @@ def _options(
 def main() -> None:
     """Run the command line; every error becomes one message on stderr and an exit status."""
     try:
-        app()
+        with warnings_as_lines():
+            app()
     except RnnexportError as error:
         _fail(str(error), error.exit_status)
     except OSError as error:

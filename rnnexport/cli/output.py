@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import sys
+import warnings
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -31,6 +32,32 @@ def print_result(result: Any, tables: Sequence[RenderableType], *, as_json: bool
 def say(message: str) -> None:
     """Tell the person something that is no result."""
     print(message, file=sys.stderr)
+
+
+@contextlib.contextmanager
+def warnings_as_lines() -> Iterator[None]:
+    """Print our own warnings as one line each; those of others, as Python does."""
+    from rnnexport.errors import RnnexportWarning
+
+    python_shows = warnings.showwarning
+
+    def show(
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        file: TextIO | None = None,
+        line: str | None = None,
+    ) -> None:
+        if issubclass(category, RnnexportWarning):
+            say(f"rnnexport: {message}")
+        else:
+            python_shows(message, category, filename, lineno, file, line)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", RnnexportWarning)
+        warnings.showwarning = show
+        yield
 
 
 @contextlib.contextmanager

@@ -4,7 +4,8 @@
 2. `load` gives a session on the device and in the precision of the definition, or raises. It never falls back.
 3. A session maps arrays to arrays. Recurrent state is just named arrays in the feeds.
 4. A session holds no clock and writes no files; returned arrays belong to the caller.
-5. The library's own exceptions stop here: callers see `EngineError` and `RuntimeUnavailableError` only.
+5. Several threads may call `run` of one session at the same time; what `bind` gives is for one thread at a time.
+6. The library's own exceptions stop here: callers see `EngineError` and `RuntimeUnavailableError` only.
 
 These are protocols, not base classes, so that an engine from another package needs nothing of ours at run time.
 `check_feeds` is for every session to call: libraries differ in what they refuse; OpenVINO casts, or reuses old feeds.

@@ -3,13 +3,16 @@
 1. The precision is always asked for, since OpenVINO picks bfloat16 by itself where the machine has it, and read back.
 2. Synchronous inference with one thread swallows run-time shape errors and returns stale output, so new feeds are
    computed asynchronously. Only what `bind` repeats, on feeds that went well once, is synchronous, which costs less.
-3. Nothing is sent to anybody: importing openvino reports itself to Intel unless its telemetry package is out of sight.
+3. A request computes one call at a time, so each call takes an idle one, and makes another where all are busy.
+4. Nothing is sent to anybody: importing openvino reports itself to Intel unless its telemetry package is out of sight.
 """
 
 from __future__ import annotations
 
+import contextlib
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -31,6 +34,7 @@ from rnnexport.errors import EngineError, InputError, RuntimeUnavailableError, U
 
 _PRECISIONS = {"float32": "f32", "bfloat16": "bf16"}
 _STATIC_SHAPES = "static_shapes"
+_Shapes = tuple[tuple[int, ...], ...]
 # What the definition's own keys already say.
 _RESERVED = {"INFERENCE_PRECISION_HINT": "precision", "INFERENCE_NUM_THREADS": "threads", "DEVICE_ID": "device"}
 
@@ -73,10 +77,11 @@ class OpenVinoSession:
             self._outputs = tuple(_spec(port) for port in self._model.outputs)
         except RuntimeError as exc:
             raise engine_error(f"cannot load {self._name!r}", exc) from exc
-        self._requests: dict[tuple[tuple[int, ...], ...], Any] = {}
+        self._compiled: dict[_Shapes, tuple[Any, list[Any]]] = {}
+        self._compiling = threading.Lock()
         self._static = bool(definition.options.get(_STATIC_SHAPES))
         if not self._static:
-            self._requests[()] = self._compile(()).create_infer_request()
+            self._idle(())
 
     @property
     def inputs(self) -> tuple[TensorSpec, ...]:
@@ -91,36 +96,55 @@ class OpenVinoSession:
     def run(self, feeds: Feeds) -> dict[str, NDArray[Any]]:
         """Compute all outputs."""
         check_feeds(self._inputs, feeds)
-        request = self._request(feeds)
-        self._call_checked(request, feeds)
-        return {name: array.copy() for name, array in self._views(request).items()}
+        with self._request(feeds) as request:
+            self._call_checked(request, feeds)
+            return {name: array.copy() for name, array in self._views(request).items()}
 
     def bind(self, feeds: Feeds) -> Callable[[], dict[str, NDArray[Any]]]:
         """Prepare one call; the arrays it returns are OpenVINO's own memory."""
         check_feeds(self._inputs, feeds)
-        request = self._request(feeds).get_compiled_model().create_infer_request()
+        request = self._idle(self._shapes(feeds))[0].create_infer_request()
         self._call_checked(request, feeds)
         return partial(self._repeat, request)
 
     def profile(self, feeds: Feeds, calls: int) -> list[NodeTime]:
         """Time of each node, of a session that was loaded with performance counters."""
         check_feeds(self._inputs, feeds)
-        request = self._request(feeds)
-        for _ in range(PROFILE_WARMUP_CALLS):
-            self._call_checked(request, feeds)
-        return node_times(request, calls)
+        with self._request(feeds) as request:
+            for _ in range(PROFILE_WARMUP_CALLS):
+                self._call_checked(request, feeds)
+            return node_times(request, calls)
 
     def close(self) -> None:
         """Free the compiled models."""
-        self._requests.clear()
+        self._compiled.clear()
 
-    def _request(self, feeds: Feeds) -> Any:
-        shapes = tuple(feeds[spec.name].shape for spec in self._inputs) if self._static else ()
-        if shapes not in self._requests:
-            self._requests[shapes] = self._compile(shapes).create_infer_request()
-        return self._requests[shapes]
+    @contextlib.contextmanager
+    def _request(self, feeds: Feeds) -> Iterator[Any]:
+        """A request that no other thread has until the block ends."""
+        compiled, idle = self._idle(self._shapes(feeds))
+        try:
+            request = idle.pop()  # one step for all threads, as append is
+        except IndexError:
+            request = compiled.create_infer_request()
+        try:
+            yield request
+        finally:
+            idle.append(request)
 
-    def _compile(self, shapes: tuple[tuple[int, ...], ...]) -> Any:
+    def _shapes(self, feeds: Feeds) -> _Shapes:
+        return tuple(feeds[spec.name].shape for spec in self._inputs) if self._static else ()
+
+    def _idle(self, shapes: _Shapes) -> tuple[Any, list[Any]]:
+        """The model compiled for these shapes, once, and its idle requests."""
+        if shapes not in self._compiled:
+            with self._compiling:
+                if shapes not in self._compiled:
+                    compiled = self._compile(shapes)
+                    self._compiled[shapes] = compiled, [compiled.create_infer_request()]
+        return self._compiled[shapes]
+
+    def _compile(self, shapes: _Shapes) -> Any:
         """Compile for these input shapes; none leaves them dynamic."""
         wanted = _PRECISIONS[self._definition.precision]
         try:

@@ -1,13 +1,37 @@
-"""Which series make a batch: of like length, in an order that the seed and the epoch determine."""
+"""Which series make a batch: of like length, so that little is padded.
+
+For training in an order that the seed and the epoch determine, for prediction from the shortest to the longest.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 POOL = 30
 """Batches that are sorted by length together; more pad less, and mix the series less."""
+MOST_SERIES, MOST_STEPS = 64, 32_768
+"""Of a batch for prediction, padding included; a longer series is a batch of its own."""
+
+
+def batches_by_length(lengths: Sequence[int], *, padded: bool = True) -> list[NDArray[np.int64]]:
+    """Return the places of the series of each batch, from the shortest to the longest.
+
+    A batch has at most `MOST_SERIES` series and `MOST_STEPS` time steps, and its longest series is at most a quarter
+    and 8 steps longer than its shortest; without `padded`, all are of one length.
+    """
+    batches: list[list[int]] = []
+    for place in sorted(range(len(lengths)), key=lengths.__getitem__):
+        length, shortest = lengths[place], lengths[batches[-1][0]] if batches else 0
+        longest = shortest * 5 // 4 + 8 if padded else shortest
+        count = len(batches[-1]) if batches else MOST_SERIES
+        if count < MOST_SERIES and length <= longest and (count + 1) * length <= MOST_STEPS:
+            batches[-1].append(place)
+        else:
+            batches.append([place])
+    return [np.array(batch) for batch in batches]
 
 
 class LengthBatches:

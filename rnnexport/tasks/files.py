@@ -26,14 +26,17 @@ FEWEST = 5
 """Series of a class, so that each part has one."""
 
 
+SERIES_COLUMN, LABEL_COLUMN = "series", "label"
+
+
 class DataFile(BaseModel):
     """Where the data lie, and what the columns of a table mean."""
 
     model_config = ConfigDict(frozen=True)
 
     path: str
-    series_column: str = "series"
-    label_column: str = "label"
+    series_column: str = SERIES_COLUMN
+    label_column: str = LABEL_COLUMN
     features: tuple[str, ...] = ()
     """Columns that are read; all others where none is named."""
 

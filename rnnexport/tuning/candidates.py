@@ -35,7 +35,7 @@ def candidates_for(
     for form in forms:
         for definition in definitions:
             if _applies(workload, form, definition):
-                found += [_candidate(form, variant) for variant in _variants(definition, form)]
+                found += [_candidate(form, variant) for variant in _variants(definition, workload, form)]
     return found
 
 
@@ -46,12 +46,12 @@ def _applies(workload: Workload, form: Form, definition: Definition) -> bool:
     return definition.engine in form.engines and definition.precision == "float32"
 
 
-def _variants(definition: Definition, form: Form) -> list[Definition]:
-    """The definition as it is and with one thread, and options of its engine that can pay."""
+def _variants(definition: Definition, workload: Workload, form: Form) -> list[Definition]:
+    """The definition as it is and with one thread; for streams, whose calls are all alike, also with static shapes."""
     if definition.device != "cpu" or definition.threads == 1:
         return [definition]
     one = definition.model_copy(update={"name": f"{definition.name}, 1 thread", "threads": 1})
-    if definition.engine != "openvino" or form.rewrite is not None:
+    if definition.engine != "openvino" or form.rewrite is not None or workload.kind == "sequence":
         return [definition, one]
     options = {**definition.options, "static_shapes": True}
     static = definition.model_copy(update={"name": f"{definition.name}, static shapes", "options": options})

@@ -1,6 +1,7 @@
 """What every engine that runs ONNX files must do."""
 
 import re
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -53,6 +54,17 @@ def test_returned_arrays_belong_to_the_caller(session):
     kept = first.copy()
     session.run({"x": draw_x(2, 4, seed=1)})
     assert np.array_equal(first, kept)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_calls_of_several_threads_stay_apart(engine, gru, define, threads):
+    session = get_engine(engine).load(gru[1], define(engine, threads=threads))
+    feeds = [{"x": draw_x(1 + seed % 4, 2 + seed, seed=seed)} for seed in range(24)]
+    expected = [session.run(each)["logits"] for each in feeds]
+    with ThreadPoolExecutor(8) as pool:
+        for _ in range(5):
+            for answer, right in zip(pool.map(session.run, feeds), expected, strict=True):
+                np.testing.assert_allclose(answer["logits"], right, atol=ATOL)
 
 
 def test_bound_call_gives_what_run_gives_however_the_feeds_change(session):
