@@ -140,7 +140,7 @@ def compare(
 
 def _hidden_sizes(tasks: Sequence[str], cells: Sequence[str], match: Match) -> dict[tuple[str, str], int]:
     """Of each task and cell."""
-    sizes = {}
+    sizes: dict[tuple[str, str], int] = {}
     for name in tasks:
         task = get_task(name)
         dataset = task.load(0)
