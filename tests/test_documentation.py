@@ -79,5 +79,5 @@ def test_a_bundle_has_the_files_that_the_readme_lists() -> None:
 
 
 def test_the_public_names_are_those_of_the_readme() -> None:
-    assert sorted(rnnexport.__all__) == ["bench", "export", "load", "train", "verify"]
+    assert sorted(rnnexport.__all__) == ["bench", "export", "load", "train", "tune", "verify"]
     assert all(callable(getattr(rnnexport, name)) for name in rnnexport.__all__)
