@@ -5,6 +5,8 @@ from __future__ import annotations
 from rich.table import Table
 
 from rnnexport.bundle import Bundle
+from rnnexport.errors import BundleError
+from rnnexport.plan import GraphKind, read_plan
 from rnnexport.report.numbers import size
 
 
@@ -26,11 +28,24 @@ def _facts(bundle: Bundle) -> Table:
         "evaluation set": f"{len(evaluation.labels)} series" if evaluation else "-",
         "parity.json": bundle.evidence("parity.json"),
         "bench.json": bundle.evidence("bench.json"),
+        "tune.json": bundle.evidence("tune.json"),
+        "plan": _plan(bundle, "sequence"),
+        **({"plan for streams": _plan(bundle, "step")} if manifest.step else {}),
         **{f"{tool} version": version for tool, version in manifest.versions.items()},
     }
     for name, value in facts.items():
         table.add_row(name, value)
     return table
+
+
+def _plan(bundle: Bundle, kind: GraphKind) -> str:
+    try:
+        plan = read_plan(bundle, kind)
+    except BundleError as exc:
+        return str(exc)
+    if plan is None:
+        return "none"
+    return f"{plan.tuned.form} in {plan.definition.engine}, {plan.definition.precision}, for {plan.tuned.purpose}"
 
 
 def _tensors(bundle: Bundle) -> Table:

@@ -92,6 +92,7 @@ def test_a_metric_budget_is_told_by_series_that_did_not_calibrate(gru):
     assert report.chosen is not None
     assert report.metric == "accuracy"
     assert report.reference_metric - report.chosen.metric <= 0.01
+    assert rnnexport.load(gru).plan == read_plan(load_bundle(gru), "sequence")
     workload = SequenceWorkload.make(load_bundle(gru), [CaseShape(1, 25)], None, 0)
     (calibrating,) = workload.calibration
     ((judging, _),) = workload.judged
