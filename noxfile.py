@@ -144,6 +144,13 @@ def forms_table(session: nox.Session) -> None:
 
 
 @nox.session
+def plans_table(session: nox.Session) -> None:
+    """Tune stacks of many sizes, and print the tables of docs/plans.md; about two hours, resumable with `-- --out`."""
+    install(session, ".")
+    session.run("python", "tests/tuning/measure_plans.py", *session.posargs)
+
+
+@nox.session
 def silent_faults(session: nox.Session) -> None:
     """Write the table of docs/silent-faults.md anew, with other tools on the same faults; about ten minutes."""
     install(session, ".", "-r", "tests/silent_faults/requirements.txt")

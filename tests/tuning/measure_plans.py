@@ -31,7 +31,7 @@ from rnnexport.plan import read_plan
 from rnnexport.tuning.tune import tune
 from rnnexport.worker import run_job
 
-ME = "measure_targets"
+ME = "measure_plans"
 STACKS = ((2, 128), (3, 256), (3, 480), (6, 320), (3, 960))
 LONGEST_COMPILED = 25
 MOST_STEPS = 50
@@ -252,7 +252,7 @@ def main() -> None:
     parser.add_argument("--group", action="append", choices=groups, help="repeat it; default: all")
     parser.add_argument("--seconds", type=float, default=0.5, help="of timed calls, for each peer and each finalist")
     parser.add_argument("--time-limit", type=float, default=60, help="of each search")
-    parser.add_argument("--out", type=Path, default=Path("targets.jsonl"), help="results; what it holds is not redone")
+    parser.add_argument("--out", type=Path, default=Path("plans.jsonl"), help="results; what it holds is not redone")
     options = parser.parse_args()
     os.environ["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
     lines = [json.loads(line) for line in options.out.read_text().splitlines()] if options.out.exists() else []
@@ -260,7 +260,7 @@ def main() -> None:
     for row in rows():
         if asdict(row) in done or row.group not in (options.group or groups):
             continue
-        with tempfile.TemporaryDirectory(prefix="rnnexport-targets-") as folder:
+        with tempfile.TemporaryDirectory(prefix="rnnexport-plans-") as folder:
             found = measure(row, options, Path(folder))
         lines.append(found)
         with options.out.open("a") as file:
