@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from rnnexport.bundle import Bundle, load_bundle, reference_bundles, sha256_of
 from rnnexport.engines.contract import Definition
@@ -20,12 +21,15 @@ from rnnexport.plan import GraphKind, Plan, Tuned, graph_name, write_plan
 from rnnexport.versions import machine, tool_versions
 
 AddPlan = Callable[..., Plan]
+EVIDENCE = shutil.ignore_patterns("parity*", "bench*", "tune*", "plan*")
+settings.register_profile("on a machine that does other work, too", deadline=None)
+settings.load_profile("on a machine that does other work, too")
 
 
 @pytest.fixture
 def bundle(tmp_path: Path) -> Bundle:
     """A copy of the reference GRU, to be written to."""
-    shutil.copytree(reference_bundles()[1], tmp_path / "gru", ignore=shutil.ignore_patterns("parity*", "bench*"))
+    shutil.copytree(reference_bundles()[1], tmp_path / "gru", ignore=EVIDENCE)
     return load_bundle(tmp_path / "gru")
 
 

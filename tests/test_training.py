@@ -172,7 +172,7 @@ def test_a_full_disk_is_told_and_leaves_the_old_checkpoint(tmp_path: Path) -> No
     before = {name: (tmp_path / name).read_bytes() for name in FILES}
     ended = run_with_little_disk(tmp_path, 100_000)
     assert ended.returncode == 2
-    assert ended.stderr.startswith(f"error: cannot write checkpoint {tmp_path}"), ended.stderr
+    assert ended.stderr.startswith(f"rnnexport: cannot write checkpoint {tmp_path}"), ended.stderr
     assert "Traceback" not in ended.stderr
     assert {name: (tmp_path / name).read_bytes() for name in FILES} == before
 
