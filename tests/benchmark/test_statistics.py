@@ -54,11 +54,11 @@ def test_the_interval_holds_the_median_and_counts_windows_as_units() -> None:
 def test_the_interval_covers_the_truth_nineteen_times_in_twenty() -> None:
     generator = np.random.default_rng(0)
     covered = 0
-    for _ in range(200):
+    for _ in range(60):
         levels = generator.normal(1000, 50, size=20)
         low, high = median_interval([generator.normal(level, 5, size=20) for level in levels])
         covered += low <= 1000 <= high
-    assert 175 <= covered <= 200
+    assert 51 <= covered <= 60
 
 
 @pytest.mark.parametrize(
