@@ -116,22 +116,27 @@ class SequenceClassifier(nn.Module):
             self.register_buffer("mean", torch.zeros(config.input_size))
             self.register_buffer("std", torch.ones(config.input_size))
 
-    def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
+    def forward(self, x: Tensor, lengths: Tensor | None) -> Tensor:
         """Classify series, or compute values from them.
 
         Args:
             x: [B, T, I], raw values; or int64 [B, T], tokens.
-            lengths: int64 [B], each series' steps, 1 … T.
+            lengths: int64 [B], each series' steps, 1 … T. `None`: all have T; the gradient of a packed GRU takes time
+                quadratic in T (PyTorch 2.13, CPU), that of one that is not takes linear time.
 
         Returns:
             Logits or values [B, num_outputs]; [B, T, num_outputs] with `per_step`.
         """
         numbers = self.embedding(x) if self.config.takes_tokens else (x - self.mean) / self.std
-        packed = pack_padded_sequence(numbers, lengths.cpu(), batch_first=True, enforce_sorted=False)
-        output, state = self.rnn(packed)
+        if lengths is None:
+            output, state = self.rnn(numbers)  # [B, T, D * H]
+        else:
+            packed = pack_padded_sequence(numbers, lengths.cpu(), batch_first=True, enforce_sorted=False)
+            output, state = self.rnn(packed)
         if self.config.per_step:
-            padded, _ = pad_packed_sequence(output, batch_first=True, total_length=x.shape[1])  # [B, T, D * H]
-            stepwise: Tensor = self.head(self.dropout(padded))
+            if lengths is not None:
+                output, _ = pad_packed_sequence(output, batch_first=True, total_length=x.shape[1])
+            stepwise: Tensor = self.head(self.dropout(output))
             return stepwise
         h_n = state[0] if isinstance(state, tuple) else state  # [L * D, B, H]
         last_layer = h_n[-2:] if self.config.bidirectional else h_n[-1:]

@@ -94,7 +94,7 @@ class ModelTraining(LightningModule):
         x, lengths, labels = batch
         if x.is_floating_point() and self._defaults.input_noise:
             x = x + self._defaults.input_noise * self.model.std * torch.randn_like(x)
-        losses = self._losses(self.model(x, lengths), labels)
+        losses = self._losses(self._outputs_of(x, lengths), labels)
         loss = losses.sum() / self._share_of(len(losses))
         if not self._is_finite_everywhere(loss):
             raise TrainingError(
@@ -104,6 +104,10 @@ class ModelTraining(LightningModule):
         self._losses_of_batches.append(loss.detach())  # cheaper than `self.log` in every step
         self._series_of_batches.append(len(x))
         return loss
+
+    def _outputs_of(self, x: Tensor, lengths: Tensor) -> Tensor:
+        """Those of the model; series that all fill the batch need no packing, which makes a long GRU slow."""
+        return self.model(x, None if bool((lengths == x.shape[1]).all()) else lengths)  # type: ignore[no-any-return] # a module's call is untyped
 
     def _share_of(self, count: int) -> float:
         """This process's part of the batch's labels if all had as many: with it, the mean over processes is exact."""
@@ -131,7 +135,7 @@ class ModelTraining(LightningModule):
 
     def validation_step(self, batch: Batch, _: int) -> None:
         """Log the loss that decides about stopping and about which weights are kept."""
-        outputs = self.model(*batch[:2])
+        outputs = self._outputs_of(*batch[:2])
         losses = self._losses(outputs, batch[2])
         self.log(VALIDATION_LOSS, losses.mean(), batch_size=len(losses), prog_bar=True)
         if self._predicts == "values":

@@ -144,3 +144,15 @@ def test_scaling_is_part_of_the_model() -> None:
     model.mean.fill_(5)
     model.std.fill_(3)
     torch.testing.assert_close(model(x, lengths), before)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("per_step", [False, True])
+def test_full_series_need_no_packing(cell: str, per_step: bool) -> None:
+    torch.manual_seed(0)
+    config = ModelConfig(
+        cell=cell, input_size=3, hidden_size=5, num_layers=2, bidirectional=True, num_outputs=4, per_step=per_step
+    )
+    model = SequenceClassifier(config)
+    x = torch.randn(6, 11, 3)
+    torch.testing.assert_close(model(x, None), model(x, torch.full((6,), 11)))
