@@ -8,8 +8,9 @@ from multiprocessing import get_context
 
 from pydantic import BaseModel
 
-BATCH, STEPS, FEATURES, HIDDEN = 50, 60, 2, 32
+BATCH, STEPS, FEATURES, HIDDEN = 50, 200, 2, 32
 REPEATS = 9
+WAYS = ("series of one length", "series of different lengths, packed", "packed, oneDNN switched off")
 
 
 class KernelTimes(BaseModel):
@@ -18,10 +19,8 @@ class KernelTimes(BaseModel):
     batch_size: int = BATCH
     time_steps: int = STEPS
     hidden_size: int = HIDDEN
-    onednn: dict[str, float]
-    """By cell, as PyTorch comes: it runs the LSTM through oneDNN."""
-    plain: dict[str, float]
-    """By cell, with oneDNN switched off, so that both cells run through the same code."""
+    milliseconds: dict[str, dict[str, float]]
+    """By way, of `WAYS`, and by cell."""
 
 
 def kernel_times() -> KernelTimes:
@@ -35,22 +34,25 @@ def _measure() -> KernelTimes:
 
     torch.set_num_threads(1)
     times = {}
-    for enabled in (True, False):
-        torch.backends.mkldnn.set_flags(enabled)  # type: ignore[no-untyped-call]
-        times[enabled] = {"lstm": _layer_ms(torch.nn.LSTM), "gru": _layer_ms(torch.nn.GRU)}
-    return KernelTimes(onednn=times[True], plain=times[False])
+    for way in WAYS:
+        torch.backends.mkldnn.set_flags("off" not in way)  # type: ignore[no-untyped-call]
+        cells = {"lstm": torch.nn.LSTM, "gru": torch.nn.GRU}
+        times[way] = {name: _layer_ms(cell, packed="packed" in way) for name, cell in cells.items()}
+    return KernelTimes(milliseconds=times)
 
 
-def _layer_ms(cell: type) -> float:
+def _layer_ms(cell: type, *, packed: bool) -> float:
     import torch
     from torch.nn.utils.rnn import pack_padded_sequence
 
     torch.manual_seed(0)
     layer = cell(FEATURES, HIDDEN, batch_first=True)
-    packed = pack_padded_sequence(torch.randn(BATCH, STEPS, FEATURES), torch.full((BATCH,), STEPS), batch_first=True)
+    series = torch.randn(BATCH, STEPS, FEATURES)
+    given = pack_padded_sequence(series, torch.full((BATCH,), STEPS), batch_first=True) if packed else series
     samples = []
     for _ in range(REPEATS):
         started = time.process_time()
-        layer(packed)[0].data.sum().backward()
+        steps = layer(given)[0]
+        (steps.data if packed else steps).sum().backward()
         samples.append(1e3 * (time.process_time() - started))
     return sorted(samples)[REPEATS // 2]
