@@ -56,6 +56,8 @@ class Search:
     seconds: float
     """Of timed calls for each candidate and shape in the last round."""
     on_progress: Callable[[str], None]
+    on_measured: Callable[[Sequence[Candidate]], None]
+    """Is given each group of a short round."""
     final: dict[str, Samples] = field(default_factory=dict)
     """What the last round measured, by candidate."""
 
@@ -72,6 +74,7 @@ class Search:
                 return
             self.on_progress(f"{len(waiting)} candidates to go, {self.clock.left:.0f} s left")
             self._measure(plain, group, effort)
+            self.on_measured([plain, *group])
             if plain.outcome == "dropped":
                 for candidate in candidates:
                     candidate.times_plain = None

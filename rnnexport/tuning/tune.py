@@ -9,24 +9,21 @@ from pathlib import Path
 
 from rnnexport.benchmark.journal import Journal
 from rnnexport.bundle import Bundle, load_bundle, sha256_of
-from rnnexport.errors import BundleError, InputError, RnnexportError
+from rnnexport.errors import BundleError, InputError
 from rnnexport.parity.grid import CaseShape
 from rnnexport.plan import GraphKind, Plan, Purpose, Tuned, graph_name, plan_name, write_plan
-from rnnexport.tuning.bounds import drop_by_bound
-from rnnexport.tuning.budget import Budget, Quality
+from rnnexport.tuning.budget import Budget
 from rnnexport.tuning.candidates import candidates_for
-from rnnexport.tuning.forms import PLAIN, Form, forms_for, sparing, write_form
-from rnnexport.tuning.results import Candidate, Shape, TuneReport
-from rnnexport.tuning.search import Clock, Search, drop
+from rnnexport.tuning.forms import PLAIN, forms_for
+from rnnexport.tuning.results import TuneReport
+from rnnexport.tuning.search import Clock
+from rnnexport.tuning.stages import Stages
 from rnnexport.tuning.workload import SequenceWorkload, StepWorkload
-from rnnexport.versions import machine, tool_versions
+from rnnexport.versions import tool_versions
 
 JOURNAL = "tune.jsonl"
 _BATCH_SIZES: dict[Purpose, tuple[int, ...]] = {"throughput": (16, 64)}
 _TIME_STEPS: dict[Purpose, tuple[int, ...]] = {"streaming": (1,)}
-_SAME_SIZE = 1.02
-_NEARLY = 10
-"""Times the budget's limit that a form of several layers may err before no layer of it is worth sparing."""
 
 
 def tune(
@@ -89,12 +86,13 @@ def tune(
         "versions": tool_versions(),
     }
     with tempfile.TemporaryDirectory(prefix="rnnexport-tune-") as folder:
-        tuning = _Tuning(workload, limit, purpose, candidates, {form.name: form for form in forms}, Path(folder))
-        tuning.journal = _journal(bundle, settings, resume=resume)
-        tuning.run(clock, seconds, on_progress)
-        report = tuning.report()
+        journal = _journal(bundle, settings, resume=resume)
+        by_name = {form.name: form for form in forms}
+        stages = Stages(workload, limit, purpose, candidates, by_name, Path(folder), journal)
+        stages.run(clock, seconds, on_progress)
+        report = stages.report()
         if report.chosen is not None:
-            report.plan = _keep(bundle, kind, tuning, report)
+            report.plan = _keep(bundle, kind, stages, report)
     bundle.write_evidence("tune.json", report.model_dump(mode="json"))
     (bundle.path / JOURNAL).unlink(missing_ok=True)
     return report
@@ -134,165 +132,18 @@ def _journal(bundle: Bundle, settings: dict[str, object], *, resume: bool) -> Jo
     return Journal(path, settings, resume=True)
 
 
-class _Tuning:
-    """One search, from the files to the proof of the fastest."""
-
-    journal: Journal
-
-    def __init__(
-        self,
-        workload: SequenceWorkload | StepWorkload,
-        budget: Budget,
-        purpose: Purpose,
-        candidates: list[Candidate],
-        forms: dict[str, Form],
-        folder: Path,
-    ) -> None:
-        self.workload, self.budget, self.purpose = workload, budget, purpose
-        self.candidates, self.forms, self.folder = candidates, forms, folder
-        self.files = {PLAIN.name: workload.source}
-        self.layers: dict[str, list[str]] = {}
-        """Those that a form rewrites."""
-
-    def run(self, clock: Clock, seconds: float, on_progress: Callable[[str], None]) -> None:
-        """Fill the candidates in."""
-        self._restore()
-        for form in self.forms.values():
-            if clock.left > 0:
-                on_progress(f"writing {form.name}")
-                self._write(form)
-        search = Search(self.workload, self.files, clock, seconds, on_progress)
-        plain = [c for c in self.candidates if c.form == PLAIN.name]
-        self._judge_all(plain, search, on_progress)
-        search.short_round(plain)
-        if self.purpose != "size":
-            drop_by_bound(self.workload, self.candidates, self.forms)
-        self._judge_all(self.candidates, search, on_progress)
-        self._spare_layers()
-        self._judge_all(self.candidates, search, on_progress)
-        search.short_round(self.candidates)
-        for candidate in self.candidates:
-            self.journal.append(candidate.model_dump(mode="json"))
-        self._choose(search, on_progress)
-
-    def _restore(self) -> None:
-        """Take over what an interrupted search found."""
-        known = {line["form"] + line["definition"]["name"]: line for line in self.journal.lines}
-        for number, candidate in enumerate(self.candidates):
-            if line := known.get(candidate.form + candidate.definition.name):
-                self.candidates[number] = Candidate.model_validate(line)
-
-    def _write(self, form: Form) -> None:
-        """Write a form's file; of one that cannot be written, a single candidate is left, which says why."""
-        those = [c for c in self.candidates if c.form == form.name]
-        if form.rewrite is not None:
-            path = self.folder / f"{len(self.files)}.onnx"
-            try:
-                self.layers[form.name] = write_form(form, self.workload.source, path, self.workload.calibration)
-            except RnnexportError as exc:
-                drop(those[0], str(exc))
-                self.candidates = [c for c in self.candidates if c.form != form.name or c is those[0]]
-                return
-            self.files[form.name] = path
-        for candidate in those:
-            candidate.bytes = self.files[form.name].stat().st_size
-
-    def _spare_layers(self) -> None:
-        """Where all layers rounded err somewhat too much, leave each in turn as it was."""
-        if self.budget.kind != "max-error":
-            return
-        for form in list(self.forms.values()):
-            over = [
-                c for c in self.candidates if c.form == form.name and c.outcome == "dropped" and c.error is not None
-            ]
-            near = [c for c in over if (c.error or 0.0) <= _NEARLY * self.budget.limit]
-            layers = self.layers.get(form.name, [])
-            for layer in layers if near and len(layers) > 1 else []:
-                spared = sparing(form, layer)
-                self.forms[spared.name] = spared
-                fresh = {"form": spared.name, "error": None, "metric": None, "outcome": "not chosen", "reason": ""}
-                self.candidates += [candidate.model_copy(update=fresh) for candidate in near]
-                self._write(spared)
-
-    def _judge_all(self, candidates: Sequence[Candidate], search: Search, on_progress: Callable[[str], None]) -> None:
-        """Judge each file once in each engine and precision: threads change the order of sums, not the answer."""
-        judged: dict[tuple[str, str, str], Quality | str] = {}
-        for candidate in candidates:
-            if candidate.outcome == "dropped" or candidate.error is not None:
-                continue
-            definition = candidate.definition
-            key = candidate.form, definition.engine, definition.precision
-            if key not in judged:
-                on_progress(f"the errors of {candidate.name}")
-                judged[key] = self._quality(search.file_of(candidate), candidate)
-            self._apply(candidate, judged[key])
-            self.journal.append(candidate.model_dump(mode="json"))
-
-    def _quality(self, path: Path, candidate: Candidate) -> Quality | str:
-        try:
-            return self.workload.quality(path, candidate.definition)
-        except RnnexportError as exc:
-            return str(exc)
-
-    def _apply(self, candidate: Candidate, quality: Quality | str) -> None:
-        if isinstance(quality, str):
-            drop(candidate, quality)
-            return
-        candidate.error, candidate.metric = quality.error, quality.metric
-        metric = self.workload.bundle.manifest.metric
-        excess = self.budget.excess(quality, metric, self.workload.reference_metric)
-        if excess > 1:
-            fault = quality.float32_fault if not self.budget.lossy else None
-            drop(candidate, f"over the budget: {fault or f'{excess:.2g} times {self.budget}'}")
-
-    def _choose(self, search: Search, on_progress: Callable[[str], None]) -> None:
-        """Take the best that also holds at other calls than those timed."""
-        ranked = self._by_size() if self.purpose == "size" else search.last_round(self.candidates)
-        while ranked:
-            best = ranked[0] if self.purpose == "size" else search.simplest(ranked, self.candidates)
-            on_progress(f"other calls of {best.name}")
-            fault = self.workload.why_refused(search.file_of(best), best.definition, lossy=best.lossy)
-            if fault is None:
-                best.outcome = "chosen"
-                best.reason = "nothing beats the plain export" if best is self.candidates[0] else ""
-                return
-            drop(best, fault)
-            ranked.remove(best)
-
-    def _by_size(self) -> list[Candidate]:
-        alive = [c for c in self.candidates if c.outcome != "dropped" and c.definition.engine != "torch"]
-        alive = [c for c in alive if c.times_plain is not None]
-        smallest = min((c.bytes for c in alive), default=0)
-        return sorted(alive, key=lambda c: (c.bytes > smallest * _SAME_SIZE, c.bytes, -(c.times_plain or 0.0)))
-
-    def report(self) -> TuneReport:
-        """What became of all."""
-        return TuneReport(
-            bundle=str(self.workload.bundle.path),
-            purpose=self.purpose,
-            budget=str(self.budget),
-            shapes=[Shape(batch_size=s.batch_size, time_steps=s.time_steps) for s in self.workload.shapes],
-            judged_on=self.workload.judged_on,
-            metric=self.workload.bundle.manifest.metric if self.workload.reference_metric is not None else None,
-            reference_metric=self.workload.reference_metric,
-            candidates=self.candidates,
-            machine=machine(),
-            versions=tool_versions(),
-        )
-
-
-def _keep(bundle: Bundle, kind: GraphKind, tuning: _Tuning, report: TuneReport) -> str:
+def _keep(bundle: Bundle, kind: GraphKind, stages: Stages, report: TuneReport) -> str:
     """Write graph and plan; between the two, an older plan is refused because its graph was changed."""
     best = report.chosen
     assert best is not None
     if best.definition.engine == "torch":
         graph = bundle.description_path.name
     elif best.form == PLAIN.name:
-        graph = tuning.workload.source.name
+        graph = stages.workload.source.name
     else:
         graph = graph_name(kind)
-        bundle.write_file(graph, tuning.files[best.form].read_bytes())
-    first = tuning.workload.shapes[0]
+        bundle.write_file(graph, stages.files[best.form].read_bytes())
+    first = stages.workload.shapes[0]
     tuned = Tuned(
         purpose=report.purpose,
         budget=report.budget,
