@@ -87,7 +87,8 @@ def tune(
     }
     with tempfile.TemporaryDirectory(prefix="rnnexport-tune-") as folder:
         journal = _journal(bundle, settings, resume=resume)
-        by_name = {form.name: form for form in forms}
+        tried = {candidate.form for candidate in candidates}
+        by_name = {form.name: form for form in forms if form.name in tried}
         stages = Stages(workload, limit, purpose, candidates, by_name, Path(folder), journal)
         stages.run(clock, seconds, on_progress)
         report = stages.report()
