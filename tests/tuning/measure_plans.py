@@ -170,7 +170,9 @@ def measure(row: Row, options: argparse.Namespace, folder: Path) -> dict[str, An
     assert best is not None
     own = {"x": feeds["x"]}
     if row.stream:
-        own = {info.name: feeds["x" if info.name == "x" else "h_0"] for info in bundle.manifest.step.inputs}
+        states = [info for info in bundle.manifest.step.inputs if info.name != "x"]
+        one = [row.batch_size if isinstance(size, str) else size for size in states[0].shape]
+        own |= {info.name: np.zeros(one, np.float32) for info in states}
 
     def subject(model: Path, definition: Definition, given: dict[str, Any], tolerance: float) -> Subject:
         fault = _fault(expected, tolerance)
