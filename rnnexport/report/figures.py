@@ -12,7 +12,7 @@ from typing import Any
 from rnnexport.errors import InputError
 
 COLOURS = ["#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000", "#F0E442"]
-MARKERS = "osD^vPX*"
+MARKERS = "osD^vPX*<"  # one more than colours, so that pairs of both repeat late
 STYLE: dict[Any, Any] = {
     "font.size": 11,
     "axes.spines.top": False,

@@ -54,7 +54,9 @@ def _summary(report: TuneReport) -> str:
     best = report.chosen
     judged = f"errors are told on {report.judged_on}"
     if best is not None:
-        return f"{report.plan}: {best.name}, {times(best.times_plain or 1.0)} as fast as the plain export; {judged}"
+        plain = next(c for c in report.candidates if c.outcome != "dropped").definition.name
+        speed = f"{times(best.times_plain or 1.0)} as fast as the plain export in {plain}"
+        return f"{report.plan}: {best.name}, {speed}; {judged}"
     near = sorted((c for c in report.candidates if c.error is not None), key=lambda c: c.error or 0.0)[:_NEAREST]
     names = "; ".join(f"{c.name} with {c.error:.2g}" for c in near) or "none that ran"
     return f"nothing holds {report.budget}, so no plan was written; the nearest: {names}; {judged}"
