@@ -51,6 +51,13 @@ def tune(
             help="Real inputs, a .npz with one array for each: to calibrate and to judge.", show_default=False
         ),
     ] = None,
+    static_shapes: Annotated[
+        bool,
+        typer.Option(
+            "--static-shapes",
+            help="Calls are of few sizes: let OpenVINO compile the graph for each, which delays the first of a size.",
+        ),
+    ] = False,
     time_limit: Annotated[
         float, typer.Option(min=1, help="Seconds after which nothing new is tried; the last round comes on top.")
     ] = 300.0,
@@ -90,6 +97,7 @@ def tune(
             time_steps=numbers("--time-steps", time_steps or []),
             runtimes=runtime or [],
             inputs=inputs,
+            static_shapes=static_shapes,
             time_limit_seconds=time_limit,
             seconds=seconds,
             resume=resume,

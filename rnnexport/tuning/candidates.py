@@ -16,9 +16,16 @@ _FIRST_ENGINE = "onnxruntime"
 
 
 def candidates_for(
-    workload: Workload, forms: Sequence[Form], runtimes: Sequence[str], *, lossy: bool
+    workload: Workload, forms: Sequence[Form], runtimes: Sequence[str], *, lossy: bool, static: bool
 ) -> list[Candidate]:
     """Return what is tried, the simplest first; the first of all is the plain export, in ONNX Runtime if it is there.
+
+    Args:
+        workload: What is run.
+        forms: Of the graph.
+        runtimes: Those to try; by default every usable one.
+        lossy: Whether bfloat16 may be tried, too.
+        static: Whether OpenVINO may compile the graph anew for each size of call.
 
     Raises:
         InputError: A runtime is unknown.
@@ -35,7 +42,7 @@ def candidates_for(
     for form in forms:
         for definition in definitions:
             if _applies(workload, form, definition):
-                found += [_candidate(form, variant) for variant in _variants(definition, workload, form)]
+                found += [_candidate(form, variant) for variant in _variants(definition, form, static=static)]
     return found
 
 
@@ -46,16 +53,16 @@ def _applies(workload: Workload, form: Form, definition: Definition) -> bool:
     return definition.engine in form.engines and definition.precision == "float32"
 
 
-def _variants(definition: Definition, workload: Workload, form: Form) -> list[Definition]:
-    """The definition as it is and with one thread; for streams, whose calls are all alike, also with static shapes."""
+def _variants(definition: Definition, form: Form, *, static: bool) -> list[Definition]:
+    """The definition as it is and with one thread, and with static shapes."""
     if definition.device != "cpu" or definition.threads == 1:
         return [definition]
     one = definition.model_copy(update={"name": f"{definition.name}, 1 thread", "threads": 1})
-    if definition.engine != "openvino" or form.rewrite is not None or workload.kind == "sequence":
+    if definition.engine != "openvino" or form.rewrite is not None or not static:
         return [definition, one]
     options = {**definition.options, "static_shapes": True}
-    static = definition.model_copy(update={"name": f"{definition.name}, static shapes", "options": options})
-    return [definition, one, static]
+    compiled = definition.model_copy(update={"name": f"{definition.name}, static shapes", "options": options})
+    return [definition, one, compiled]
 
 
 def _candidate(form: Form, definition: Definition) -> Candidate:

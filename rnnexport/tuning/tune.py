@@ -35,6 +35,7 @@ def tune(
     time_steps: Sequence[int] = (),
     runtimes: Sequence[str] = (),
     inputs: str | Path | None = None,
+    static_shapes: bool = False,
     time_limit_seconds: float = 300,
     seconds: float = 2.0,
     resume: bool = False,
@@ -51,6 +52,8 @@ def tune(
         time_steps: Of the calls that count; by default 25, for streaming 1.
         runtimes: Those to try; by default every usable float32 runtime, and bfloat16 where the budget allows it.
         inputs: A npz with one array for each input: real inputs, for a bundle without labelled series.
+        static_shapes: Let OpenVINO compile the graph anew for each size of call, which takes it some tenths of a second
+            at the first; for calls of few sizes. Streams, whose chunks are all of one size, are tried so in any case.
         time_limit_seconds: When it is over, no further candidate is begun; the last round is still run.
         seconds: Of timed calls for each candidate and shape in the last round; the first rounds take a tenth.
         resume: Go on where an interrupted search ended.
@@ -74,13 +77,14 @@ def tune(
     on_progress("the float64 reference")
     workload = _workload(bundle, kind, shapes, None if inputs is None else Path(inputs), seed)
     forms = forms_for(kind, lossy=limit.lossy, small=purpose == "size", time_steps=shapes[0].time_steps)
-    candidates = candidates_for(workload, forms, runtimes, lossy=limit.lossy)
+    candidates = candidates_for(workload, forms, runtimes, lossy=limit.lossy, static=static_shapes or kind == "step")
     settings = {
         "manifest": bundle.manifest_sha256,
         "budget": str(limit),
         "purpose": purpose,
         "shapes": [shape.name for shape in shapes],
         "runtimes": list(runtimes),
+        "static_shapes": static_shapes,
         "seconds": seconds,
         "seed": seed,
         "versions": tool_versions(),

@@ -161,6 +161,7 @@ def measure(row: Row, options: argparse.Namespace, folder: Path) -> dict[str, An
         purpose="streaming" if row.stream else "latency",
         batch_sizes=[row.batch_size],
         time_steps=[row.time_steps],
+        static_shapes=True,  # as the peers have them
         time_limit_seconds=options.time_limit,
         seconds=options.seconds,
     )

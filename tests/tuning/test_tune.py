@@ -68,6 +68,15 @@ def test_a_float32_plan_is_proved_and_told_in_full(gru):
     assert not (gru / JOURNAL).exists()
 
 
+def test_static_shapes_are_tried_where_they_are_asked_for(gru):
+    settings = QUICK | {"runtimes": ["openvino-cpu"]}
+    report = tune(gru, static_shapes=True, **settings)
+    static = [c for c in report.candidates if c.definition.options.get("static_shapes")]
+    assert [candidate.form for candidate in static] == ["as exported"]
+    assert static[0].times_plain is not None
+    assert not any(c.definition.options for c in tune(gru, **settings).candidates)
+
+
 def test_an_error_budget_is_held_by_what_is_chosen_and_passed_by_what_is_dropped(gru):
     limit = 0.05
     report = tune(gru, budget=f"max-error={limit}", purpose="size", **QUICK)
