@@ -177,7 +177,7 @@ def _fixed_batch(model: onnx_ir.Model) -> int:
 def _run(rewrite: Rewrite, model: onnx_ir.Model, moments: Mapping[str, Moments]) -> None:
     from rnnexport.passes.dynamic_lstm import DynamicLstm
     from rnnexport.passes.lowering import Choices, Lowering
-    from rnnexport.passes.products import FLOAT32, Product
+    from rnnexport.passes.products import FLOAT32
     from rnnexport.passes.weights8 import Weights8
 
     if rewrite.lowering == "fused":
@@ -189,8 +189,5 @@ def _run(rewrite: Rewrite, model: onnx_ir.Model, moments: Mapping[str, Moments])
         raise InputError(
             f"--product dequantize needs operator set {_DEQUANTIZE_OPSET}, the model has {version}; choose matmulnbits"
         )
-    projection = FLOAT32
-    if rewrite.input_projection:  # never `dynamic`: padding in one row of X would set the scale of all
-        kind: Kind = "dequantize" if recurrent.kind == "dequantize" else "matmulnbits"
-        projection = Product(kind, recurrent.bits, recurrent.block_size)
+    projection = recurrent if rewrite.input_projection else FLOAT32
     Lowering(Choices(rewrite.lowering, recurrent, projection, rewrite.keep_float32, moments))(model)

@@ -5,8 +5,8 @@
    the step itself.
 3. Rows of different lengths: on padded steps the states stand still and Y is 0, by Where, in float32, as the operator
    says. A row of length 0 keeps its initial state.
-4. Where all rows of a batch share one scale, see `products.py`, a NaN in X·Wᵀ, as padding may leave it, counts as 0:
-   otherwise one row's padding would reach every other row.
+4. Where all rows of a batch share one scale, see `products.py`, what is not finite in X, as padding may leave it,
+   counts as 0: otherwise one row's padding would reach every other row.
 5. Columns of W whose weights are very large, such as those of `freezing.py`, stay out of a quantized product: they
    would take the whole scale.
 6. Nodes of other equations than the usual ones, or whose weights are no constants, stay as they are: see
@@ -28,7 +28,15 @@ from rnnexport.passes.large_columns import large_columns
 from rnnexport.passes.masks import LengthMasks
 from rnnexport.passes.nodes import node_name
 from rnnexport.passes.products import FLOAT32, MICROSOFT, Product, WeightProduct
-from rnnexport.passes.recurrent import Direction, Layer, is_recurrent, read_layer, remove_unused, why_not_readable
+from rnnexport.passes.recurrent import (
+    Array,
+    Direction,
+    Layer,
+    is_recurrent,
+    read_layer,
+    remove_unused,
+    why_not_readable,
+)
 from rnnexport.passes.writer import GraphWriter
 
 Form = Literal["scan", "unrolled"]
@@ -140,27 +148,44 @@ class _LayerRewriter:
         layer, writer, name = self._layer, self._writer, f"{self._layer.name}.projected"
         w = np.concatenate([direction.w for direction in layer.directions])
         bias = np.concatenate([direction.input_bias for direction in layer.directions])
-        large = large_columns(w)
-        moments = self._moments.x if self._moments else None
-        if self._projection.quantizes and len(large):
-            small = np.where(np.isin(np.arange(w.shape[1]), large), 0, w).astype(np.float32)
-            small_product = WeightProduct(writer, self._projection, small, bias, f"{layer.name}.W", moments)
+        large = large_columns(w) if self._projection.quantizes else np.array([], np.int64)
+        x = layer.x
+        if self._recurrent.mixes_rows or self._projection.mixes_rows:
+            x = self._finite_x()
+        if len(large):
             columns = writer.constant(large, f"{layer.name}.large_columns")
-            x_large = writer.op("Gather", [layer.x, columns], f"{layer.name}.x_large", axis=2)
+            x_large = writer.op("Gather", [x, columns], f"{layer.name}.x_large", axis=2)
             large_product = WeightProduct(writer, FLOAT32, w[:, large], None, f"{layer.name}.W_large")
-            terms = [small_product.times(layer.x, f"{name}_small"), large_product.times(x_large, f"{name}_large")]
+            w = np.where(np.isin(np.arange(w.shape[1]), large), 0, w).astype(np.float32)
+            terms = [self._times_w(x, w, bias, f"{name}_small"), large_product.times(x_large, f"{name}_large")]
             projected = writer.op("Add", terms, name)
         else:
-            product = WeightProduct(writer, self._projection, w, bias, f"{layer.name}.W", moments)
-            projected = product.times(layer.x, name)
-        if self._recurrent.mixes_rows:
-            zero = writer.constant(np.array(0, np.float32), f"{layer.name}.zero")
-            is_nan = writer.op("IsNaN", [projected], f"{name}_is_nan")
-            projected = writer.op("Where", [is_nan, zero, projected], f"{name}_clean")
+            projected = self._times_w(x, w, bias, name)
         sizes = projection_sizes(layer) * len(layer.directions)
         if len(sizes) == 1:
             return [projected]
         return writer.split(projected, sizes, 2, [f"{name}_{i}" for i in range(len(sizes))])
+
+    def _times_w(self, x: ir.Value, w: Array, bias: Array, name: str) -> ir.Value:
+        """Write X·Wᵀ + b; where all rows would share one scale, each is divided by its largest element before."""
+        writer, prefix = self._writer, self._layer.name
+        moments = self._moments.x if self._moments else None
+        if not self._projection.mixes_rows:
+            return WeightProduct(writer, self._projection, w, bias, f"{prefix}.W", moments).times(x, name)
+        product = WeightProduct(writer, self._projection, w, None, f"{prefix}.W", moments)
+        smallest = writer.constant(np.array(1e-30, np.float32), f"{prefix}.smallest")
+        largest = writer.reduce_max(writer.op("Abs", [x], f"{prefix}.x_abs"), 2, f"{prefix}.x_max")
+        largest = writer.op("Max", [largest, smallest], f"{prefix}.x_scale")
+        rows = product.times(writer.op("Div", [x, largest], f"{prefix}.x_scaled"), f"{name}_rows")
+        b = writer.constant(bias, f"{prefix}.W.bias")
+        return writer.op("Add", [writer.op("Mul", [rows, largest], f"{name}_only"), b], name)
+
+    def _finite_x(self) -> ir.Value:
+        writer, name, x = self._writer, f"{self._layer.name}.x", self._layer.x
+        infinity = writer.constant(np.array(np.inf, np.float32), f"{name}_infinity")
+        zero = writer.constant(np.array(0, np.float32), f"{name}_zero")
+        is_finite = writer.op("Less", [writer.op("Abs", [x], f"{name}_size"), infinity], f"{name}_is_finite")
+        return writer.op("Where", [is_finite, x, zero], f"{name}_finite")
 
     def _initial_states(self, number: int) -> list[ir.Value]:
         """The states before the first step of a direction."""

@@ -4,8 +4,8 @@
 2. `matmulnbits` is ONNX Runtime's MatMulNBits: blocks of a row share a scale, and the value is quantized by rows, so no
    row of a batch touches another. `accuracy_level=4` computes in int8; without it 8 bits take a path 20 to 60 times
    as slow.
-3. `dynamic` is ONNX Runtime's DynamicQuantizeMatMul: one scale for each row of the weights, and one for the whole
-   value, all rows of a batch together.
+3. `dynamic` is ONNX Runtime's DynamicQuantizeMatMul: one scale for the whole value, all rows of a batch together. The
+   scales of the weights' rows stand in a Mul behind it: inside the operator, they cost more than the Mul does.
 4. `dequantize` is DequantizeLinear and MatMul, which every runtime knows; OpenVINO keeps the weights compressed.
 """
 
@@ -25,6 +25,8 @@ MICROSOFT = "com.microsoft"
 """The domain of ONNX Runtime's own operators."""
 Kind = Literal["float32", "matmulnbits", "dynamic", "dequantize"]
 _SMALLEST_BLOCK = 16
+_SMALLEST_SCALE = np.float32(1e-30)
+"""So that a bias can be divided by it."""
 _INT8_IN_MATMULNBITS = 4
 """`accuracy_level`"""
 
@@ -78,13 +80,15 @@ class WeightProduct:
         self._rows, self._columns = weights.shape
         if product.kind == "dequantize" and bias is None:  # else ONNX Runtime takes the next Add into a slow Gemm
             bias = np.zeros(self._rows, np.float32)
-        self._bias = writer.constant(bias, f"{name}.bias") if bias is not None else None
         if product.kind == "float32":
             self._weights = writer.constant(weights.T.copy(), f"{name}.weights")
         elif product.kind == "matmulnbits":
             self._write_blocks(weights, moments)
         else:
-            self._write_rows(weights, moments)
+            scales = self._write_rows(weights, moments)
+            if product.kind == "dynamic" and bias is not None:  # it is added before the Mul
+                bias = bias / scales
+        self._bias = writer.constant(bias, f"{name}.bias") if bias is not None else None
 
     def times(self, value: ir.Value, name: str) -> ir.Value:
         """Write the product with a value [..., K]; the result [..., N] is called `name`."""
@@ -101,10 +105,13 @@ class WeightProduct:
                 accuracy_level=_INT8_IN_MATMULNBITS,
             )
         if self._product.kind == "dynamic":
-            inputs = [value, self._weights, self._scales, self._zero_points, self._bias]
-            return self._writer.op(
-                f"{MICROSOFT}::DynamicQuantizeMatMul", inputs if self._bias is not None else inputs[:4], name
+            inputs = [value, self._weights, self._one, None, self._bias]
+            product = self._writer.op(
+                f"{MICROSOFT}::DynamicQuantizeMatMul",
+                inputs if self._bias is not None else inputs[:3],
+                f"{name}_unscaled",
             )
+            return self._writer.op("Mul", [product, self._scales], name)
         if self._bias is None:
             return self._writer.op("MatMul", [value, self._weights], name)
         return self._writer.op(
@@ -121,11 +128,16 @@ class WeightProduct:
         self._weights = self._writer.constant(codes, f"{self._name}.weights")
         self._scales = self._writer.constant(quantized.scales.reshape(-1), f"{self._name}.scales")
 
-    def _write_rows(self, weights: Array, moments: NDArray[np.float64] | None) -> None:
+    def _write_rows(self, weights: Array, moments: NDArray[np.float64] | None) -> Array:
+        """Write the constants, and return the rows' scales [N]."""
         quantized = quantize(weights, 8, self._columns, moments)
+        scales = np.maximum(quantized.scales[:, 0], _SMALLEST_SCALE)
         self._weights = self._writer.constant(quantized.codes[:, 0].T.copy(), f"{self._name}.weights")
-        self._scales = self._writer.constant(quantized.scales[:, 0], f"{self._name}.scales")
-        self._zero_points = self._writer.constant(np.zeros(self._rows, np.int8), f"{self._name}.zero_points")
-        if self._product.kind == "dequantize":
-            inputs = [self._weights, self._scales, self._zero_points]
+        self._scales = self._writer.constant(scales, f"{self._name}.scales")
+        if self._product.kind == "dynamic":
+            self._one = self._writer.constant(np.array(1, np.float32), f"{self._name}.one")
+        else:
+            zero_points = self._writer.constant(np.zeros(self._rows, np.int8), f"{self._name}.zero_points")
+            inputs = [self._weights, self._scales, zero_points]
             self._weights = self._writer.op("DequantizeLinear", inputs, f"{self._name}.dequantized", axis=1)
+        return scales

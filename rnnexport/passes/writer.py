@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 
 _SPLIT_TAKES_SIZES = 13
 """The operator set from which on a Split's sizes are an input."""
+_REDUCE_TAKES_AXES = 18
+"""Likewise, a ReduceMax's axes."""
 Attributes = int | float | str | Sequence[int] | Sequence[float] | Sequence[str]
 
 
@@ -55,6 +57,12 @@ class GraphWriter:
         else:
             inputs.append(self.constant(np.array(sizes, np.int64), f"{names[0]}_sizes"))
         return self.node("Split", inputs, names, ir.convenience.convert_attributes(attributes))
+
+    def reduce_max(self, value: ir.Value, axis: int, name: str) -> ir.Value:
+        """Write the largest element along an axis, which stays with size 1."""
+        if self.opset_version < _REDUCE_TAKES_AXES:
+            return self.op("ReduceMax", [value], name, axes=[axis], keepdims=1)
+        return self.op("ReduceMax", [value, self.constant(np.array([axis]), f"{name}_axes")], name, keepdims=1)
 
     def node(
         self, op_type: str, inputs: Sequence[ir.Value | None], names: Sequence[str], attributes: Sequence[ir.Attr] = ()

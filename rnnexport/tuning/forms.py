@@ -54,11 +54,11 @@ _SEQUENCE = (
     PLAIN,
     Form("scan", Rewrite()),
     Form("fused, int8", Rewrite("fused", "int8"), _ONNXRUNTIME),
-    Form("scan, int8", Rewrite(weights="int8", product="matmulnbits", input_projection=True)),
-    Form("scan, int8 R only", Rewrite(weights="int8", product="matmulnbits"), _ONNXRUNTIME),
     Form("scan, int8 dynamic", Rewrite(weights="int8", product="dynamic", input_projection=True), _ONNXRUNTIME),
-    Form("scan, int8 dequantize", Rewrite(weights="int8", product="dequantize", input_projection=True)),
+    Form("scan, int8", Rewrite(weights="int8", product="matmulnbits", input_projection=True, block_size=1024)),
     Form("scan, int4", Rewrite(weights="int4", input_projection=True)),
+    Form("scan, int8 R only", Rewrite(weights="int8", product="matmulnbits"), _ONNXRUNTIME),
+    Form("scan, int8 dequantize", Rewrite(weights="int8", product="dequantize", input_projection=True)),
     Form("scan, int4, blocks of 32", Rewrite(weights="int4", input_projection=True, block_size=32)),
 )
 _SMALL = Form("fused, weights stored as int8", Rewrite("fused", weights8=True))

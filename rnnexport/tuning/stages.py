@@ -1,4 +1,12 @@
-"""The stages of a search: write every form, judge it, time it, spare layers, and prove the fastest."""
+"""The stages of a search.
+
+1. Each form is written, judged and timed in its first runtime, before the next: the plain export, then those with small
+   weights, which a lossy budget is given for, then the rest. So what promises most has been tried to the end where the
+   time limit ends a search early.
+2. What cannot be faster than the fastest of those is dropped by its bound; the rest is judged and timed in turn.
+3. Where all layers rounded err somewhat too much, each is spared in turn.
+4. The fastest are measured again, and the best of them is proved.
+"""
 
 from __future__ import annotations
 
@@ -40,27 +48,37 @@ class Stages:
         self.files = {PLAIN.name: workload.source}
         self.layers: dict[str, list[str]] = {}
         """Those that a form rewrites."""
+        self._qualities: dict[tuple[str, str, str], Quality | str] = {}
+        """By form, engine and precision: threads change the order of sums, not the answer."""
 
     def run(self, clock: Clock, seconds: float, on_progress: Callable[[str], None]) -> None:
         """Fill the candidates in."""
         self._restore()
-        for form in self.forms.values():
-            if clock.left > 0 or form is PLAIN:
-                on_progress(f"writing {form.name}")
-                self._write(form)
-            else:
-                self._drop_form(form, "no time was left to write it")
+        self._weigh(PLAIN)
         search = Search(self.workload, self.files, clock, seconds, on_progress, self._keep)
-        plain = [c for c in self.candidates if c.form == PLAIN.name]
-        self._judge_all(plain, search, on_progress)
-        search.short_round(plain)
+        in_order = sorted(self.forms.values(), key=lambda form: (form is not PLAIN, not form.lossy))
+        for form in in_order:
+            self._try(form, self._of(form)[:1], search)
         if self.purpose != "size":
             drop_by_bound(self.workload, self.candidates, self.forms)
-        self._judge_all(self.candidates, search, on_progress)
-        self._spare_layers()
-        self._judge_all(self.candidates, search, on_progress)
-        search.short_round(self.candidates)
+        for form in in_order:
+            self._try(form, self._of(form), search)
+        for spared in self._spare_layers():
+            self._try(spared, self._of(spared), search)
         self._choose(search, on_progress)
+
+    def _try(self, form: Form, candidates: Sequence[Candidate], search: Search) -> None:
+        """Write a form, judge it, and time what holds the budget; what is done already is not done again."""
+        if all(c.outcome == "dropped" and c.error is None for c in candidates):
+            return  # by its bound
+        if form.name not in self.files:
+            if search.clock.left <= 0:
+                self._drop_form(form, "no time was left to write it")
+                return
+            search.on_progress(f"writing {form.name}")
+            self._write(form)
+        self._judge(form, candidates, search)
+        search.short_round([c for c in self.candidates if c.error is not None and c.form in self.files])
 
     def _restore(self) -> None:
         """Take over what an interrupted search found."""
@@ -76,32 +94,35 @@ class Stages:
 
     def _write(self, form: Form) -> None:
         """Write a form's file."""
-        those = [c for c in self.candidates if c.form == form.name]
-        if form.rewrite is not None:
-            path = self.folder / f"{len(self.files)}.onnx"
-            try:
-                self.layers[form.name] = write_form(form, self.workload.source, path, self.workload.calibration)
-            except RnnexportError as exc:
-                self._drop_form(form, str(exc))
-                return
-            self.files[form.name] = path
-        for candidate in those:
+        path = self.folder / f"{len(self.files)}.onnx"
+        try:
+            self.layers[form.name] = write_form(form, self.workload.source, path, self.workload.calibration)
+        except RnnexportError as exc:
+            self._drop_form(form, str(exc))
+            return
+        self.files[form.name] = path
+        self._weigh(form)
+
+    def _weigh(self, form: Form) -> None:
+        for candidate in self._of(form):
             candidate.bytes = self.files[form.name].stat().st_size
+
+    def _of(self, form: Form) -> list[Candidate]:
+        return [candidate for candidate in self.candidates if candidate.form == form.name]
 
     def _drop_form(self, form: Form, reason: str) -> None:
         """Leave a single candidate of it, which says why."""
-        first, *others = [c for c in self.candidates if c.form == form.name]
+        first, *others = self._of(form)
         drop(first, reason)
         self.candidates = [c for c in self.candidates if not any(c is other for other in others)]
 
-    def _spare_layers(self) -> None:
-        """Where all layers rounded err somewhat too much, leave each in turn as it was."""
+    def _spare_layers(self) -> list[Form]:
+        """Where all layers rounded err somewhat too much, return forms that leave each in turn as it was."""
+        found: list[Form] = []
         if self.budget.kind != "max-error":
-            return
+            return found
         for form in list(self.forms.values()):
-            over = [
-                c for c in self.candidates if c.form == form.name and c.outcome == "dropped" and c.error is not None
-            ]
+            over = [c for c in self._of(form) if c.outcome == "dropped" and c.error is not None]
             near = [c for c in over if (c.error or 0.0) <= _NEARLY * self.budget.limit]
             layers = self.layers.get(form.name, [])
             for layer in layers if near and len(layers) > 1 else []:
@@ -109,23 +130,23 @@ class Stages:
                 self.forms[spared.name] = spared
                 fresh = {"form": spared.name, "error": None, "metric": None, "outcome": "not chosen", "reason": ""}
                 self.candidates += [candidate.model_copy(update=fresh) for candidate in near]
-                self._write(spared)
+                found.append(spared)
+        return found
 
-    def _judge_all(self, candidates: Sequence[Candidate], search: Search, on_progress: Callable[[str], None]) -> None:
-        """Judge each file once in each engine and precision: threads change the order of sums, not the answer."""
-        judged: dict[tuple[str, str, str], Quality | str] = {}
+    def _judge(self, form: Form, candidates: Sequence[Candidate], search: Search) -> None:
+        """Tell the errors of those that have none yet."""
         for candidate in candidates:
             if candidate.outcome == "dropped" or candidate.error is not None:
                 continue
             definition = candidate.definition
-            key = candidate.form, definition.engine, definition.precision
-            if search.clock.left <= 0 and candidate.form != PLAIN.name:
+            key = form.name, definition.engine, definition.precision
+            if search.clock.left <= 0 and form is not PLAIN:
                 drop(candidate, "no time was left to judge it")
                 continue
-            if key not in judged:
-                on_progress(f"the errors of {candidate.name}")
-                judged[key] = self._quality(search.file_of(candidate), candidate)
-            self._apply(candidate, judged[key])
+            if key not in self._qualities:
+                search.on_progress(f"the errors of {candidate.name}")
+                self._qualities[key] = self._quality(search.file_of(candidate), candidate)
+            self._apply(candidate, self._qualities[key])
             self._keep([candidate])
 
     def _quality(self, path: Path, candidate: Candidate) -> Quality | str:

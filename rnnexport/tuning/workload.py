@@ -126,9 +126,8 @@ class SequenceWorkload(Workload):
             calibration, judged = [evaluation_feeds(bundle, rest)], [evaluation_feeds(bundle, labelled)]
             judged_on = "half of the bundle's own series"
         else:
-            calibration, judged, judged_on, labelled = [], [feeds for feeds, _ in calls], "drawn inputs", None
-        expected = references(bundle, judged)
-        pairs = list(zip(judged, expected, strict=True))
+            return cls(bundle, tuple(shapes), calls, [], calls, "drawn inputs", "sequence", None)
+        pairs = list(zip(judged, references(bundle, judged), strict=True))
         return cls(bundle, tuple(shapes), calls, calibration, pairs, judged_on, "sequence", labelled)
 
     @property

@@ -82,7 +82,7 @@ def test_a_dequantized_product_has_a_bias(op_type, attributes, stack):
         assert constants & set(reader.input)
 
 
-@pytest.mark.parametrize("product", [QUANTIZED[0], QUANTIZED[1], QUANTIZED[3]], ids=lambda product: product.kind)
+@pytest.mark.parametrize("product", QUANTIZED, ids=lambda product: f"{product.kind}-{product.bits}")
 def test_the_product_with_w_may_be_quantized_too(product, stack, load):
     drawn = stack("GRU", "bidirectional", layers=2, inputs=20, hidden=32, attributes={"linear_before_reset": 1})
     feeds = drawn.feeds([7, 3, 0], 7, padding=float("nan"))
@@ -107,17 +107,18 @@ def test_very_large_columns_stay_out_of_a_quantized_product(stack, load):
     )
 
 
+@pytest.mark.parametrize("padding", [np.nan, np.inf, -1e30, 1e4])
 @pytest.mark.parametrize("product", QUANTIZED, ids=lambda product: f"{product.kind}-{product.bits}")
-def test_one_row_does_not_reach_another(product, stack, load):
-    """A row of NaN, as padding may be where the graph has no lengths any more."""
+def test_one_row_does_not_reach_another(product, padding, stack, load):
+    """A row of anything, as padding may be where the graph has no lengths any more."""
     drawn = stack("GRU", hidden=32, outputs=("Y",), attributes={"linear_before_reset": 1})
     model = drawn.model()
     del model.graph.node[0].input[4]
     del model.graph.input[1]
     feeds = {"X": drawn.feeds([6, 6], 6)["X"]}
-    session = load(lowered(model, Choices(recurrent=product)), "onnxruntime")
+    session = load(lowered(model, Choices(recurrent=product, projection=product)), "onnxruntime")
     expected = session.run(feeds)["Y.0"][:, :, 0]
-    feeds["X"][2:, 1] = np.nan
+    feeds["X"][2:, 1] = padding
     np.testing.assert_allclose(session.run(feeds)["Y.0"][:, :, 0], expected, atol=0.02)
 
 
