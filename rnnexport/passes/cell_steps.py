@@ -1,4 +1,8 @@
-"""One step of an LSTM or GRU as nodes, as few as there can be: one Sigmoid for all gates that have one."""
+"""One step of an LSTM or GRU as nodes, as few as there can be: one Sigmoid for all gates that have one.
+
+`CellStep` takes X·Wᵀ + b, written for all steps at once. `JointStep` takes x itself and multiplies x and h in one
+product, for graphs of a single step, in which there are no other steps to share a product with.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +12,13 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from rnnexport.passes.large_columns import large_columns
 from rnnexport.passes.products import Product, WeightProduct
 from rnnexport.passes.recurrent import Array, Direction, Layer
 from rnnexport.passes.writer import GraphWriter
+
+_LARGEST_JOINT_GRU = 384
+"""Hidden size; above it, the zeros that stand in a GRU's joint product cost more than a second product does."""
 
 
 def projection_sizes(layer: Layer) -> list[int]:
@@ -29,19 +37,12 @@ class CellStep:
         product: Product,
         moments: NDArray[np.float64] | None,
     ) -> None:
-        """Take the form of the recurrent product, and the second moments of h, see `quantize`."""
+        """Take the form of the product with R, and the second moments of what it takes, see `quantize`."""
         self._writer, self._layer = writer, layer
         self._prefix = ""
-        size, r = layer.hidden_size, direction.r
-        bias = direction.recurrent_bias
-        if layer.cell == "GRU" and not layer.reset_after:
-            parts: dict[str, tuple[Array, Array | None]] = {"zr": (r[: 2 * size], None), "h": (r[2 * size :], None)}
-        else:
-            inside = np.concatenate([np.zeros(2 * size, np.float32), bias]) if bias is not None else None
-            parts = {"all": (r, inside)}
         self._products = {
-            name: WeightProduct(writer, product, rows, inside, f"{direction.name}.R_{name}", moments)
-            for name, (rows, inside) in parts.items()
+            name: WeightProduct(writer, product, rows, bias, f"{direction.name}.{name}", moments)
+            for name, (rows, bias) in self._weights(direction).items()
         }
 
     def write(
@@ -69,11 +70,18 @@ class CellStep:
         zero = self._writer.constant(np.array(0, np.float32), f"{prefix}.zero")
         return kept, self._op("Where", [valid, new[0], zero], "valid_y")
 
+    def _weights(self, direction: Direction) -> dict[str, tuple[Array, Array | None]]:
+        """Rows and bias of each product, by name."""
+        size, r, bias = self._layer.hidden_size, direction.r, direction.recurrent_bias
+        if self._layer.cell == "GRU" and not self._layer.reset_after:
+            return {"R_zr": (r[: 2 * size], None), "R_h": (r[2 * size :], None)}
+        inside = np.concatenate([np.zeros(2 * size, np.float32), bias]) if bias is not None else None
+        return {"R_all": (r, inside)}
+
     def _lstm(self, x: Sequence[ir.Value], states: Sequence[ir.Value]) -> list[ir.Value]:
         h, c = states
         size = self._layer.hidden_size
-        gates = self._op("Add", [x[0], self._times_r("all", h)], "gates")
-        iof, candidate = self._split(gates, [3 * size, size], "iof", "candidate")
+        iof, candidate = self._split(self._lstm_gates(x, h), [3 * size, size], "iof", "candidate")
         i, o, f = self._split(self._op("Sigmoid", [iof], "open"), [size] * 3, "i", "o", "f")
         forgotten = self._op("Mul", [f, c], "forgotten")
         added = self._op("Mul", [i, self._op("Tanh", [candidate], "g")], "added")
@@ -81,15 +89,10 @@ class CellStep:
         return [self._op("Mul", [o, self._op("Tanh", [c_next], "tanh_c")], "h"), c_next]
 
     def _gru(self, x: Sequence[ir.Value], states: Sequence[ir.Value]) -> list[ir.Value]:
-        (h,), (x_zr, x_h), size = states, x, self._layer.hidden_size
-        if self._layer.reset_after:
-            recurrent = self._times_r("all", h)
-            recurrent_zr, recurrent_h = self._split(recurrent, [2 * size, size], "recurrent_zr", "recurrent_h")
-        else:
-            recurrent_zr = self._times_r("zr", h)
-        zr = self._op("Sigmoid", [self._op("Add", [x_zr, recurrent_zr], "zr")], "open")
-        z, r = self._split(zr, [size] * 2, "z", "r")
-        if self._layer.reset_after:
+        (h,) = states
+        gates, x_h, recurrent_h = self._gru_gates(x, h)
+        z, r = self._split(self._op("Sigmoid", [gates], "open"), [self._layer.hidden_size] * 2, "z", "r")
+        if recurrent_h is not None:
             inner = self._op("Mul", [r, recurrent_h], "reset_h")
         else:
             inner = self._times_r("h", self._op("Mul", [r, h], "reset_h"))
@@ -97,11 +100,62 @@ class CellStep:
         kept = self._op("Mul", [z, self._op("Sub", [h, n], "difference")], "kept")
         return [self._op("Add", [n, kept], "h")]
 
+    def _lstm_gates(self, x: Sequence[ir.Value], h: ir.Value) -> ir.Value:
+        """What the gates i, o, f, c take."""
+        return self._op("Add", [x[0], self._times_r("all", h)], "gates")
+
+    def _gru_gates(self, x: Sequence[ir.Value], h: ir.Value) -> tuple[ir.Value, ir.Value, ir.Value | None]:
+        """What the gates z and r take; what x and, where it is reset after its product, h give to the candidate."""
+        (x_zr, x_h), size, recurrent_h = x, self._layer.hidden_size, None
+        if self._layer.reset_after:
+            recurrent = self._times_r("all", h)
+            recurrent_zr, recurrent_h = self._split(recurrent, [2 * size, size], "recurrent_zr", "recurrent_h")
+        else:
+            recurrent_zr = self._times_r("zr", h)
+        return self._op("Add", [x_zr, recurrent_zr], "zr"), x_h, recurrent_h
+
     def _times_r(self, part: str, h: ir.Value) -> ir.Value:
-        return self._products[part].times(h, f"{self._prefix}.h_R_{part}")
+        return self._products[f"R_{part}"].times(h, f"{self._prefix}.h_R_{part}")
 
     def _split(self, value: ir.Value, sizes: Sequence[int], *names: str) -> Sequence[ir.Value]:
         return self._writer.split(value, sizes, -1, [f"{self._prefix}.{name}" for name in names])
 
     def _op(self, op_type: str, inputs: Sequence[ir.Value], name: str) -> ir.Value:
         return self._writer.op(op_type, inputs, f"{self._prefix}.{name}")
+
+
+class JointStep(CellStep):
+    """Writes a step whose x is no product yet: one product with the weights of both, of x and h side by side.
+
+    In a GRU the candidate wants what x and what h give apart, so rows of the one have zeros for the other.
+    """
+
+    @staticmethod
+    def pays(layer: Layer, product: Product) -> bool:
+        """Whether one product is faster than two, and as exact."""
+        if product.mixes_rows or (product.quantizes and any(len(large_columns(d.w)) for d in layer.directions)):
+            return False
+        small_gru = layer.reset_after and layer.hidden_size <= _LARGEST_JOINT_GRU and product.quantizes
+        return layer.cell == "LSTM" or small_gru
+
+    def _weights(self, direction: Direction) -> dict[str, tuple[Array, Array | None]]:
+        size, w, r, bias = self._layer.hidden_size, direction.w, direction.r, direction.input_bias
+        if self._layer.cell == "LSTM":
+            return {"W_R": (np.concatenate([w, r], axis=1), bias)}
+        both = np.concatenate([w[: 2 * size], r[: 2 * size]], axis=1)
+        of_x = np.pad(w[2 * size :], [(0, 0), (0, size)])
+        of_h = np.pad(r[2 * size :], [(0, 0), (w.shape[1], 0)])
+        inside = direction.recurrent_bias if direction.recurrent_bias is not None else np.zeros(size, np.float32)
+        return {"W_R": (np.concatenate([both, of_x, of_h]), np.concatenate([bias, inside]))}
+
+    def _lstm_gates(self, x: Sequence[ir.Value], h: ir.Value) -> ir.Value:
+        return self._times_both(x, h)
+
+    def _gru_gates(self, x: Sequence[ir.Value], h: ir.Value) -> tuple[ir.Value, ir.Value, ir.Value | None]:
+        size = self._layer.hidden_size
+        zr, x_h, recurrent_h = self._split(self._times_both(x, h), [2 * size, size, size], "zr", "x_h", "recurrent_h")
+        return zr, x_h, recurrent_h
+
+    def _times_both(self, x: Sequence[ir.Value], h: ir.Value) -> ir.Value:
+        joined = self._writer.op("Concat", [x[0], h], f"{self._prefix}.x_and_h", axis=-1)
+        return self._products["W_R"].times(joined, f"{self._prefix}.gates")

@@ -5,7 +5,8 @@
    row of a batch touches another. `accuracy_level=4` computes in int8; without it 8 bits take a path 20 to 60 times
    as slow.
 3. `dynamic` is ONNX Runtime's DynamicQuantizeMatMul: one scale for the whole value, all rows of a batch together. The
-   scales of the weights' rows stand in a Mul behind it: inside the operator, they cost more than the Mul does.
+   scales of the weights' rows stand in a Mul behind it, which for the few rows of a step costs less than inside the
+   operator does; for the many rows of a projection, the operator's way is the cheaper one.
 4. `dequantize` is DequantizeLinear and MatMul, which every runtime knows; OpenVINO keeps the weights compressed.
 """
 
@@ -65,6 +66,8 @@ class WeightProduct:
         bias: Array | None,
         name: str,
         moments: NDArray[np.float64] | None = None,
+        *,
+        many_rows: bool = False,
     ) -> None:
         """Write the constants.
 
@@ -75,8 +78,10 @@ class WeightProduct:
             bias: [N], or `None`.
             name: What the constants' names begin with.
             moments: See `quantize`.
+            many_rows: Whether the value has far more rows than a step; see rule 3.
         """
         self._writer, self._product, self._name = writer, product, name
+        self._scales_behind = product.kind == "dynamic" and not many_rows
         self._rows, self._columns = weights.shape
         if product.kind == "dequantize" and bias is None:  # else ONNX Runtime takes the next Add into a slow Gemm
             bias = np.zeros(self._rows, np.float32)
@@ -86,7 +91,7 @@ class WeightProduct:
             self._write_blocks(weights, moments)
         else:
             scales = self._write_rows(weights, moments)
-            if product.kind == "dynamic" and bias is not None:  # it is added before the Mul
+            if self._scales_behind and bias is not None:  # it is added before the Mul
                 bias = bias / scales
         self._bias = writer.constant(bias, f"{name}.bias") if bias is not None else None
 
@@ -105,13 +110,13 @@ class WeightProduct:
                 accuracy_level=_INT8_IN_MATMULNBITS,
             )
         if self._product.kind == "dynamic":
-            inputs = [value, self._weights, self._one, None, self._bias]
+            inputs = [value, self._weights, self._one if self._scales_behind else self._scales, None, self._bias]
             product = self._writer.op(
                 f"{MICROSOFT}::DynamicQuantizeMatMul",
                 inputs if self._bias is not None else inputs[:3],
-                f"{name}_unscaled",
+                f"{name}_unscaled" if self._scales_behind else name,
             )
-            return self._writer.op("Mul", [product, self._scales], name)
+            return self._writer.op("Mul", [product, self._scales], name) if self._scales_behind else product
         if self._bias is None:
             return self._writer.op("MatMul", [value, self._weights], name)
         return self._writer.op(
@@ -134,9 +139,9 @@ class WeightProduct:
         scales = np.maximum(quantized.scales[:, 0], _SMALLEST_SCALE)
         self._weights = self._writer.constant(quantized.codes[:, 0].T.copy(), f"{self._name}.weights")
         self._scales = self._writer.constant(scales, f"{self._name}.scales")
-        if self._product.kind == "dynamic":
+        if self._scales_behind:
             self._one = self._writer.constant(np.array(1, np.float32), f"{self._name}.one")
-        else:
+        elif self._product.kind == "dequantize":
             zero_points = self._writer.constant(np.zeros(self._rows, np.int8), f"{self._name}.zero_points")
             inputs = [self._weights, self._scales, zero_points]
             self._weights = self._writer.op("DequantizeLinear", inputs, f"{self._name}.dequantized", axis=1)

@@ -1,5 +1,7 @@
 """Layers written out give what the operators give, in every runtime; quantized ones as near as their steps allow."""
 
+from dataclasses import replace
+
 import numpy as np
 import onnx
 import onnx_ir as ir
@@ -12,7 +14,7 @@ from rnnexport.errors import ExportError
 from rnnexport.parity.operators import evaluate
 from rnnexport.passes.fixed_time import FixedTime
 from rnnexport.passes.lowering import Choices, Lowering, layers_left
-from rnnexport.passes.products import Product
+from rnnexport.passes.products import FLOAT32, Product
 from rnnexport.passes.quantization import quantize
 
 CELLS = [("LSTM", {}), ("GRU", {"linear_before_reset": 1}), ("GRU", {"linear_before_reset": 0})]
@@ -157,13 +159,42 @@ def test_other_equations_stay_as_they_are(stack, attributes):
     assert layers_left(model) == ["rnn.0"]
 
 
-def test_one_step_has_neither_loop_nor_split_over_time(stack, load):
-    drawn = stack("LSTM", states=True, layers=2)
-    model = lowered(drawn.model(), Choices("unrolled"), 1)
+@pytest.mark.parametrize("product", [FLOAT32, *QUANTIZED], ids=lambda product: f"{product.kind}-{product.bits}")
+@given(data=st.data(), lengths=st.lists(st.integers(0, 1), min_size=1, max_size=3).filter(any))
+@settings(max_examples=6, deadline=None)
+def test_one_step_is_straight_and_may_multiply_x_and_h_at_once(product, stack, load, data, lengths):
+    op_type, attributes = data.draw(st.sampled_from(CELLS))
+    direction = data.draw(st.sampled_from(["forward", "bidirectional"]))
+    drawn = stack(op_type, direction, 2, inputs=data.draw(st.integers(3, 40)), hidden=24, attributes=attributes)
+    drawn = replace(drawn, states=data.draw(st.booleans()), bias=data.draw(st.booleans()))
+    feeds = drawn.feeds(lengths, 1, padding=float("nan"))
+    model = lowered(drawn.model(), Choices("unrolled", product, product), 1)
     operators = [node.op_type for node in model.graph.node]
-    assert not {"Scan", "Concat"} & set(operators)
-    feeds = drawn.feeds([1, 1, 1], 1)
-    assert_close(load(model, "openvino").run(feeds), drawn.expected(feeds))
+    assert "Scan" not in operators
+    joint = op_type == "LSTM" or (attributes["linear_before_reset"] and product.quantizes)
+    if joint and not product.mixes_rows:
+        assert sum("MatMul" in operator for operator in operators) == drawn.layers * drawn.directions
+    atol = {FLOAT32: 1e-5}.get(product, {8: 0.05, 4: 0.5}[product.bits])
+    assert_close(load(model, "onnxruntime").run(feeds), drawn.expected(feeds), atol)
+
+
+@pytest.mark.parametrize("form", ["scan", "unrolled"])
+@pytest.mark.parametrize("op_type", ["LSTM", "GRU"])
+def test_y_without_its_direction_needs_no_change_of_layout(form, op_type, stack, load):
+    """Of one step, y is the last state, too, yet the graph gives both."""
+    drawn = stack(op_type, layers=2, outputs=("Y", "Y_h"))
+    model = drawn.model()
+    model.graph.node.append(helper.make_node("Squeeze", ["Y.1", "direction_axis"], ["y"]))
+    model.graph.output.append(helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, ["time", "batch", 4]))
+    feeds = drawn.feeds([1, 1], 1)
+    expected = drawn.expected(feeds)
+    expected["y"] = expected["Y.1"][:, 0]
+    assert_close(load(lowered(model, Choices(form), 1), "onnxruntime").run(feeds), expected)
+    model.graph.output.remove(next(value for value in model.graph.output if value.name == "Y.1"))
+    del expected["Y.1"]
+    leaner = lowered(model, Choices(form), 1)
+    assert not any(node.op_type == "Squeeze" for node in leaner.graph.node)
+    assert_close(load(leaner, "onnxruntime").run(feeds), expected)
 
 
 def test_time_cannot_be_fixed_to_two_numbers(stack):
