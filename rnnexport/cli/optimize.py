@@ -64,7 +64,7 @@ def optimize(
         ),
     ] = None,
     time_steps: Annotated[
-        int | None, typer.Option(help="Fix the number of time steps, for unrolled.", show_default=False)
+        int | None, typer.Option(help="Fix the number of time steps, for unrolled, or 1 for fused.", show_default=False)
     ] = None,
     keep_float32: Annotated[
         list[str] | None,

@@ -54,9 +54,10 @@ class Rewrite:
             raise InputError("--weights8 only stores weights in 8 bits: use it with --lowering fused --weights float32")
         if fused and self.weights == "int4":
             raise InputError("no runtime has a fused operator with int4 weights; use --lowering scan or unrolled")
-        if fused and not quantizes and not self.weights8:
+        if fused and not quantizes and not self.weights8 and self.time_steps != 1:
             raise InputError(
-                "--lowering fused --weights float32 changes nothing; add --weights8 or choose another form"
+                "--lowering fused --weights float32 changes nothing; add --weights8 or --time-steps 1, or choose "
+                "another form"
             )
         if (fused or not quantizes) and (self.product != "auto" or self.input_projection or size):
             raise InputError(
@@ -131,6 +132,7 @@ def _outcome(rewrite: Rewrite, node: onnx_ir.Node, model: onnx_ir.Model) -> Laye
     from rnnexport.passes.dynamic_lstm import why_not_dynamic
     from rnnexport.passes.lowering import why_not_lowerable
     from rnnexport.passes.nodes import node_name
+    from rnnexport.passes.single_step import why_not_single_step
     from rnnexport.passes.weights8 import why_not_stored
 
     kept = node_name(node) in rewrite.keep_float32
@@ -140,9 +142,11 @@ def _outcome(rewrite: Rewrite, node: onnx_ir.Node, model: onnx_ir.Model) -> Laye
         form = f"{rewrite.lowering}, {weights}"
     elif rewrite.weights8:
         reason, form = why_not_stored(node), "fused, weights stored as int8"
+    elif rewrite.weights == "float32":
+        reason, form = why_not_single_step(node), "fused, one step"
     else:
         reason, form = why_not_dynamic(node), "DynamicQuantizeLSTM"
-    if kept and rewrite.lowering == "fused":
+    if kept and rewrite.lowering == "fused" and rewrite.weights != "float32":
         reason = "it was to stay float32"
     return LayerOutcome(name=node_name(node), cell=node.op_type, form=None if reason else form, reason=reason)
 
@@ -178,10 +182,15 @@ def _run(rewrite: Rewrite, model: onnx_ir.Model, moments: Mapping[str, Moments])
     from rnnexport.passes.dynamic_lstm import DynamicLstm
     from rnnexport.passes.lowering import Choices, Lowering
     from rnnexport.passes.products import FLOAT32
+    from rnnexport.passes.single_step import SingleStep
     from rnnexport.passes.weights8 import Weights8
 
     if rewrite.lowering == "fused":
-        (Weights8 if rewrite.weights8 else DynamicLstm)(rewrite.keep_float32)(model)
+        SingleStep()(model)
+        if rewrite.weights8:
+            Weights8(rewrite.keep_float32)(model)
+        elif rewrite.weights != "float32":
+            DynamicLstm(rewrite.keep_float32)(model)
         return
     recurrent = recurrent_product(rewrite, model)
     version = model.opset_imports.get("", 1)

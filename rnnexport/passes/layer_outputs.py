@@ -7,7 +7,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import onnx_ir as ir
@@ -39,10 +39,10 @@ def replace_outputs(
         if old is None:
             continue
         if index == 0 and len(values) == 1:
-            squeezes = list(_squeezes(old))
-            nodes += squeezes
-            replaced += [(squeeze.outputs[0], values[0]) for squeeze in squeezes]
-            if len(squeezes) == len(old.uses()) and not old.is_graph_output():
+            found = squeezes(old)
+            nodes += found
+            replaced += [(squeeze.outputs[0], values[0]) for squeeze in found]
+            if len(found) == len(old.uses()) and not old.is_graph_output():
                 continue
         name = f"{layer.name}.joined_{('Y', 'Y_h', 'Y_c')[index]}"
         if index == 0 or not states_have_a_direction:
@@ -61,14 +61,14 @@ def replace_outputs(
     ir.convenience.replace_nodes_and_values(graph, layer.node, nodes, [], olds, news)
 
 
-def _squeezes(y: ir.Value) -> Iterator[ir.Node]:
-    """The nodes of the same graph that make [T, B, H] of Y [T, 1, B, H]."""
-    graph = y.graph
-    for user, _ in y.uses():
-        if user.op_type != "Squeeze" or user.graph is not graph:
-            continue
-        axes = user.attributes.get_ints("axes", None)
-        given = user.inputs[1] if len(user.inputs) > 1 else None
-        tensor = ir.convenience.get_const_tensor(given) if given is not None else None
-        if [*(axes or [] if tensor is None else tensor.numpy())] in ([_DIRECTION_AXIS], [_DIRECTION_AXIS - 4]):
-            yield user
+def squeezes(y: ir.Value) -> list[ir.Node]:
+    """Return the nodes of the same graph that make [T, B, H] of Y [T, 1, B, H]."""
+    users = [user for user, _ in y.uses() if user.op_type == "Squeeze" and user.graph is y.graph]
+    return [user for user in users if _axes(user) in ([_DIRECTION_AXIS], [_DIRECTION_AXIS - 4])]
+
+
+def _axes(squeeze: ir.Node) -> list[int]:
+    """None where they are not known."""
+    given = squeeze.inputs[1] if len(squeeze.inputs) > 1 else None
+    tensor = ir.convenience.get_const_tensor(given) if given is not None else None
+    return [*squeeze.attributes.get_ints("axes", [])] if tensor is None else [*map(int, tensor.numpy())]

@@ -36,6 +36,7 @@ from rnnexport.passes.recurrent import (
     is_recurrent,
     read_layer,
     remove_unused,
+    time_steps,
     why_not_readable,
 )
 from rnnexport.passes.writer import GraphWriter
@@ -75,7 +76,7 @@ def why_not_lowerable(node: ir.Node, form: Form) -> str | None:
     """Return why a node cannot be written out, or `None` if it can."""
     if reason := why_not_readable(node):
         return reason
-    steps = _time_steps(node)
+    steps = time_steps(node)
     if form == "unrolled" and steps is None:
         return "its number of time steps is not fixed; give --time-steps, or use scan"
     if form == "unrolled" and steps is not None and steps > LARGEST_UNROLLED:
@@ -107,12 +108,6 @@ class Lowering(ir.passes.InPlacePass):
         return ir.passes.PassResult(model, modified)
 
 
-def _time_steps(node: ir.Node) -> int | None:
-    x = node.inputs[0]
-    steps = x.shape[0] if x is not None and x.shape is not None else None
-    return steps if isinstance(steps, int) else None
-
-
 class _LayerRewriter:
     """Writes one layer out, before its node."""
 
@@ -126,7 +121,7 @@ class _LayerRewriter:
         """Of a step's states: [B, H], or [1, B, H]."""
         self._joint = (
             choices.form == "unrolled"
-            and _time_steps(layer.node) == 1
+            and time_steps(layer.node) == 1
             and self._recurrent == self._projection
             and JointStep.pays(layer, self._recurrent)
         )
@@ -286,7 +281,7 @@ class _LayerRewriter:
         self, direction: Direction, number: int, parts: Sequence[ir.Value], valid: ir.Value | None
     ) -> list[ir.Value]:
         """Y [T, B, H] and the final states [1, B, H]."""
-        steps = _time_steps(self._layer.node)
+        steps = time_steps(self._layer.node)
         assert steps is not None
         prefix, states = direction.name, self._initial_states(number)
         scanned = [*parts, *([valid] if valid is not None else [])]

@@ -60,6 +60,13 @@ def is_recurrent(node: ir.Node) -> bool:
     return node.domain == "" and node.op_type in _DEFAULT_ACTIVATIONS
 
 
+def time_steps(node: ir.Node) -> int | None:
+    """The number of time steps that a node runs over, or `None` where it is dynamic."""
+    x = node.inputs[_X]
+    steps = x.shape[0] if x is not None and x.shape is not None else None
+    return steps if isinstance(steps, int) else None
+
+
 def why_not_readable(node: ir.Node) -> str | None:
     """Return why a node is not one of the usual equations with constant weights, or `None` if it is."""
     default = _DEFAULT_ACTIVATIONS[node.op_type]

@@ -6,12 +6,14 @@ from collections.abc import Sequence
 
 from rnnexport.engines.contract import Definition
 from rnnexport.errors import InputError
-from rnnexport.runtime import choose_runtimes, runtime_status
+from rnnexport.runtime import choose_runtimes, list_definitions, runtime_status
 from rnnexport.tuning.forms import Form
 from rnnexport.tuning.results import Candidate
 from rnnexport.tuning.workload import Workload
 
-_BF16 = Definition(name="openvino-cpu-bf16", engine="openvino", precision="bfloat16")
+_HALF = ("bfloat16", "float16")
+_QUANTIZED_TOGETHER = 128
+"""Elements of a value that OpenVINO gives one scale; its default of 32 is slower."""
 _FIRST_ENGINE = "onnxruntime"
 
 
@@ -24,7 +26,7 @@ def candidates_for(
         workload: What is run.
         forms: Of the graph.
         runtimes: Those to try; by default every usable one.
-        lossy: Whether bfloat16 may be tried, too.
+        lossy: Whether half precision may be tried, too.
         static: Whether OpenVINO may compile the graph anew for each size of call.
 
     Raises:
@@ -36,8 +38,8 @@ def candidates_for(
     definitions.sort(key=lambda d: d.engine != _FIRST_ENGINE)
     if not definitions or definitions[0].engine == "torch":
         raise InputError("a plan needs a runtime that reads ONNX files; name one with --runtime, such as ort-cpu")
-    if lossy and not runtimes and runtime_status(_BF16).availability.usable:
-        definitions.append(_BF16)
+    if lossy and not runtimes:
+        definitions += [d for d in list_definitions() if d.precision in _HALF and runtime_status(d).availability.usable]
     found = []
     for form in forms:
         for definition in definitions:
@@ -47,22 +49,29 @@ def candidates_for(
 
 
 def _applies(workload: Workload, form: Form, definition: Definition) -> bool:
-    """The source model in PyTorch, bfloat16 and engines of other packages are tried with the plain export only."""
+    """PyTorch, which runs the source model, half precision and engines of other packages have the plain export only."""
     if form.rewrite is None:
         return workload.bundle.why_not_applicable(definition) is None
     return definition.engine in form.engines and definition.precision == "float32"
 
 
 def _variants(definition: Definition, form: Form, *, static: bool) -> list[Definition]:
-    """The definition as it is and with one thread, and with static shapes."""
+    """The definition as it is, with one thread, and with what else the engine may gain by."""
     if definition.device != "cpu" or definition.threads == 1:
         return [definition]
-    one = definition.model_copy(update={"name": f"{definition.name}, 1 thread", "threads": 1})
-    if definition.engine != "openvino" or form.rewrite is not None or not static:
-        return [definition, one]
-    options = {**definition.options, "static_shapes": True}
-    compiled = definition.model_copy(update={"name": f"{definition.name}, static shapes", "options": options})
-    return [definition, one, compiled]
+    found = [definition, definition.model_copy(update={"name": f"{definition.name}, 1 thread", "threads": 1})]
+    if definition.engine == "openvino":
+        if form.rewrite is None and static:
+            found.append(_with_option(definition, "static shapes", "static_shapes", True))
+        if form.rewrite is not None and form.rewrite.product == "dequantize":
+            words = f"scales for {_QUANTIZED_TOGETHER}"
+            found.append(_with_option(definition, words, "DYNAMIC_QUANTIZATION_GROUP_SIZE", _QUANTIZED_TOGETHER))
+    return found
+
+
+def _with_option(definition: Definition, words: str, option: str, value: bool | int) -> Definition:
+    options = {**definition.options, option: value}
+    return definition.model_copy(update={"name": f"{definition.name}, {words}", "options": options})
 
 
 def _candidate(form: Form, definition: Definition) -> Candidate:

@@ -61,6 +61,7 @@ _SEQUENCE = (
     Form("scan, int8 dequantize", Rewrite(weights="int8", product="dequantize", input_projection=True)),
     Form("scan, int4, blocks of 32", Rewrite(weights="int4", input_projection=True, block_size=32)),
 )
+_ONE_STEP = Form("fused, one step", Rewrite("fused", time_steps=1))
 _SMALL = Form("fused, weights stored as int8", Rewrite("fused", weights8=True))
 
 
@@ -75,7 +76,9 @@ def forms_for(kind: GraphKind, *, lossy: bool, small: bool, time_steps: int = 1)
     """
     forms = [*_SEQUENCE, *([_SMALL] if small else [])]
     if kind == "step":
-        forms = [_unrolled(form, time_steps) for form in forms]
+        if time_steps == 1:
+            forms.insert(1, _ONE_STEP)
+        forms = [_of_steps(form, time_steps) for form in forms]
     return [form for form in forms if lossy or not form.lossy]
 
 
@@ -111,8 +114,10 @@ def write_form(form: Form, source: Path, target: Path, calibration: Sequence[Fee
     return [outcome.name for outcome in outcomes if outcome.form]
 
 
-def _unrolled(form: Form, time_steps: int) -> Form:
-    if form.rewrite is None or form.rewrite.lowering == "fused":
+def _of_steps(form: Form, time_steps: int) -> Form:
+    """The form for a fixed number of time steps."""
+    if form.rewrite is None:
         return form
-    rewrite = replace(form.rewrite, lowering="unrolled", time_steps=time_steps)
+    lowering = "unrolled" if form.rewrite.lowering == "scan" else form.rewrite.lowering
+    rewrite = replace(form.rewrite, lowering=lowering, time_steps=time_steps)
     return replace(form, name=form.name.replace("scan", "unrolled"), rewrite=rewrite)

@@ -146,7 +146,7 @@ def test_a_step_graph_becomes_straight_line_nodes(mixed, tmp_path):
             Rewrite("fused", "int4"),
             "no runtime has a fused operator with int4 weights; use --lowering scan or unrolled",
         ),
-        (Rewrite("fused"), "--lowering fused --weights float32 changes nothing; add --weights8 or choose another form"),
+        (Rewrite("fused"), "--lowering fused --weights float32 changes nothing; add --weights8 or --time-steps 1, or"),
         (Rewrite(weights8=True), "--weights8 only stores weights in 8 bits"),
         (Rewrite(weights="int8", block_size=48), "--block-size 48: choose a power of two, 16 or more"),
         (
