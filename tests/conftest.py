@@ -40,7 +40,7 @@ def int8_graph(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from rnnexport.optimizing.rewrite import Rewrite
 
     out = tmp_path_factory.mktemp("int8") / "int8.onnx"
-    optimize(reference_bundles()[1] / "model.onnx", out, Rewrite(weights="int8", input_projection=True))
+    optimize(reference_bundles()[1] / "model.onnx", out, Rewrite(weights="int8", input_projection="same"))
     return out
 
 

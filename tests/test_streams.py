@@ -23,7 +23,7 @@ from rnnexport.predictor import Predictor
 from rnnexport.streams import Stream
 
 ATOL = 1e-6
-INT8_STEP = Rewrite(lowering="unrolled", weights="int8", input_projection=True, time_steps=1)
+INT8_STEP = Rewrite(lowering="unrolled", weights="int8", input_projection="same", time_steps=1)
 
 
 class Labels(nn.Module):

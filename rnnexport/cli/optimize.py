@@ -37,6 +37,14 @@ class ProductChoice(StrEnum):
     DEQUANTIZE = "dequantize"
 
 
+class ProjectionChoice(StrEnum):
+    """The values of `--input-projection`."""
+
+    FLOAT32 = "float32"
+    SAME = "same"
+    DYNAMIC = "dynamic"
+
+
 def optimize(
     model: Annotated[Path, typer.Argument(help="An ONNX file.", show_default=False)],
     out: Annotated[Path, typer.Option("--out", "-o", help="Where the rewritten copy goes.", show_default=False)],
@@ -55,8 +63,12 @@ def optimize(
         ProductChoice, typer.Option(help="The operator for the product with int8 or int4 weights.")
     ] = ProductChoice.AUTO,
     input_projection: Annotated[
-        bool, typer.Option("--input-projection", help="Quantize the weights of the layers' inputs, too.")
-    ] = False,
+        ProjectionChoice,
+        typer.Option(
+            help="The product with the layers' inputs: float32, the same as with the recurrent weights, or int8 by the "
+            "dynamic operator."
+        ),
+    ] = ProjectionChoice.FLOAT32,
     block_size: Annotated[
         int | None,
         typer.Option(
@@ -95,7 +107,7 @@ def optimize(
         weights=weights.value,
         weights8=weights8,
         product=product.value,
-        input_projection=input_projection,
+        input_projection=input_projection.value,
         block_size=block_size,
         time_steps=time_steps,
         keep_float32=keep_float32 or (),

@@ -30,12 +30,13 @@ class Rewrite:
 
     lowering: Literal["fused", "scan", "unrolled"] = "scan"
     weights: Literal["float32", "int8", "int4"] = "float32"
-    """Of the product with R; with `input_projection` also of that with W."""
+    """Of the product with R."""
     weights8: bool = False
     """Store the weights of fused operators in 8 bits, and compute in float32."""
     product: Literal["auto", "matmulnbits", "dynamic", "dequantize"] = "auto"
     """See `rnnexport.passes.products`."""
-    input_projection: bool = False
+    input_projection: Literal["float32", "same", "dynamic"] = "float32"
+    """The product with W, over all steps: `same` as that with R, or int8 by `dynamic`, the fastest for many rows."""
     block_size: int | None = None
     """Weights that share a scale in `matmulnbits`; by default 128."""
     time_steps: int | None = None
@@ -59,7 +60,7 @@ class Rewrite:
                 "--lowering fused --weights float32 changes nothing; add --weights8 or --time-steps 1, or choose "
                 "another form"
             )
-        if (fused or not quantizes) and (self.product != "auto" or self.input_projection or size):
+        if (fused or not quantizes) and (self.product != "auto" or self.input_projection != "float32" or size):
             raise InputError(
                 "--product, --input-projection and --block-size are for int8 or int4 weights with --lowering scan or "
                 "unrolled"
@@ -181,7 +182,7 @@ def _fixed_batch(model: onnx_ir.Model) -> int:
 def _run(rewrite: Rewrite, model: onnx_ir.Model, moments: Mapping[str, Moments]) -> None:
     from rnnexport.passes.dynamic_lstm import DynamicLstm
     from rnnexport.passes.lowering import Choices, Lowering
-    from rnnexport.passes.products import FLOAT32
+    from rnnexport.passes.products import FLOAT32, Product
     from rnnexport.passes.single_step import SingleStep
     from rnnexport.passes.weights8 import Weights8
 
@@ -198,5 +199,5 @@ def _run(rewrite: Rewrite, model: onnx_ir.Model, moments: Mapping[str, Moments])
         raise InputError(
             f"--product dequantize needs operator set {_DEQUANTIZE_OPSET}, the model has {version}; choose matmulnbits"
         )
-    projection = recurrent if rewrite.input_projection else FLOAT32
+    projection = {"float32": FLOAT32, "same": recurrent, "dynamic": Product("dynamic")}[rewrite.input_projection]
     Lowering(Choices(rewrite.lowering, recurrent, projection, rewrite.keep_float32, moments))(model)

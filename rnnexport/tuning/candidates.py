@@ -12,7 +12,7 @@ from rnnexport.tuning.results import Candidate
 from rnnexport.tuning.workload import Workload
 
 _HALF = ("bfloat16", "float16")
-_QUANTIZED_TOGETHER = 128
+_QUANTIZED_TOGETHER = 256
 """Elements of a value that OpenVINO gives one scale; its default of 32 is slower."""
 _FIRST_ENGINE = "onnxruntime"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from rnnexport.benchmark.roofline import FORMATS, INT8, WeightFormat
 from rnnexport.engines.contract import Feeds
@@ -50,16 +50,29 @@ class Form:
 
 PLAIN = Form("as exported")
 _ONNXRUNTIME = ("onnxruntime",)
+_BLOCK_SIZE = 256
+"""The fastest in ONNX Runtime's `MatMulNBits`."""
+
+
+def _lossy(
+    weights: Literal["int8", "int4"],
+    product: Literal["matmulnbits", "dynamic", "dequantize"],
+    projection: Literal["float32", "same", "dynamic"],
+) -> Rewrite:
+    block_size = _BLOCK_SIZE if product == "matmulnbits" else None
+    return Rewrite(weights=weights, product=product, input_projection=projection, block_size=block_size)
+
+
 _SEQUENCE = (
     PLAIN,
     Form("scan", Rewrite()),
     Form("fused, int8", Rewrite("fused", "int8"), _ONNXRUNTIME),
-    Form("scan, int8 dynamic", Rewrite(weights="int8", product="dynamic", input_projection=True), _ONNXRUNTIME),
-    Form("scan, int8", Rewrite(weights="int8", product="matmulnbits", input_projection=True, block_size=1024)),
-    Form("scan, int4", Rewrite(weights="int4", input_projection=True)),
-    Form("scan, int8 R only", Rewrite(weights="int8", product="matmulnbits"), _ONNXRUNTIME),
-    Form("scan, int8 dequantize", Rewrite(weights="int8", product="dequantize", input_projection=True)),
-    Form("scan, int4, blocks of 32", Rewrite(weights="int4", input_projection=True, block_size=32)),
+    Form("scan, int8 dynamic", _lossy("int8", "dynamic", "dynamic"), _ONNXRUNTIME),
+    Form("scan, int8", _lossy("int8", "matmulnbits", "dynamic"), _ONNXRUNTIME),
+    Form("scan, int4", _lossy("int4", "matmulnbits", "dynamic"), _ONNXRUNTIME),
+    Form("scan, int8 R only", _lossy("int8", "matmulnbits", "float32"), _ONNXRUNTIME),
+    Form("scan, int8 dequantize", _lossy("int8", "dequantize", "same")),
+    Form("scan, int4 R and W", _lossy("int4", "matmulnbits", "same")),
 )
 _ONE_STEP = Form("fused, one step", Rewrite("fused", time_steps=1))
 _SMALL = Form("fused, weights stored as int8", Rewrite("fused", weights8=True))
@@ -79,6 +92,7 @@ def forms_for(kind: GraphKind, *, lossy: bool, small: bool, time_steps: int = 1)
         if time_steps == 1:
             forms.insert(1, _ONE_STEP)
         forms = [_of_steps(form, time_steps) for form in forms]
+        forms = [form for n, form in enumerate(forms) if form.rewrite not in [each.rewrite for each in forms[:n]]]
     return [form for form in forms if lossy or not form.lossy]
 
 
@@ -120,4 +134,6 @@ def _of_steps(form: Form, time_steps: int) -> Form:
         return form
     lowering = "unrolled" if form.rewrite.lowering == "scan" else form.rewrite.lowering
     rewrite = replace(form.rewrite, lowering=lowering, time_steps=time_steps)
+    if time_steps == 1 and rewrite.input_projection == "dynamic":  # x and h then share a product, see `cell_steps.py`
+        rewrite = replace(rewrite, input_projection="same")
     return replace(form, name=form.name.replace("scan", "unrolled"), rewrite=rewrite)

@@ -34,12 +34,12 @@ FORMS = {
     "fused": None,
     "scan": Rewrite(),
     "int8": Rewrite(weights="int8", product="matmulnbits"),
-    "int8+W": Rewrite(weights="int8", product="matmulnbits", input_projection=True),
-    "int8 dequantize+W": Rewrite(weights="int8", product="dequantize", input_projection=True),
-    "int8 dynamic+W": Rewrite(weights="int8", product="dynamic", input_projection=True),
+    "int8+W": Rewrite(weights="int8", product="matmulnbits", input_projection="same"),
+    "int8 dequantize+W": Rewrite(weights="int8", product="dequantize", input_projection="same"),
+    "int8 dynamic+W": Rewrite(weights="int8", product="dynamic", input_projection="same"),
     "int8 fused": Rewrite("fused", "int8"),
-    "int4+W": Rewrite(weights="int4", input_projection=True),
-    "int4/32+W": Rewrite(weights="int4", input_projection=True, block_size=32),
+    "int4+W": Rewrite(weights="int4", input_projection="same"),
+    "int4/32+W": Rewrite(weights="int4", input_projection="same", block_size=32),
 }
 FLOAT32 = ["ort:fused", "ort:scan", "ov:fused", "ov:scan", "torch"]
 INT = ["ort:fused", "ort:int8", "ort:int8+W", "ort:int8 dequantize+W", "ort:int8 dynamic+W", "ort:int4+W"]

@@ -20,8 +20,9 @@ FORMS = {
     "scan float32": Rewrite(),
     "scan int8": Rewrite(weights="int8"),
     "scan int8 dynamic": Rewrite(weights="int8", product="dynamic"),
-    "scan int8 dequantize": Rewrite(weights="int8", product="dequantize", input_projection=True),
+    "scan int8 dequantize": Rewrite(weights="int8", product="dequantize", input_projection="same"),
     "scan int4": Rewrite(weights="int4"),
+    "scan int4, int8 W": Rewrite(weights="int4", input_projection="dynamic"),
     "fused int8": Rewrite("fused", "int8"),
     "fused weights8": Rewrite("fused", weights8=True),
 }

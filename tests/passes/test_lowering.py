@@ -85,10 +85,11 @@ def test_a_dequantized_product_has_a_bias(op_type, attributes, stack):
 
 
 @pytest.mark.parametrize("product", QUANTIZED, ids=lambda product: f"{product.kind}-{product.bits}")
-def test_the_product_with_w_may_be_quantized_too(product, stack, load):
+@pytest.mark.parametrize("projection", [None, Product("dynamic")], ids=["same", "dynamic"])
+def test_the_product_with_w_may_be_quantized_too(product, projection, stack, load):
     drawn = stack("GRU", "bidirectional", layers=2, inputs=20, hidden=32, attributes={"linear_before_reset": 1})
     feeds = drawn.feeds([7, 3, 0], 7, padding=float("nan"))
-    model = lowered(drawn.model(), Choices(recurrent=product, projection=product))
+    model = lowered(drawn.model(), Choices(recurrent=product, projection=projection or product))
     assert_close(load(model, "onnxruntime").run(feeds), drawn.expected(feeds), atol={8: 0.05, 4: 0.5}[product.bits])
 
 
@@ -110,15 +111,16 @@ def test_very_large_columns_stay_out_of_a_quantized_product(stack, load):
 
 
 @pytest.mark.parametrize("padding", [np.nan, np.inf, -1e30, 1e4])
+@pytest.mark.parametrize("projection", [None, Product("dynamic")], ids=["same", "dynamic"])
 @pytest.mark.parametrize("product", QUANTIZED, ids=lambda product: f"{product.kind}-{product.bits}")
-def test_one_row_does_not_reach_another(product, padding, stack, load):
+def test_one_row_does_not_reach_another(product, projection, padding, stack, load):
     """A row of anything, as padding may be where the graph has no lengths any more."""
     drawn = stack("GRU", hidden=32, outputs=("Y",), attributes={"linear_before_reset": 1})
     model = drawn.model()
     del model.graph.node[0].input[4]
     del model.graph.input[1]
     feeds = {"X": drawn.feeds([6, 6], 6)["X"]}
-    session = load(lowered(model, Choices(recurrent=product, projection=product)), "onnxruntime")
+    session = load(lowered(model, Choices(recurrent=product, projection=projection or product)), "onnxruntime")
     expected = session.run(feeds)["Y.0"][:, :, 0]
     feeds["X"][2:, 1] = padding
     np.testing.assert_allclose(session.run(feeds)["Y.0"][:, :, 0], expected, atol=0.02)
