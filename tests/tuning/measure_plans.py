@@ -11,6 +11,7 @@ import argparse
 import json
 import math
 import os
+import shutil
 import sys
 import tempfile
 import warnings
@@ -24,10 +25,16 @@ import numpy as np
 import rnnexport
 from rnnexport.benchmark.deepbench import deepbench_shapes
 from rnnexport.benchmark.interleaving import Effort, Figures, Subject, measure_interleaved
+from rnnexport.benchmark.machine import Machine
+from rnnexport.benchmark.probe import probe_machine
+from rnnexport.benchmark.roofline import FORMATS, lower_bound
 from rnnexport.benchmark.timing import JOB, time_windows
+from rnnexport.benchmark.work import LayerWork
 from rnnexport.bundle import load_bundle
 from rnnexport.engines.contract import Definition
 from rnnexport.plan import read_plan
+from rnnexport.tuning.forms import forms_for
+from rnnexport.tuning.results import Candidate
 from rnnexport.tuning.tune import tune
 from rnnexport.worker import run_job
 
@@ -68,7 +75,7 @@ def rows() -> list[Row]:
     found += [Row("both directions", "float32", c, 2, h, 1, 25, True) for c in ("lstm", "gru") for h in (64, 128, 256)]
     large = [(c, h, b) for c in ("gru", "lstm") for h in (1024, 1536, 2816) for b in (1, 4)]
     found += [Row("int8", "max-error=0.02", c, 1, h, b, 20) for c, h, b in large if c == "gru" or (h < 2816 and b == 1)]
-    found += [Row("int4", "max-error=0.3", c, 1, h, 1, 20) for c, h, b in large if b == 1 and c == "gru"]
+    found += [Row("int4", "max-error=0.05", c, 1, h, 1, 20) for c, h, b in large if b == 1 and c == "gru"]
     for group, budget in (("streaming", "float32"), ("streaming int8", "max-error=0.02")):
         found += [Row(group, budget, c, n, h, 1, 1, stream=True) for n, h in STACKS for c in ("lstm", "gru")]
     return found
@@ -147,17 +154,11 @@ def torch_job(arguments: dict[str, Any], cases: Iterator[Any]) -> Iterator[Any]:
     yield from time_windows(bind, lambda feeds: bind(feeds)(), cases, arguments["window_seconds"], {})
 
 
-def measure(row: Row, options: argparse.Namespace, folder: Path) -> dict[str, Any]:
-    """Tune one row and measure it beside its peers."""
-    feeds, arguments = feeds_of(row), asdict(row)
-    stock = folder / "stock.onnx"
-    (told,) = run_job(f"{ME}:stock_job", {**arguments, "path": str(stock)}, [feeds])
-    expected = told.checked().outputs["y"]
-    spec = f"x:float32[batch,time,{row.hidden_size}]"
-    rnnexport.export(stack(arguments), folder / "bundle", inputs=[spec], streaming=row.stream)
+def tuned(row: Row, folder: Path, budget: str, options: argparse.Namespace) -> tuple[Candidate, Path, Definition]:
+    """Tune a row's bundle; what was chosen, the graph that it runs, kept from the next search, and in which runtime."""
     report = tune(
         folder / "bundle",
-        budget=row.budget,
+        budget=budget,
         purpose="streaming" if row.stream else "latency",
         batch_sizes=[row.batch_size],
         time_steps=[row.time_steps],
@@ -165,52 +166,82 @@ def measure(row: Row, options: argparse.Namespace, folder: Path) -> dict[str, An
         time_limit_seconds=options.time_limit,
         seconds=options.seconds,
     )
-    bundle, best = load_bundle(folder / "bundle"), report.chosen
-    plan = read_plan(bundle, "step" if row.stream else "sequence")
+    plan = read_plan(load_bundle(folder / "bundle"), "step" if row.stream else "sequence")
     assert plan is not None
-    assert best is not None
+    assert report.chosen is not None
+    graph = folder / f"{budget.partition('=')[0]}.onnx"
+    shutil.copy(folder / "bundle" / plan.graph, graph)
+    return report.chosen, graph, plan.definition
+
+
+def measure(row: Row, machine: Machine, options: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    """Tune one row and measure it beside its peers."""
+    feeds, arguments, lossy = feeds_of(row), asdict(row), row.budget != "float32"
+    stock = folder / "stock.onnx"
+    (told,) = run_job(f"{ME}:stock_job", {**arguments, "path": str(stock)}, [feeds])
+    expected = told.checked().outputs["y"]
+    spec = f"x:float32[batch,time,{row.hidden_size}]"
+    rnnexport.export(stack(arguments), folder / "bundle", inputs=[spec], streaming=row.stream)
+    plans = {"plan": tuned(row, folder, row.budget, options)}
+    if row.stream and lossy:
+        plans["float32 plan"] = tuned(row, folder, "float32", options)
     own = {"x": feeds["x"]}
     if row.stream:
-        states = [info for info in bundle.manifest.step.inputs if info.name != "x"]
+        states = [info for info in load_bundle(folder / "bundle").manifest.step.inputs if info.name != "x"]
         one = [row.batch_size if isinstance(size, str) else size for size in states[0].shape]
         own |= {info.name: np.zeros(one, np.float32) for info in states}
+    errors: dict[str, float] = {}
 
-    def subject(model: Path, definition: Definition, given: dict[str, Any], tolerance: float) -> Subject:
-        fault = _fault(expected, tolerance)
-        return Subject(JOB, {"model": str(model), "definition": definition.model_dump()}, given, fault)
+    def fault(name: str, tolerance: float) -> Any:
+        def judge(outputs: dict[str, Any]) -> str | None:
+            (y,) = [array for array in outputs.values() if array.shape == expected.shape][:1]
+            errors[name] = float(np.abs(y - expected).max())
+            return None if errors[name] <= tolerance else f"wrong answer, by {errors[name]:.2g}"
 
-    def pytorch(how: str, tolerance: float) -> Subject:
-        return Subject(f"{ME}:torch_job", {**arguments, "how": how}, feeds, _fault(expected, tolerance))
+        return judge
 
-    lossy = row.budget != "float32"
-    subjects = {
-        "plan": subject(bundle.path / plan.graph, plan.definition, own, 1.0 if lossy else 1e-4),
-        "ONNX Runtime": subject(stock, ORT, feeds, 1e-4),
-        "OpenVINO": subject(stock, OPENVINO, feeds, 1e-4),
-        "PyTorch": pytorch("eager", 1e-4),
+    def model(name: str, path: Path, definition: Definition, given: dict[str, Any], tolerance: float) -> Subject:
+        return Subject(JOB, {"model": str(path), "definition": definition.model_dump()}, given, fault(name, tolerance))
+
+    def pytorch(name: str, how: str, tolerance: float) -> Subject:
+        return Subject(f"{ME}:torch_job", {**arguments, "how": how}, feeds, fault(name, tolerance))
+
+    subjects = {name: model(name, *found[1:], own, 1.0 if lossy else 1e-4) for name, found in plans.items()} | {
+        "ONNX Runtime": model("ONNX Runtime", stock, ORT, feeds, 1e-4),
+        "OpenVINO": model("OpenVINO", stock, OPENVINO, feeds, 1e-4),
+        "PyTorch": pytorch("PyTorch", "eager", 1e-4),
     }
     if lossy:
-        subjects["PyTorch int8"] = pytorch("int8", 1.0)
+        subjects["PyTorch int8"] = pytorch("PyTorch int8", "int8", 1.0)
     if row.group == "deepbench" and row.cell == "lstm" and row.time_steps <= LONGEST_COMPILED:
-        subjects["compiled"] = pytorch("compiled", 1e-4)
+        subjects["compiled"] = pytorch("compiled", "compiled", 1e-4)
     figures = measure_interleaved(list(subjects.values()), Effort(options.seconds, 2, time_limit_seconds=300))
+    best = plans["plan"][0]
     return {
         "row": arguments,
         "name": str(row),
         "plan": best.name,
         "error": best.error,
+        "errors": errors,
+        "bound": bound(row, best, machine),
         "times": dict(zip(subjects, map(_nanoseconds, figures), strict=True)),
         "failures": {n: f.failure for n, f in zip(subjects, figures, strict=True) if f.failure},
     }
 
 
-def _fault(expected: Any, tolerance: float) -> Any:
-    def fault(outputs: dict[str, Any]) -> str | None:
-        (y,) = [array for array in outputs.values() if array.shape == expected.shape][:1]
-        worst = float(np.abs(y - expected).max())
-        return None if worst <= tolerance else f"wrong answer, by {worst:.2g}"
-
-    return fault
+def bound(row: Row, best: Candidate, machine: Machine) -> dict[str, Any]:
+    """The least time of the plan's recurrent layers on this machine, in ns, and what holds it."""
+    directions, size = 1 + row.bidirectional, row.hidden_size
+    work = [
+        LayerWork("", {"lstm": 4, "gru": 3}[row.cell], inputs, size, row.batch_size, row.time_steps)
+        for inputs in [size, *[directions * size] * (row.layers - 1)]
+        for _ in range(directions)
+    ]
+    forms = {form.name: form for form in forms_for("step" if row.stream else "sequence", lossy=True, small=False)}
+    half = best.definition.precision != "float32"
+    weights = FORMATS[best.definition.precision] if half else forms[best.form.partition(", rnn.")[0]].format
+    found = lower_bound(work, machine, weights, best.definition.threads or machine.cores)
+    return {"nanoseconds": found.nanoseconds, "held by": found.work_limit}
 
 
 def _nanoseconds(figures: Figures) -> float | None:
@@ -221,31 +252,46 @@ def _nanoseconds(figures: Figures) -> float | None:
 
 def table(lines: Sequence[dict[str, Any]]) -> str:
     """The rows of each group, and the geometric means of their ratios, in Markdown."""
-    peers = ["ONNX Runtime", "OpenVINO", "PyTorch", "PyTorch int8", "compiled"]
+    peers = ["ONNX Runtime", "OpenVINO", "PyTorch", "compiled", "PyTorch int8", "float32 plan"]
     text = []
     for group in dict.fromkeys(line["row"]["group"] for line in lines):
         those = [line for line in lines if line["row"]["group"] == group]
         present = [peer for peer in peers if any(peer in line["times"] for line in those)]
-        text += [
-            f"### {group}, {those[0]['row']['budget']}",
-            "",
-            f"| layers, batch × steps | plan | error | time | {' | '.join(present)} |",
-        ]
-        text.append("|---" * (4 + len(present)) + "|")
-        ratios: dict[str, list[float]] = {peer: [] for peer in present}
-        for line in those:
-            own = line["times"]["plan"]
-            cells = []
-            for peer in present:
-                time = line["times"].get(peer)
-                if own and time:
-                    ratios[peer].append(time / own)
-                cells.append(f"{time / own:.2f}" if own and time else "-")
-            shown = f"{own / 1e6:.3g} ms" if own else "failed"
-            text.append(f"| {line['name']} | {line['plan']} | {line['error']:.1g} | {shown} | {' | '.join(cells)} |")
-        means = [f"**{math.exp(np.mean(np.log(ratios[peer]))):.2f}**" if ratios[peer] else "-" for peer in present]
-        text += [f"| geometric mean | | | | {' | '.join(means)} |", ""]
+        columns = ["layers, batch × steps", "plan", "error", "time", "held by", "reached", *present]
+        text += [f"### {group}, {those[0]['row']['budget']}", "", _cells(columns), "|---" * len(columns) + "|"]
+        text += [_cells(_row(line, present)) for line in those]
+        means = [_geometric_mean([ratio for line in those if (ratio := _ratio(line, peer))]) for peer in present]
+        text += [_cells(["geometric mean", *[""] * 5, *(f"**{mean:.2f}**" for mean in means)]), ""]
+    single = [line for line in lines if line["row"]["budget"] == "float32"]
+    for peer in peers[:3]:
+        ratios = [ratio for line in single if (ratio := _ratio(line, peer))]
+        if ratios:
+            text.append(f"All {len(ratios)} rows in float32, beside {peer}: {_geometric_mean(ratios):.2f}")
     return "\n".join(text)
+
+
+def _row(line: dict[str, Any], peers: Sequence[str]) -> list[str]:
+    own, errors = line["times"]["plan"], line["errors"]
+    time, reached = (f"{own / 1e6:.3g} ms", f"{line['bound']['nanoseconds'] / own:.0%}") if own else ("failed", "-")
+    cells = [line["name"], line["plan"], f"{line['error']:.1g}", time, line["bound"]["held by"], reached]
+    for peer in peers:
+        ratio = _ratio(line, peer)
+        error = f" (error {errors[peer]:.1g})" if peer == "PyTorch int8" and peer in errors else ""
+        cells.append(f"{ratio:.2f}{error}" if ratio else "-")
+    return cells
+
+
+def _cells(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _ratio(line: dict[str, Any], peer: str) -> float | None:
+    own, time = line["times"]["plan"], line["times"].get(peer)
+    return time / own if own and time else None
+
+
+def _geometric_mean(ratios: Sequence[float]) -> float:
+    return math.exp(np.mean(np.log(ratios))) if ratios else math.nan
 
 
 def main() -> None:
@@ -254,17 +300,18 @@ def main() -> None:
     groups = list(dict.fromkeys(row.group for row in rows()))
     parser.add_argument("--group", action="append", choices=groups, help="repeat it; default: all")
     parser.add_argument("--seconds", type=float, default=0.5, help="of timed calls, for each peer and each finalist")
-    parser.add_argument("--time-limit", type=float, default=60, help="of each search")
+    parser.add_argument("--time-limit", type=float, default=150, help="of each search")
     parser.add_argument("--out", type=Path, default=Path("plans.jsonl"), help="results; what it holds is not redone")
     options = parser.parse_args()
     os.environ["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
     lines = [json.loads(line) for line in options.out.read_text().splitlines()] if options.out.exists() else []
     done = [line["row"] for line in lines]
+    machine = probe_machine()
     for row in rows():
         if asdict(row) in done or row.group not in (options.group or groups):
             continue
         with tempfile.TemporaryDirectory(prefix="rnnexport-plans-") as folder:
-            found = measure(row, options, Path(folder))
+            found = measure(row, machine, options, Path(folder))
         lines.append(found)
         with options.out.open("a") as file:
             file.write(json.dumps(found) + "\n")
