@@ -24,7 +24,8 @@ from rnnexport.errors import BundleError, EngineError, InputError, RnnexportWarn
 from rnnexport.plan import GraphKind, Plan, differences_from_here, read_plan
 from rnnexport.runtime import load_definition
 from rnnexport.series import Series, series_input
-from rnnexport.streams import Arrays, Stream, fits
+from rnnexport.step_buffers import Arrays
+from rnnexport.streams import Stream, fits
 from rnnexport.tasks.batches import batches_by_length
 
 _PLAIN = "ort-cpu"

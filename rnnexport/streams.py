@@ -3,6 +3,7 @@
 1. A call takes the next chunk and gives what the graph gives for it; joined, that is what the whole series gives.
 2. The states change only when a call went well.
 3. A graph that is fixed to one time step is run step by step.
+4. From the third chunk of one size on, the states stay in buffers that the runtime reads and writes in place.
 """
 
 from __future__ import annotations
@@ -14,11 +15,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from rnnexport.bundle import Manifest, StepGraphInfo, TensorInfo
-from rnnexport.engines.contract import Session
+from rnnexport.engines.contract import InPlaceSession, Session
 from rnnexport.errors import InputError
 from rnnexport.series import check_values
-
-Arrays = dict[str, NDArray[Any]]
+from rnnexport.step_buffers import Arrays, StepBuffers
 
 
 class Stream:
@@ -46,6 +46,9 @@ class Stream:
         self._time_axis = self._series.shape.index(self._step.time_dimension)
         self._one_step = bool(_fixed(self._step, session, self._step.time_dimension))
         self._states = self._fresh()
+        self._buffers: StepBuffers | None = None
+        """Where the states are instead, for chunks of one size."""
+        self._last_shape: tuple[int, ...] = ()
 
     def __call__(self, chunk: ArrayLike) -> NDArray[Any]:
         """Feed the next chunk and return its answer, as the predictor returns that of a series.
@@ -63,12 +66,16 @@ class Stream:
         """As a call, but all outputs of the graph by name, as they are; the batch axis comes first."""
         array = np.asarray(chunk)
         bare = bool(self._step.batch_dimension) and array.ndim == len(self._series.shape) - 1
-        states, results = self._states, []
-        for piece in self._pieces(self._checked(array, bare)):
-            result = self._session.run({self._series.name: piece, **states})
-            states = {before: result[after] for before, after in self._pairs.items()}
-            results.append(result)
-        self._states = states
+        pieces = self._pieces(self._checked(array, bare))
+        before = self._current_states() if len(pieces) > 1 else {}
+        results = []
+        try:
+            for piece in pieces:
+                results.append(self._call(piece))
+        except BaseException:
+            if before:
+                self._set_states(before)
+            raise
         joined = {info.name: self._joined(info, results) for info in self._outputs}
         return {name: array[0] if bare and self._has_streams(name) else array for name, array in joined.items()}
 
@@ -80,17 +87,45 @@ class Stream:
         """
         fresh = self._fresh()
         if rows is None:
-            self._states = fresh
+            self._set_states(fresh)
             return
         if wrong := [row for row in rows if not 0 <= row < self.batch_size]:
             raise InputError(f"there is no row {wrong[0]} among {self.batch_size} streams")
+        states = self._current_states()
         for info in self._step.inputs:
             if info.name in fresh and self._step.batch_dimension in info.shape:
                 axis = info.shape.index(self._step.batch_dimension)
-                state = self._states[info.name].copy()
-                np.moveaxis(state, axis, 0)[list(rows)] = 0
-                fresh[info.name] = state
-        self._states = fresh
+                np.moveaxis(states[info.name], axis, 0)[list(rows)] = 0
+                fresh[info.name] = states[info.name]
+        self._set_states(fresh)
+
+    def _call(self, chunk: NDArray[Any]) -> Arrays:
+        """What is to be returned for one chunk, at least; the states move on."""
+        if self._buffers is not None:
+            if chunk.shape == self._buffers.shape:
+                return self._buffers(chunk)
+            self._states, self._buffers = self._buffers.states, None
+        results = self._session.run({self._series.name: chunk, **self._states})
+        self._states = {before: results[after] for before, after in self._pairs.items()}
+        if chunk.shape == self._last_shape and isinstance(self._session, InPlaceSession):
+            returned = [info.name for info in self._outputs]
+            self._buffers = StepBuffers(
+                self._session, self._series.name, chunk, results, pairs=self._pairs, returned=returned
+            )
+        self._last_shape = chunk.shape
+        return results
+
+    def _current_states(self) -> Arrays:
+        """As copies."""
+        if self._buffers is not None:
+            return self._buffers.states
+        return {name: array.copy() for name, array in self._states.items()}
+
+    def _set_states(self, states: Arrays) -> None:
+        if self._buffers is not None:
+            self._buffers.set_states(states)
+        else:
+            self._states = states
 
     def _fresh(self) -> Arrays:
         inputs = [info for info in self._step.inputs if info.name in self._pairs]

@@ -77,6 +77,33 @@ def test_joined_chunks_are_the_whole_series(
 
 
 @pytest.mark.parametrize("runtime", ["ort-cpu", "openvino-cpu"])
+@given(
+    batch_size=st.integers(1, 3),
+    runs=st.lists(st.tuples(st.integers(1, 4), st.integers(1, 5)), min_size=1, max_size=4),
+    forgotten=st.integers(0, 2),
+)
+@settings(max_examples=15, deadline=None)
+def test_many_chunks_of_one_size_are_the_whole_series(
+    labels: Predictor, runtime: str, batch_size: int, runs: list[tuple[int, int]], forgotten: int
+) -> None:
+    """`runs`: sizes, and how often each comes in turn; the states of one row are forgotten on the way."""
+    predictor = rnnexport.load(labels.bundle.path, runtime=runtime)
+    sizes = [size for size, times in runs for _ in range(times)]
+    row, (before, after) = forgotten % batch_size, draw(2, batch_size, sum(sizes), 5)
+    stream = predictor.stream(batch_size)
+    answers = feed(stream, before, sizes)
+    kept = [answer.copy() for answer in answers]
+    stream.reset([row])
+    later = np.concatenate(feed(stream, after, sizes), axis=1)
+    np.testing.assert_array_equal(np.concatenate(answers, axis=1), np.concatenate(kept, axis=1))
+    np.testing.assert_allclose(np.concatenate(answers, axis=1), labels(list(before)), atol=ATOL)
+    whole = labels([*np.concatenate([before, after], axis=1), after[row]])
+    for other in range(batch_size):
+        expected = whole[-1, : sum(sizes)] if other == row else whole[other, sum(sizes) :]
+        np.testing.assert_allclose(later[other], expected, atol=ATOL)
+
+
+@pytest.mark.parametrize("runtime", ["ort-cpu", "openvino-cpu"])
 def test_a_classifier_says_after_each_chunk_what_it_makes_of_the_series_so_far(gru: Bundle, runtime: str) -> None:
     predictor = rnnexport.load(gru.path, runtime=runtime)
     series, stream = draw(20, 12), predictor.stream()

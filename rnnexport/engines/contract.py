@@ -141,6 +141,19 @@ class Session(Protocol):
         ...
 
 
+@runtime_checkable
+class InPlaceSession(Session, Protocol):
+    """A session that computes on arrays of the caller's; no session need be one."""
+
+    def bind_in_place(self, feeds: Feeds, outputs: Feeds) -> Callable[[], None]:
+        """Prepare a call that reads the feeds and writes all outputs where they lie, each time it is made.
+
+        The arrays are in C order; the outputs have the shapes that these feeds lead to, and share no memory with them.
+        The call raises `EngineError` where the library fails.
+        """
+        ...
+
+
 class Engine(Protocol):
     """An inference library."""
 

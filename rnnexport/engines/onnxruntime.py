@@ -142,6 +142,27 @@ class OnnxRuntimeSession:
             binding.bind_output(name, "cpu", 0, array.dtype.type, array.shape, array.ctypes.data)
         return partial(self._run_bound, binding, outputs, values)
 
+    def bind_in_place(self, feeds: Feeds, outputs: Feeds) -> Callable[[], None]:
+        """Bind the arrays' own memory; on CUDA they are copied by each call."""
+        check_feeds(self._inputs, feeds)
+        if self._device[0] != "cpu":
+            return partial(self._run_copying, feeds, outputs)
+        binding = self._session.io_binding()
+        for bind, arrays in ((binding.bind_input, feeds), (binding.bind_output, outputs)):
+            for name, array in arrays.items():
+                bind(name, "cpu", 0, array.dtype.type, array.shape, array.ctypes.data)
+        return partial(self._run_in_place, binding, feeds, outputs)
+
+    def _run_copying(self, feeds: Feeds, outputs: Feeds) -> None:
+        for name, array in self.run(feeds).items():
+            np.copyto(outputs[name], array)
+
+    def _run_in_place(self, binding: Any, *_alive: object) -> None:
+        try:
+            self._session.run_with_iobinding(binding)
+        except Exception as exc:
+            raise _engine_error(f"failed on {self._model.name!r}", exc) from exc
+
     def _value(self, array: NDArray[Any]) -> Any:
         return _import_onnxruntime().OrtValue.ortvalue_from_numpy(np.array(array, order="C"), *self._device)
 

@@ -83,6 +83,20 @@ def test_bound_calls_of_one_session_stay_apart(session):
         assert np.array_equal(call()["logits"], session.run(each)["logits"])
 
 
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_call_in_place_reads_and_writes_the_callers_arrays(engine, gru, define, threads):
+    model, path = gru
+    session = get_engine(engine).load(path, define(engine, threads=threads))
+    x, logits = draw_x(2, 4), np.full((2, 2), np.nan, "float32")
+    call = session.bind_in_place({"x": x}, {"logits": logits})
+    for seed in range(4):
+        x[:] = draw_x(2, 4, seed=seed)
+        call()
+        assert logits == pytest.approx(model.expected(x), abs=ATOL)
+    with pytest.raises(EngineError, match="input 'x': got float64"):
+        session.bind_in_place({"x": x.astype("float64")}, {"logits": logits})
+
+
 def test_takes_arrays_in_any_memory_order(session):
     x = draw_x(2, 4)
     transposed = np.asfortranarray(x)
