@@ -40,6 +40,16 @@ def is_running(pid):
         return False
 
 
+def is_stopped(pid):
+    """Within a second, since a signal takes a moment."""
+    deadline = time.monotonic() + 1
+    while (state := Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]) != "T":
+        if time.monotonic() > deadline:
+            break
+        time.sleep(0.02)
+    return state == "T"
+
+
 def wait_until_gone(pid):
     deadline = time.monotonic() + 10
     while is_running(pid) and time.monotonic() < deadline:
@@ -183,6 +193,21 @@ cases = [{"how": np.array(how)} for how in ("well", "hang")]
 for result in infer(Path("m.onnx"), definition, cases):
     print(result.checked().outputs["file"], flush=True)
 """
+
+
+@pytest.mark.parametrize("pause", [True, False])
+def test_a_process_stands_still_between_cases_where_that_is_asked_for(pause, tmp_path, monkeypatch):
+    (tmp_path / "jobs.py").write_text(
+        "import os\ndef job(arguments, cases):\n    for _ in cases:\n        yield {}, {'pid': os.getpid()}\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    results = run_job("jobs:job", {}, [{}] * 3, pause=pause)
+    pids = set()
+    for result in results:
+        pids.add(pid := result.checked().extras["pid"])
+        assert is_stopped(pid) == pause
+    assert len(pids) == 1
+    assert wait_until_gone(pid)
 
 
 @pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGKILL])

@@ -1,7 +1,8 @@
 """Several subjects measured side by side: their windows take turns, so that whatever the machine does meets them all.
 
-1. A repetition is a fresh process for each subject; all are alive at once, and one at a time works.
-2. In each round every subject has one window; the order rotates from round to round.
+1. A repetition is a fresh process for each subject. All are alive at once, and one at a time works: the others are
+   stopped, since idle threads of ONNX Runtime go on spinning for tens of milliseconds and would slow the next subject.
+2. In each round every subject has one window, in an order that is drawn anew: what ran before has filled the caches.
 3. Rounds go on until enough windows were undisturbed and the last ones agree, up to four times the time asked for.
 4. A subject that fails or answers wrong drops out with the reason; the others go on.
 """
@@ -106,7 +107,7 @@ def measure_interleaved(subjects: Sequence[Subject], effort: Effort) -> list[Fig
             if figure.failure is None
         ]
         try:
-            _run(lanes, effort, first=number)
+            _run(lanes, effort, seed=number)
         finally:
             for lane in lanes:
                 lane.close()
@@ -132,6 +133,7 @@ class _Lane:
             [subject.feeds] * _MOST_WINDOWS,
             time_limit_seconds=effort.time_limit_seconds,
             memory_limit_bytes=memory_limit,
+            pause=True,
         )
 
     @property
@@ -163,14 +165,13 @@ class _Lane:
             self._figures.repetitions.append(self.repetition)
 
 
-def _run(lanes: list[_Lane], effort: Effort, first: int) -> None:
+def _run(lanes: list[_Lane], effort: Effort, seed: int) -> None:
     for number in range(_MOST_WINDOWS):
         lanes = [lane for lane in lanes if lane.alive]
         if not lanes or _enough(lanes, effort):
             return
-        start = (first + number) % len(lanes)
-        for lane in lanes[start:] + lanes[:start]:
-            lane.window()
+        for place in np.random.default_rng([seed, number]).permutation(len(lanes)):
+            lanes[place].window()
 
 
 def _enough(lanes: Sequence[_Lane], effort: Effort) -> bool:
