@@ -3,7 +3,7 @@
 1. The plain export in the first runtime is in every group that is measured, so that groups can be compared: what counts
    is how many times as fast a candidate is as that.
 2. What cannot be the fastest is dropped as early as that is known: by its bound, by its errors, by a short round.
-3. The last round has the effort of `bench`, and its verdicts. Among those that it cannot tell apart, the simplest wins.
+3. The last round has the effort of `bench`, and its verdicts. Among those within 2 % of the fastest the simplest wins.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import numpy as np
 
 from rnnexport.benchmark.interleaving import Effort, Figures, Repetition, Subject, measure_interleaved
 from rnnexport.benchmark.timing import JOB
-from rnnexport.benchmark.verdicts import EFFECT, judge
+from rnnexport.benchmark.verdicts import judge
 from rnnexport.parity.oracle import feeds_for
 from rnnexport.tuning.results import Candidate
 from rnnexport.tuning.workload import TIME_LIMIT_SECONDS, Workload
@@ -28,6 +28,8 @@ AT_ONCE = 6
 FINALISTS = 4
 _NEAR = 1.3
 """How many times the fastest's latency a short round may still mistake for it."""
+_TIE = 0.02
+"""By how much a simpler candidate's latency may be above the fastest's."""
 _LEAST_WINDOWS = 6
 Samples = list[list[Repetition]]
 """Repetitions by shape."""
@@ -93,7 +95,7 @@ class Search:
         return sorted(_alive([plain, *finalists]), key=lambda c: -(c.times_plain or 0.0))
 
     def simplest(self, ranked: Sequence[Candidate], order: Sequence[Candidate]) -> Candidate:
-        """Return the first in `order` that is not slower than the fastest of `ranked`, as far as anybody can tell."""
+        """Return the first in `order` that is as good as tied with the fastest of `ranked`."""
         best = ranked[0]
         for candidate in sorted(ranked, key=order.index):
             if candidate is best or not self._slower(candidate, best):
@@ -101,10 +103,10 @@ class Search:
         return best
 
     def _slower(self, candidate: Candidate, best: Candidate) -> bool:
-        """By more than can be shown at some shape, or by the verdict of `bench`."""
+        """By more than a tie at some shape, or by the verdict of `bench`."""
         pairs = zip(self.final[best.name], self.final[candidate.name], strict=True)
         verdicts = [judge(before, after) for before, after in pairs]
-        return any(v.outcome == "slower" or (v.ratio is not None and v.ratio > 1 + EFFECT) for v in verdicts)
+        return any(v.outcome == "slower" or (v.ratio is not None and v.ratio > 1 + _TIE) for v in verdicts)
 
     def _measure(self, plain: Candidate, group: Sequence[Candidate], effort: Effort) -> dict[str, Samples]:
         """Measure a group beside the plain export, shape by shape; a candidate that fails is dropped."""

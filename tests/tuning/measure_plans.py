@@ -40,6 +40,7 @@ from rnnexport.worker import run_job
 
 ME = "measure_plans"
 STACKS = ((2, 128), (3, 256), (3, 480), (6, 320), (3, 960))
+LARGE = 1024
 LONGEST_COMPILED = 25
 MOST_STEPS = 50
 ORT = Definition(name="ort-cpu", engine="onnxruntime", precision="float32")
@@ -79,6 +80,11 @@ def rows() -> list[Row]:
     for group, budget in (("streaming", "float32"), ("streaming int8", "max-error=0.02")):
         found += [Row(group, budget, c, n, h, 1, 1, stream=True) for n, h in STACKS for c in ("lstm", "gru")]
     return found
+
+
+def seconds(row: Row) -> float:
+    """Of timed calls, for each peer and each finalist: large layers share L3 and memory with whatever else runs."""
+    return 2.0 if row.hidden_size >= LARGE else 0.5
 
 
 def stack(row: dict[str, Any]) -> Any:
@@ -164,7 +170,7 @@ def tuned(row: Row, folder: Path, budget: str, options: argparse.Namespace) -> t
         time_steps=[row.time_steps],
         static_shapes=True,  # as the peers have them
         time_limit_seconds=options.time_limit,
-        seconds=options.seconds,
+        seconds=seconds(row),
     )
     plan = read_plan(load_bundle(folder / "bundle"), "step" if row.stream else "sequence")
     assert plan is not None
@@ -215,7 +221,7 @@ def measure(row: Row, machine: Machine, options: argparse.Namespace, folder: Pat
         subjects["PyTorch int8"] = pytorch("PyTorch int8", "int8", 1.0)
     if row.group == "deepbench" and row.cell == "lstm" and row.time_steps <= LONGEST_COMPILED:
         subjects["compiled"] = pytorch("compiled", "compiled", 1e-4)
-    figures = measure_interleaved(list(subjects.values()), Effort(options.seconds, 2, time_limit_seconds=300))
+    figures = measure_interleaved(list(subjects.values()), Effort(seconds(row), 2, time_limit_seconds=300))
     best = plans["plan"][0]
     return {
         "row": arguments,
@@ -299,7 +305,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     groups = list(dict.fromkeys(row.group for row in rows()))
     parser.add_argument("--group", action="append", choices=groups, help="repeat it; default: all")
-    parser.add_argument("--seconds", type=float, default=0.5, help="of timed calls, for each peer and each finalist")
     parser.add_argument("--time-limit", type=float, default=150, help="of each search")
     parser.add_argument("--out", type=Path, default=Path("plans.jsonl"), help="results; what it holds is not redone")
     options = parser.parse_args()
