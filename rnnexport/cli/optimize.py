@@ -80,7 +80,11 @@ def optimize(
     ] = None,
     keep_float32: Annotated[
         list[str] | None,
-        typer.Option(help="A layer, by its node's name, whose weights stay float32. Repeat it.", show_default=False),
+        typer.Option(
+            help="A layer, by its node's name, whose weights stay float32; LAYER:cell (LSTM) or LAYER:new (GRU) for "
+            "that gate only. Repeat it.",
+            show_default=False,
+        ),
     ] = None,
     calibration: Annotated[
         Path | None,

@@ -22,6 +22,8 @@ _BLOCK_SIZE = 128
 _DYNAMIC_PAYS_FROM = 4
 """Rows of a batch."""
 _DEQUANTIZE_OPSET = 13
+CANDIDATES = {"LSTM": "cell", "GRU": "new"}
+"""The gate of each cell whose weights can stay float32 alone; it is the one that errs most."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,7 @@ class Rewrite:
     time_steps: int | None = None
     """Fix the number of time steps."""
     keep_float32: Sequence[str] = ()
-    """Names of layers whose weights are not quantized."""
+    """Layers whose weights are not quantized, or `LAYER:cell` (LSTM) and `LAYER:new` (GRU) for the candidate's only."""
 
     def check(self) -> None:
         """Refuse choices that do not go together.
@@ -119,17 +121,39 @@ def apply(
     nodes = [node for node in model.graph.all_nodes() if is_recurrent(node)]
     if not nodes:
         raise InputError("there is no LSTM or GRU node, so there is nothing to rewrite")
-    for name in rewrite.keep_float32:
-        if name not in map(node_name, nodes):
-            raise UnknownNameError("layer", name, map(node_name, nodes))
-    outcomes = [_outcome(rewrite, node, model) for node in nodes]
+    candidates = _float32_candidates(rewrite, {node_name(node): node.op_type for node in nodes})
+    outcomes = [_outcome(rewrite, node, model, candidates) for node in nodes]
     if not any(outcome.form for outcome in outcomes):
         raise InputError(f"no layer can be rewritten; {outcomes[0].name!r} ({outcomes[0].cell}): {outcomes[0].reason}")
-    _run(rewrite, model, moments)
+    _run(rewrite, model, moments, candidates)
     return outcomes
 
 
-def _outcome(rewrite: Rewrite, node: onnx_ir.Node, model: onnx_ir.Model) -> LayerOutcome:
+def _float32_candidates(rewrite: Rewrite, cells: Mapping[str, str]) -> list[str]:
+    """The layers of which only the candidate's weights stay float32; refuses what is neither layer nor gate.
+
+    `cells` has the operator of each layer.
+    """
+    found = []
+    for name in rewrite.keep_float32:
+        layer, _, gate = name.rpartition(":")
+        if name in cells:
+            continue
+        if layer not in cells:
+            raise UnknownNameError("layer", name, cells)
+        if gate != CANDIDATES[cells[layer]]:
+            raise InputError(
+                f"--keep-float32 {name}: of {layer!r} only gate {CANDIDATES[cells[layer]]!r} can stay float32 alone"
+            )
+        if rewrite.lowering == "fused":
+            raise InputError(f"--keep-float32 {name}: a gate can stay float32 with --lowering scan or unrolled only")
+        found.append(layer)
+    return found
+
+
+def _outcome(
+    rewrite: Rewrite, node: onnx_ir.Node, model: onnx_ir.Model, float32_candidates: Sequence[str]
+) -> LayerOutcome:
     from rnnexport.passes.dynamic_lstm import why_not_dynamic
     from rnnexport.passes.lowering import why_not_lowerable
     from rnnexport.passes.nodes import node_name
@@ -140,7 +164,8 @@ def _outcome(rewrite: Rewrite, node: onnx_ir.Node, model: onnx_ir.Model) -> Laye
     if rewrite.lowering != "fused":
         reason = why_not_lowerable(node, rewrite.lowering)
         weights = "float32" if kept or rewrite.weights == "float32" else _words(recurrent_product(rewrite, model))
-        form = f"{rewrite.lowering}, {weights}"
+        gate = f", gate {CANDIDATES[node.op_type]} float32" if node_name(node) in float32_candidates else ""
+        form = f"{rewrite.lowering}, {weights}{gate}"
     elif rewrite.weights8:
         reason, form = why_not_stored(node), "fused, weights stored as int8"
     elif rewrite.weights == "float32":
@@ -179,7 +204,9 @@ def _fixed_batch(model: onnx_ir.Model) -> int:
     return min((size if isinstance(size, int) else 0 for size in sizes), default=0)
 
 
-def _run(rewrite: Rewrite, model: onnx_ir.Model, moments: Mapping[str, Moments]) -> None:
+def _run(
+    rewrite: Rewrite, model: onnx_ir.Model, moments: Mapping[str, Moments], float32_candidates: Sequence[str]
+) -> None:
     from rnnexport.passes.dynamic_lstm import DynamicLstm
     from rnnexport.passes.lowering import Choices, Lowering
     from rnnexport.passes.products import FLOAT32, Product
@@ -200,4 +227,5 @@ def _run(rewrite: Rewrite, model: onnx_ir.Model, moments: Mapping[str, Moments])
             f"--product dequantize needs operator set {_DEQUANTIZE_OPSET}, the model has {version}; choose matmulnbits"
         )
     projection = {"float32": FLOAT32, "same": recurrent, "dynamic": Product("dynamic")}[rewrite.input_projection]
-    Lowering(Choices(rewrite.lowering, recurrent, projection, rewrite.keep_float32, moments))(model)
+    choices = Choices(rewrite.lowering, recurrent, projection, rewrite.keep_float32, float32_candidates, moments)
+    Lowering(choices)(model)

@@ -13,17 +13,22 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from rnnexport.passes.large_columns import large_columns
-from rnnexport.passes.products import Product, WeightProduct
+from rnnexport.passes.products import FLOAT32, Product, WeightProduct
 from rnnexport.passes.recurrent import Array, Direction, Layer
 from rnnexport.passes.writer import GraphWriter
 
+_OPEN, _CANDIDATE = "R_open", "R_candidate"
+"""Rows of R: of the gates that a Sigmoid opens, and of the candidate for the new state."""
 _LARGEST_JOINT_GRU = 384
 """Hidden size; above it, the zeros that stand in a GRU's joint product cost more than a second product does."""
 
 
-def projection_sizes(layer: Layer) -> list[int]:
+def projection_sizes(layer: Layer, *, float32_candidate: bool) -> list[int]:
     """The parts into which a step wants X·Wᵀ + b, of G·H columns, to be cut."""
-    return [4 * layer.hidden_size] if layer.cell == "LSTM" else [2 * layer.hidden_size, layer.hidden_size]
+    size = layer.hidden_size
+    if layer.cell == "LSTM":
+        return [3 * size, size] if float32_candidate else [4 * size]
+    return [2 * size, size]
 
 
 class CellStep:
@@ -36,12 +41,30 @@ class CellStep:
         direction: Direction,
         product: Product,
         moments: NDArray[np.float64] | None,
+        *,
+        float32_candidate: bool = False,
     ) -> None:
-        """Take the form of the product with R, and the second moments of what it takes, see `quantize`."""
-        self._writer, self._layer = writer, layer
+        """Take the form of the product with R.
+
+        Args:
+            writer: Of the graph or body.
+            layer: The layer.
+            direction: One of its directions.
+            product: The form.
+            moments: Of what the product takes, see `quantize`.
+            float32_candidate: Whether the rows of the candidate (an LSTM's c, a GRU's h) stay float32.
+        """
+        self._writer, self._layer, self._float32_candidate = writer, layer, float32_candidate
         self._prefix = ""
         self._products = {
-            name: WeightProduct(writer, product, rows, bias, f"{direction.name}.{name}", moments)
+            name: WeightProduct(
+                writer,
+                FLOAT32 if float32_candidate and name == _CANDIDATE else product,
+                rows,
+                bias,
+                f"{direction.name}.{name}",
+                moments,
+            )
             for name, (rows, bias) in self._weights(direction).items()
         }
 
@@ -73,15 +96,15 @@ class CellStep:
     def _weights(self, direction: Direction) -> dict[str, tuple[Array, Array | None]]:
         """Rows and bias of each product, by name."""
         size, r, bias = self._layer.hidden_size, direction.r, direction.recurrent_bias
-        if self._layer.cell == "GRU" and not self._layer.reset_after:
-            return {"R_zr": (r[: 2 * size], None), "R_h": (r[2 * size :], None)}
+        if self._float32_candidate or (self._layer.cell == "GRU" and not self._layer.reset_after):
+            return {_OPEN: (r[:-size], None), _CANDIDATE: (r[-size:], bias)}
         inside = np.concatenate([np.zeros(2 * size, np.float32), bias]) if bias is not None else None
         return {"R_all": (r, inside)}
 
     def _lstm(self, x: Sequence[ir.Value], states: Sequence[ir.Value]) -> list[ir.Value]:
         h, c = states
         size = self._layer.hidden_size
-        iof, candidate = self._split(self._lstm_gates(x, h), [3 * size, size], "iof", "candidate")
+        iof, candidate = self._lstm_gates(x, h)
         i, o, f = self._split(self._op("Sigmoid", [iof], "open"), [size] * 3, "i", "o", "f")
         forgotten = self._op("Mul", [f, c], "forgotten")
         added = self._op("Mul", [i, self._op("Tanh", [candidate], "g")], "added")
@@ -95,27 +118,35 @@ class CellStep:
         if recurrent_h is not None:
             inner = self._op("Mul", [r, recurrent_h], "reset_h")
         else:
-            inner = self._times_r("h", self._op("Mul", [r, h], "reset_h"))
+            inner = self._times_r(_CANDIDATE, self._op("Mul", [r, h], "reset_h"))
         n = self._op("Tanh", [self._op("Add", [x_h, inner], "candidate")], "n")
         kept = self._op("Mul", [z, self._op("Sub", [h, n], "difference")], "kept")
         return [self._op("Add", [n, kept], "h")]
 
-    def _lstm_gates(self, x: Sequence[ir.Value], h: ir.Value) -> ir.Value:
-        """What the gates i, o, f, c take."""
-        return self._op("Add", [x[0], self._times_r("all", h)], "gates")
+    def _lstm_gates(self, x: Sequence[ir.Value], h: ir.Value) -> Sequence[ir.Value]:
+        """What the gates i, o, f take, and what the candidate takes."""
+        if self._float32_candidate:
+            names = ((_OPEN, "iof"), (_CANDIDATE, "candidate"))
+            return [self._op("Add", [x[n], self._times_r(rows, h)], name) for n, (rows, name) in enumerate(names)]
+        return self._split_lstm(self._op("Add", [x[0], self._times_r("R_all", h)], "gates"))
+
+    def _split_lstm(self, gates: ir.Value) -> Sequence[ir.Value]:
+        size = self._layer.hidden_size
+        return self._split(gates, [3 * size, size], "iof", "candidate")
 
     def _gru_gates(self, x: Sequence[ir.Value], h: ir.Value) -> tuple[ir.Value, ir.Value, ir.Value | None]:
         """What the gates z and r take; what x and, where it is reset after its product, h give to the candidate."""
         (x_zr, x_h), size, recurrent_h = x, self._layer.hidden_size, None
-        if self._layer.reset_after:
-            recurrent = self._times_r("all", h)
+        if "R_all" in self._products:
+            recurrent = self._times_r("R_all", h)
             recurrent_zr, recurrent_h = self._split(recurrent, [2 * size, size], "recurrent_zr", "recurrent_h")
         else:
-            recurrent_zr = self._times_r("zr", h)
+            recurrent_zr = self._times_r(_OPEN, h)
+            recurrent_h = self._times_r(_CANDIDATE, h) if self._layer.reset_after else None
         return self._op("Add", [x_zr, recurrent_zr], "zr"), x_h, recurrent_h
 
     def _times_r(self, part: str, h: ir.Value) -> ir.Value:
-        return self._products[f"R_{part}"].times(h, f"{self._prefix}.h_R_{part}")
+        return self._products[part].times(h, f"{self._prefix}.h_{part}")
 
     def _split(self, value: ir.Value, sizes: Sequence[int], *names: str) -> Sequence[ir.Value]:
         return self._writer.split(value, sizes, -1, [f"{self._prefix}.{name}" for name in names])
@@ -148,8 +179,8 @@ class JointStep(CellStep):
         inside = direction.recurrent_bias if direction.recurrent_bias is not None else np.zeros(size, np.float32)
         return {"W_R": (np.concatenate([both, of_x, of_h]), np.concatenate([bias, inside]))}
 
-    def _lstm_gates(self, x: Sequence[ir.Value], h: ir.Value) -> ir.Value:
-        return self._times_both(x, h)
+    def _lstm_gates(self, x: Sequence[ir.Value], h: ir.Value) -> Sequence[ir.Value]:
+        return self._split_lstm(self._times_both(x, h))
 
     def _gru_gates(self, x: Sequence[ir.Value], h: ir.Value) -> tuple[ir.Value, ir.Value, ir.Value | None]:
         size = self._layer.hidden_size

@@ -1,15 +1,11 @@
 """LSTM and GRU nodes written out: X·Wᵀ + b once over all steps, then a Scan over time, or one step after the other.
 
-1. The product with W is one MatMul over all steps and both directions. What remains in a step is the product with R.
+1. The product with W is made over all steps at once, see `projection.py`. What remains in a step is the one with R.
 2. `scan` keeps batch and time dynamic. `unrolled` needs a fixed number of time steps; of one step nothing is left but
    the step itself.
 3. Rows of different lengths: on padded steps the states stand still and Y is 0, by Where, in float32, as the operator
    says. A row of length 0 keeps its initial state.
-4. Where all rows of a batch share one scale, see `products.py`, what is not finite in X, as padding may leave it,
-   counts as 0: otherwise one row's padding would reach every other row.
-5. Columns of W whose weights are very large, such as those of `freezing.py`, stay out of a quantized product: they
-   would take the whole scale.
-6. Nodes of other equations than the usual ones, or whose weights are no constants, stay as they are: see
+4. Nodes of other equations than the usual ones, or whose weights are no constants, stay as they are: see
    `why_not_readable`. Names of graph inputs and outputs stay.
 """
 
@@ -24,13 +20,12 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from rnnexport.passes.cell_steps import CellStep, JointStep, projection_sizes
-from rnnexport.passes.large_columns import large_columns
 from rnnexport.passes.layer_outputs import replace_outputs
 from rnnexport.passes.masks import LengthMasks
 from rnnexport.passes.nodes import node_name
-from rnnexport.passes.products import FLOAT32, MICROSOFT, Product, WeightProduct
+from rnnexport.passes.products import FLOAT32, MICROSOFT, Product
+from rnnexport.passes.projection import Projection
 from rnnexport.passes.recurrent import (
-    Array,
     Direction,
     Layer,
     is_recurrent,
@@ -45,8 +40,6 @@ Form = Literal["scan", "unrolled"]
 LARGEST_UNROLLED = 64
 """Time steps; above that the graph is long to load, and Scan costs little."""
 _B = "batch"
-_SMALLEST_ROW = 1e-30
-"""So that a row of zeros can be divided by its largest element."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +61,8 @@ class Choices:
     """The product with W, over all steps."""
     keep_float32: Collection[str] = ()
     """Names of nodes whose weights are not quantized."""
+    float32_candidates: Collection[str] = ()
+    """Names of nodes whose candidate's weights (of an LSTM's c, a GRU's h) are not quantized."""
     moments: Mapping[str, Moments] = field(default_factory=dict)
     """By the node's name."""
 
@@ -116,6 +111,7 @@ class _LayerRewriter:
         kept = layer.name in choices.keep_float32
         self._recurrent = FLOAT32 if kept else choices.recurrent
         self._projection = FLOAT32 if kept else choices.projection
+        self._float32_candidate = layer.name in choices.float32_candidates
         self._moments = choices.moments.get(layer.name)
         self._rank = 2 if choices.form == "scan" else 3
         """Of a step's states: [B, H], or [1, B, H]."""
@@ -123,6 +119,7 @@ class _LayerRewriter:
             choices.form == "unrolled"
             and time_steps(layer.node) == 1
             and self._recurrent == self._projection
+            and not self._float32_candidate
             and JointStep.pays(layer, self._recurrent)
         )
 
@@ -133,7 +130,7 @@ class _LayerRewriter:
         if layer.lengths is not None:
             masks = LengthMasks(self._writer, f"{layer.name}.lengths", layer.x, layer.lengths)
         valid = masks.valid() if masks else None
-        projected = [layer.x] * len(layer.directions) if self._joint else self._project()
+        projected = [layer.x] * len(layer.directions) if self._joint else self._projection_parts()
         run = self._scan if self._form == "scan" else self._unroll
         results = []
         for number, direction in enumerate(layer.directions):
@@ -144,74 +141,17 @@ class _LayerRewriter:
         replace_outputs(self._writer, layer, results, states_have_a_direction=self._rank == 3)
         remove_unused(weights)
 
-    def _project(self) -> Sequence[ir.Value]:
-        """X·Wᵀ + b of all directions, in the parts [T, B, ·] that their steps want."""
-        layer, writer, name = self._layer, self._writer, f"{self._layer.name}.projected"
-        w = np.concatenate([direction.w for direction in layer.directions])
-        bias = np.concatenate([direction.input_bias for direction in layer.directions])
-        large = large_columns(w) if self._projection.quantizes else np.array([], np.int64)
-        x = layer.x
-        if self._recurrent.mixes_rows and (len(large) or not self._projection.mixes_rows):
-            x = self._finite_x()
-        if len(large):
-            columns = writer.constant(large, f"{layer.name}.large_columns")
-            x_large = writer.op("Gather", [x, columns], f"{layer.name}.x_large", axis=2)
-            large_product = WeightProduct(writer, FLOAT32, w[:, large], None, f"{layer.name}.W_large")
-            w = np.where(np.isin(np.arange(w.shape[1]), large), 0, w).astype(np.float32)
-            terms = [self._times_w(x, w, bias, f"{name}_small"), large_product.times(x_large, f"{name}_large")]
-            projected = writer.op("Add", terms, name)
-        else:
-            projected = self._times_w(x, w, bias, name)
-        sizes = projection_sizes(layer) * len(layer.directions)
-        if len(sizes) == 1:
-            return [projected]
-        return writer.split(projected, sizes, 2, [f"{name}_{i}" for i in range(len(sizes))])
-
-    def _times_w(self, x: ir.Value, w: Array, bias: Array, name: str) -> ir.Value:
-        """Write X·Wᵀ + b; where all rows would share one scale, each is brought to its own before."""
-        writer, prefix = self._writer, self._layer.name
-        moments = self._moments.x if self._moments else None
-        mixes_rows = self._projection.mixes_rows
-        product = WeightProduct(
-            writer,
+    def _projection_parts(self) -> Sequence[ir.Value]:
+        projection = Projection(
+            self._writer,
+            self._layer,
             self._projection,
-            w,
-            None if mixes_rows else bias,
-            f"{prefix}.W",
-            moments,
+            self._moments.x if self._moments else None,
+            float32_candidate=self._float32_candidate,
+            rows_meet_later=self._recurrent.mixes_rows,
             many_rows=self._form == "scan",
         )
-        if not mixes_rows:
-            return product.times(x, name)
-        largest = writer.reduce_max(writer.op("Abs", [x], f"{prefix}.x_abs"), 2, f"{prefix}.x_largest")
-        scaled, scale = self._scaled_rows(x, largest)
-        rows = product.times(scaled, f"{name}_rows")
-        b = writer.constant(bias, f"{prefix}.W.bias")
-        return writer.op("Add", [writer.op("Mul", [rows, scale], f"{name}_only"), b], name)
-
-    def _scaled_rows(self, x: ir.Value, largest: ir.Value) -> tuple[ir.Value, ir.Value]:
-        """X with rows of -1 … 1, and their scales; both are 0 for what is not finite.
-
-        ThresholdedRelu makes 0 of NaN in a quarter of the time that Where takes.
-        """
-        writer, name = self._writer, f"{self._layer.name}.x"
-        zero, infinity, smallest = (
-            writer.constant(np.array(number, np.float32), f"{name}_{word}")
-            for number, word in ((0, "zero"), (np.inf, "infinity"), (_SMALLEST_ROW, "smallest"))
-        )
-        is_finite = writer.op("Less", [largest, infinity], f"{name}_is_finite")
-        at_least = writer.op("Max", [largest, smallest], f"{name}_at_least")
-        divisor = writer.op("Where", [is_finite, at_least, infinity], f"{name}_divisor")
-        divided = writer.op("Div", [x, divisor], f"{name}_divided")
-        scaled = writer.op("ThresholdedRelu", [divided], f"{name}_scaled", alpha=-2.0)
-        return scaled, writer.op("Where", [is_finite, largest, zero], f"{name}_scale")
-
-    def _finite_x(self) -> ir.Value:
-        writer, name, x = self._writer, f"{self._layer.name}.x", self._layer.x
-        infinity = writer.constant(np.array(np.inf, np.float32), f"{name}_infinity")
-        zero = writer.constant(np.array(0, np.float32), f"{name}_zero")
-        is_finite = writer.op("Less", [writer.op("Abs", [x], f"{name}_size"), infinity], f"{name}_is_finite")
-        return writer.op("Where", [is_finite, x, zero], f"{name}_finite")
+        return projection.parts()
 
     def _initial_states(self, number: int) -> list[ir.Value]:
         """The states before the first step of a direction."""
@@ -256,7 +196,8 @@ class _LayerRewriter:
             return value
 
         before = [given(f"{letter}_before", size) for letter, _ in zip("hc", states, strict=False)]
-        x = [given(f"x_{i}", columns) for i, columns in enumerate(projection_sizes(self._layer))]
+        sizes = projection_sizes(self._layer, float32_candidate=self._float32_candidate)
+        x = [given(f"x_{i}", columns) for i, columns in enumerate(sizes)]
         mask = given("valid", 1, ir.DataType.BOOL) if valid is not None else None
         step = self._cell_step(direction, number, writer)
         after, y = step.write(x, before, mask, prefix)
@@ -304,7 +245,14 @@ class _LayerRewriter:
     def _cell_step(self, direction: Direction, number: int, writer: GraphWriter) -> CellStep:
         moments = self._moments.h[number] if self._moments else None
         if not self._joint:
-            return CellStep(writer, self._layer, direction, self._recurrent, moments)
+            return CellStep(
+                writer,
+                self._layer,
+                direction,
+                self._recurrent,
+                moments,
+                float32_candidate=self._float32_candidate,
+            )
         if self._moments and moments is not None:
             moments = _side_by_side(self._moments.x, moments)
         return JointStep(writer, self._layer, direction, self._recurrent, moments)

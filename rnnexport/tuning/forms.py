@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 from rnnexport.benchmark.roofline import FORMATS, INT8, WeightFormat
 from rnnexport.engines.contract import Feeds
-from rnnexport.optimizing.rewrite import Rewrite, apply
+from rnnexport.optimizing.rewrite import LayerOutcome, Rewrite, apply
 from rnnexport.plan import GraphKind
 
 if TYPE_CHECKING:
@@ -96,16 +96,16 @@ def forms_for(kind: GraphKind, *, lossy: bool, small: bool, time_steps: int = 1)
     return [form for form in forms if lossy or not form.lossy]
 
 
-def sparing(form: Form, layer: str) -> Form:
-    """The form, one layer of which keeps its float32 weights."""
+def sparing(form: Form, kept: Sequence[str], words: str) -> Form:
+    """The form, some weights of which stay float32: see `Rewrite.keep_float32`."""
     assert form.rewrite is not None
-    return replace(form, name=f"{form.name}, {layer} float32", rewrite=replace(form.rewrite, keep_float32=(layer,)))
+    return replace(form, name=f"{form.name}, {words}", rewrite=replace(form.rewrite, keep_float32=tuple(kept)))
 
 
-def write_form(form: Form, source: Path, target: Path, calibration: Sequence[Feeds]) -> list[str]:
+def write_form(form: Form, source: Path, target: Path, calibration: Sequence[Feeds]) -> list[LayerOutcome]:
     """Write `source` in a form to `target`, its weights rounded so that the products change least on `calibration`.
 
-    Returns the names of the layers that were rewritten.
+    Returns the layers that were rewritten.
 
     Raises:
         InputError: No layer can be written so, or there is none.
@@ -125,7 +125,7 @@ def write_form(form: Form, source: Path, target: Path, calibration: Sequence[Fee
     assert form.rewrite is not None
     outcomes = apply(form.rewrite, model, find_moments)
     onnx_ir.save(model, target, external_data=f"{target.name}.data" if external_files(source) else None)
-    return [outcome.name for outcome in outcomes if outcome.form]
+    return [outcome for outcome in outcomes if outcome.form]
 
 
 def _of_steps(form: Form, time_steps: int) -> Form:

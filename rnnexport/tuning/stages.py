@@ -4,17 +4,19 @@
    weights, which a lossy budget is given for, then the rest. So what promises most has been tried to the end where the
    time limit ends a search early.
 2. What cannot be faster than the fastest of those is dropped by its bound; the rest is judged and timed in turn.
-3. Where all layers rounded err somewhat too much, each is spared in turn.
+3. Where all layers rounded err somewhat too much, the gate that errs most is spared in all of them, or each layer in
+   turn.
 4. The fastest are measured again, and the best of them is proved.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from rnnexport.benchmark.journal import Journal
 from rnnexport.errors import RnnexportError
+from rnnexport.optimizing.rewrite import CANDIDATES, LayerOutcome
 from rnnexport.plan import Purpose
 from rnnexport.tuning.bounds import drop_by_bound
 from rnnexport.tuning.budget import Budget, Quality
@@ -26,7 +28,7 @@ from rnnexport.versions import machine, tool_versions
 
 _SAME_SIZE = 1.02
 _NEARLY = 10
-"""Times the budget's limit that a form of several layers may err before no layer of it is worth sparing."""
+"""Times the budget's limit that a form may err before no part of it is worth sparing."""
 
 
 class Stages:
@@ -46,7 +48,7 @@ class Stages:
         self.candidates, self.forms = candidates, forms
         self.folder, self.journal = folder, journal
         self.files = {PLAIN.name: workload.source}
-        self.layers: dict[str, list[str]] = {}
+        self.layers: dict[str, list[LayerOutcome]] = {}
         """Those that a form rewrites."""
         self._qualities: dict[tuple[str, str, str], Quality | str] = {}
         """By form, engine and precision: threads change the order of sums, not the answer."""
@@ -63,7 +65,7 @@ class Stages:
             drop_by_bound(self.workload, self.candidates, self.forms)
         for form in in_order:
             self._try(form, self._of(form), search)
-        for spared in self._spare_layers():
+        for spared in self._spare():
             self._try(spared, self._of(spared), search)
         self._choose(search, on_progress)
 
@@ -116,22 +118,30 @@ class Stages:
         drop(first, reason)
         self.candidates = [c for c in self.candidates if not any(c is other for other in others)]
 
-    def _spare_layers(self) -> list[Form]:
-        """Where all layers rounded err somewhat too much, return forms that leave each in turn as it was."""
+    def _spare(self) -> list[Form]:
+        """Where all layers rounded err somewhat too much, return forms that leave some weights as they were."""
         found: list[Form] = []
         if self.budget.kind != "max-error":
             return found
         for form in list(self.forms.values()):
             over = [c for c in self._of(form) if c.outcome == "dropped" and c.error is not None]
             near = [c for c in over if (c.error or 0.0) <= _NEARLY * self.budget.limit]
-            layers = self.layers.get(form.name, [])
-            for layer in layers if near and len(layers) > 1 else []:
-                spared = sparing(form, layer)
+            for spared in self._spared(form) if near else []:
                 self.forms[spared.name] = spared
                 fresh = {"form": spared.name, "error": None, "metric": None, "outcome": "not chosen", "reason": ""}
                 self.candidates += [candidate.model_copy(update=fresh) for candidate in near]
                 found.append(spared)
         return found
+
+    def _spared(self, form: Form) -> Iterator[Form]:
+        """All layers without the gate that errs most, then without each layer in turn."""
+        layers = self.layers.get(form.name, [])
+        if form.rewrite is not None and form.rewrite.lowering != "fused":
+            gates = [f"{layer.name}:{CANDIDATES[layer.cell]}" for layer in layers]
+            yield sparing(form, gates, "candidate gate float32")
+        if len(layers) > 1:
+            for layer in layers:
+                yield sparing(form, [layer.name], f"{layer.name} float32")
 
     def _judge(self, form: Form, candidates: Sequence[Candidate], search: Search) -> None:
         """Tell the errors of those that have none yet."""

@@ -93,6 +93,17 @@ def test_calibration_makes_the_error_less(sample, tmp_path):
     assert report.differences[0].calls == 1
 
 
+@pytest.mark.parametrize(("model", "gate"), [(LSTM, "cell"), (GRU, "new")], ids=["lstm", "gru"])
+def test_the_gate_that_errs_most_may_stay_float32(model, gate, tmp_path):
+    errors = []
+    (layer,) = (layer.name for layer in optimize(model, tmp_path / "out.onnx", Rewrite(weights="int4")).layers)
+    for kept in ([], [f"{layer}:{gate}"], [layer]):
+        report = optimize(model, tmp_path / "out.onnx", Rewrite(weights="int4", keep_float32=kept))
+        errors.append(report.differences[0].largest)
+        assert (f"gate {gate} float32" in report.layers[0].form) == (kept == [f"{layer}:{gate}"])
+    assert errors[0] > errors[1] > errors[2]
+
+
 @pytest.fixture
 def mixed(tmp_path):
     """X [time, batch, 4] → a GRU → an LSTM with peepholes → y; 9 steps."""
@@ -160,6 +171,14 @@ def test_a_step_graph_becomes_straight_line_nodes(mixed, tmp_path):
         (Rewrite("unrolled", time_steps=65), "no layer can be rewritten; .* its 65 time steps are more than 64"),
         (Rewrite("unrolled", time_steps=0), "--time-steps 0: choose 1 or more"),
         (Rewrite(keep_float32=["gru"]), "layer 'gru' is unknown; choose one of: rnn.layer0.padded_Y"),
+        (
+            Rewrite(weights="int8", keep_float32=["rnn.layer0.padded_Y:reset"]),
+            "of 'rnn.layer0.padded_Y' only gate 'new' can stay float32 alone",
+        ),
+        (
+            Rewrite("fused", weights8=True, keep_float32=["rnn.layer0.padded_Y:new"]),
+            "a gate can stay float32 with --lowering scan or unrolled only",
+        ),
     ],
     ids=str,
 )

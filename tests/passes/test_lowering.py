@@ -141,6 +141,26 @@ def test_a_second_run_changes_nothing_and_names_stay(form, stack):
     assert not {"W.0", "R.0", "B.0"} & {tensor.name for tensor in ir.to_proto(model).graph.initializer}
 
 
+@pytest.mark.parametrize("form", ["scan", "unrolled"])
+@pytest.mark.parametrize(("op_type", "attributes"), CELLS)
+@pytest.mark.parametrize("product", QUANTIZED, ids=lambda product: f"{product.kind}-{product.bits}")
+def test_the_candidate_may_stay_float32(form, op_type, attributes, product, stack, load):
+    """Then only the rounding of the other gates' weights is left."""
+    drawn = stack(op_type, "bidirectional", inputs=12, hidden=32, attributes=attributes, states=True)
+    feeds = drawn.feeds([6, 3, 0], 6, padding=float("nan"))
+    choices = Choices(form, product, product, float32_candidates=["rnn.0"])
+    actual = load(lowered(drawn.model(), choices, 6 if form == "unrolled" else None), "onnxruntime").run(feeds)
+    w, r, b = drawn.weights(0)
+    block_size = 32 if product.kind == "matmulnbits" else None
+    for weights in (w, r):
+        for rows in weights[:, :-32]:
+            rows[:] = quantize(rows, product.bits, block_size or rows.shape[1]).dequantized()
+    given = [feeds["X"], w, r, b, feeds["lengths"], *(feeds[f"{name}.0"] for name in drawn.state_names)]
+    results = evaluate(op_type, given, **drawn.all_attributes())
+    expected = {f"{name}.0": array for name, array in zip(("Y", "Y_h", "Y_c"), results, strict=False)}
+    assert_close(actual, expected, atol=0.03)
+
+
 def test_layers_that_are_named_stay_float32(stack):
     model = lowered(stack("GRU", layers=2).model(), Choices("unrolled", QUANTIZED[0], keep_float32=["rnn.0"]), 1)
     products = {node.output[0]: node.op_type for node in model.graph.node if "MatMul" in node.op_type}

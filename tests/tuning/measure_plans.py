@@ -245,7 +245,8 @@ def bound(row: Row, best: Candidate, machine: Machine) -> dict[str, Any]:
     ]
     forms = {form.name: form for form in forms_for("step" if row.stream else "sequence", lossy=True, small=False)}
     half = best.definition.precision != "float32"
-    weights = FORMATS[best.definition.precision] if half else forms[best.form.partition(", rnn.")[0]].format
+    name = max((name for name in forms if best.form.startswith(name)), key=len)  # what is spared stands behind it
+    weights = FORMATS[best.definition.precision] if half else forms[name].format
     found = lower_bound(work, machine, weights, best.definition.threads or machine.cores)
     return {"nanoseconds": found.nanoseconds, "held by": found.work_limit}
 

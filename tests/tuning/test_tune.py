@@ -160,14 +160,23 @@ def test_a_plan_for_streaming_runs_the_step_graph(streaming):
 
 def test_a_layer_that_does_not_stand_rounding_stays_float32(streaming):
     free = tune(streaming, budget="max-error=1", **QUICK)
-    int4 = next(c for c in free.candidates if c.form == "scan, int4")
+    int4 = next(c for c in free.candidates if c.form == "scan, int4 R and W")
     report = tune(streaming, budget=f"max-error={int4.error * 0.95}", **QUICK)
-    spared = [c for c in report.candidates if c.form.startswith("scan, int4, rnn") and c.form.endswith("float32")]
+    spared = [c for c in report.candidates if c.form.startswith("scan, int4 R and W, rnn")]
     assert len(spared) == 2
     assert min(c.error for c in spared) < int4.error
     held = [c for c in spared if c.outcome != "dropped"]
     assert held
     assert all(c.bytes > int4.bytes for c in held)
+
+
+def test_a_gate_that_does_not_stand_rounding_stays_float32(streaming):
+    free = tune(streaming, budget="max-error=1", **QUICK)
+    int4 = next(c for c in free.candidates if c.form == "scan, int4 R and W")
+    report = tune(streaming, budget=f"max-error={int4.error * 0.95}", **QUICK)
+    (spared,) = (c for c in report.candidates if c.form == "scan, int4 R and W, candidate gate float32")
+    assert spared.error < int4.error
+    assert spared.bytes > int4.bytes
 
 
 def test_real_inputs_judge_where_the_bundle_has_none(streaming, tmp_path):
