@@ -138,7 +138,7 @@ def export_table(session: nox.Session) -> None:
 
 @nox.session
 def forms_table(session: nox.Session) -> None:
-    """Measure the forms of docs/optimize.md beside ONNX Runtime's fused operators and PyTorch; about 15 minutes."""
+    """Measure the forms of docs/optimize.md beside the plain export, in both runtimes; about ten minutes."""
     install(session, ".")
     session.run("python", "tests/optimizing/measure_forms.py", *session.posargs)
 
