@@ -16,7 +16,14 @@ from pathlib import Path
 
 import numpy as np
 
-from rnnexport.benchmark.interleaving import Effort, Figures, Repetition, Subject, measure_interleaved
+from rnnexport.benchmark.interleaving import (
+    Effort,
+    Figures,
+    Repetition,
+    Subject,
+    lower_quartile_ns,
+    measure_interleaved,
+)
 from rnnexport.benchmark.timing import JOB
 from rnnexport.benchmark.verdicts import judge
 from rnnexport.parity.oracle import feeds_for
@@ -118,9 +125,9 @@ class Search:
                 self._keep(candidate, figure, samples[candidate.name])
         if plain.outcome == "dropped":  # then the others are measured again, beside another one
             return samples
-        base = [_median(repetitions) for repetitions in samples[plain.name]]
+        base = [lower_quartile_ns(repetitions) for repetitions in samples[plain.name]]
         for candidate in _alive([plain, *group]):
-            candidate.medians_ns = [_median(repetitions) for repetitions in samples[candidate.name]]
+            candidate.medians_ns = [lower_quartile_ns(repetitions) for repetitions in samples[candidate.name]]
             ratios = np.array(base) / np.array(candidate.medians_ns)
             candidate.times_plain = float(np.exp(np.mean(np.log(ratios))))
         return samples
@@ -152,8 +159,3 @@ def _alive(candidates: Sequence[Candidate]) -> list[Candidate]:
 def drop(candidate: Candidate, reason: str) -> None:
     """Take a candidate out of the search."""
     candidate.outcome, candidate.reason = "dropped", reason
-
-
-def _median(repetitions: Sequence[Repetition]) -> float:
-    """The lower quartile of the windows' medians: what others do on the machine only ever adds time."""
-    return float(np.percentile([median for r in repetitions for median in r.medians_ns], 25))

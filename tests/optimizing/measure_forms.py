@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 import rnnexport
-from rnnexport.benchmark.interleaving import Effort, Figures, Subject, measure_interleaved
+from rnnexport.benchmark.interleaving import Effort, Figures, Subject, lower_quartile_ns, measure_interleaved
 from rnnexport.benchmark.timing import JOB
 from rnnexport.engines import get_engine
 from rnnexport.engines.contract import Definition, Feeds
@@ -100,11 +100,6 @@ def measure(cell: str, steps: int, shape: tuple[int, int, int], seconds: float) 
     return dict(zip(subjects, figures, strict=True))
 
 
-def nanoseconds(figures: Figures) -> float:
-    """The lower quartile of the windows' medians: what others do only ever adds time."""
-    return float(np.percentile([median for each in figures.repetitions for median in each.medians_ns], 25))
-
-
 def table(title: str, seconds: float) -> str:
     """A row for each form, a column for each shape, in Markdown."""
     cell, steps, shapes = TABLES[title]
@@ -112,12 +107,12 @@ def table(title: str, seconds: float) -> str:
     first = f"{PLAIN.name}, {NAMES['onnxruntime']}"
     heads = [f"{layers} × {hidden}" + (f", batch {batch}" if batch > 1 else "") for layers, batch, hidden in shapes]
     lines = [f"| {title} | {' | '.join(heads)} |", "|---" * (len(heads) + 1) + "|"]
-    times = [f"{nanoseconds(column[first]) / 1e6:.3g} ms" for column in columns]
-    lines.append(f"| {first} | {' | '.join(times)} |")
+    plain = [lower_quartile_ns(column[first].repetitions) for column in columns]
+    lines.append(f"| {first} | {' | '.join(f'{time / 1e6:.3g} ms' for time in plain)} |")
     for name in list(columns[0])[1:]:
         cells = [
-            column[name].failure or f"{nanoseconds(column[first]) / nanoseconds(column[name]):.2f}"
-            for column in columns
+            column[name].failure or f"{time / lower_quartile_ns(column[name].repetitions):.2f}"
+            for time, column in zip(plain, columns, strict=True)
         ]
         lines.append(f"| {name} | {' | '.join(cells)} |")
     return "\n".join(lines)

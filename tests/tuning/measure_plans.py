@@ -24,7 +24,7 @@ import numpy as np
 
 import rnnexport
 from rnnexport.benchmark.deepbench import deepbench_shapes
-from rnnexport.benchmark.interleaving import Effort, Figures, Subject, measure_interleaved
+from rnnexport.benchmark.interleaving import Effort, Subject, lower_quartile_ns, measure_interleaved
 from rnnexport.benchmark.machine import Machine
 from rnnexport.benchmark.probe import probe_machine
 from rnnexport.benchmark.roofline import FORMATS, lower_bound
@@ -230,7 +230,10 @@ def measure(row: Row, machine: Machine, options: argparse.Namespace, folder: Pat
         "error": best.error,
         "errors": errors,
         "bound": bound(row, best, machine),
-        "times": dict(zip(subjects, map(_nanoseconds, figures), strict=True)),
+        "times": {
+            name: lower_quartile_ns(figure.repetitions) if figure.repetitions else None
+            for name, figure in zip(subjects, figures, strict=True)
+        },
         "failures": {n: f.failure for n, f in zip(subjects, figures, strict=True) if f.failure},
     }
 
@@ -249,12 +252,6 @@ def bound(row: Row, best: Candidate, machine: Machine) -> dict[str, Any]:
     weights = FORMATS[best.definition.precision] if half else forms[name].format
     found = lower_bound(work, machine, weights, best.definition.threads or machine.cores)
     return {"nanoseconds": found.nanoseconds, "held by": found.work_limit}
-
-
-def _nanoseconds(figures: Figures) -> float | None:
-    """The lower quartile of the windows' medians: what others do only ever adds time."""
-    medians = [median for repetition in figures.repetitions for median in repetition.medians_ns]
-    return float(np.percentile(medians, 25)) if medians else None
 
 
 def table(lines: Sequence[dict[str, Any]]) -> str:
