@@ -41,6 +41,11 @@ class Stream:
         self._pairs = dict(manifest.state_pairs)
         self._series = _series(self._step, self._pairs)
         self._outputs = [info for info in self._step.outputs if info.name in {o.name for o in manifest.outputs}]
+        self._batch_axes = {
+            info.name: info.shape.index(self._step.batch_dimension)
+            for info in (self._series, *self._outputs)
+            if self._step.batch_dimension in info.shape
+        }
         if batch_size < 1 or (batch_size > 1 and not self._step.batch_dimension):
             raise InputError(f"batch_size is {batch_size}; choose 1{' or more' if self._step.batch_dimension else ''}")
         self._time_axis = self._series.shape.index(self._step.time_dimension)
@@ -77,7 +82,7 @@ class Stream:
                 self._set_states(before)
             raise
         joined = {info.name: self._joined(info, results) for info in self._outputs}
-        return {name: array[0] if bare and self._has_streams(name) else array for name, array in joined.items()}
+        return {name: array[0] if bare and name in self._batch_axes else array for name, array in joined.items()}
 
     def reset(self, rows: Sequence[int] | None = None) -> None:
         """Start afresh: all streams, or those in these rows of the batch.
@@ -147,7 +152,7 @@ class Stream:
         chunk = check_values("the chunk", chunk, self._series, axes if bare or not batch else ["row", *axes])
         if bare:
             chunk = chunk[None]
-        return np.moveaxis(chunk, 0, self._series.shape.index(batch)) if batch else chunk
+        return _moved(chunk, 0, self._batch_axes[self._series.name]) if batch else chunk
 
     def _pieces(self, chunk: NDArray[Any]) -> list[NDArray[Any]]:
         if not self._one_step:
@@ -160,14 +165,12 @@ class Stream:
         if len(results) > 1 and self._step.time_dimension in info.shape:
             axis = info.shape.index(self._step.time_dimension)
             array = np.concatenate([result[info.name] for result in results], axis=axis)
-        return (
-            np.moveaxis(array, info.shape.index(self._step.batch_dimension), 0)
-            if self._has_streams(info.name)
-            else array
-        )
+        return _moved(array, self._batch_axes.get(info.name, 0), 0)
 
-    def _has_streams(self, output: str) -> bool:
-        return any(info.name == output and self._step.batch_dimension in info.shape for info in self._outputs)
+
+def _moved(array: NDArray[Any], source: int, target: int) -> NDArray[Any]:
+    """As `np.moveaxis`, which takes 3 µs where there is nothing to move, too."""
+    return array if source == target else np.moveaxis(array, source, target)
 
 
 def _matches(actual: tuple[int, ...], wanted: Sequence[int | str]) -> bool:
