@@ -94,8 +94,8 @@ def measure(cell: str, steps: int, shape: tuple[int, int, int], seconds: float) 
             if form != PLAIN:
                 write_form(form, plain, path, [])
             for engine in form.engines:
-                name = f"{form.name}, {NAMES[engine]}"
-                subjects[name] = subject(path, engine, feeds, expected, TOLERANCES[form.weights])
+                title = f"{form.name}, {NAMES[engine]}"
+                subjects[title] = subject(path, engine, feeds, expected, TOLERANCES[form.weights])
         figures = measure_interleaved(list(subjects.values()), Effort(seconds, 2))
     return dict(zip(subjects, figures, strict=True))
 
