@@ -22,7 +22,7 @@ from rnnexport.benchmark.statistics import mann_whitney
 
 Outcome = Literal["faster", "slower", "equivalent", "cannot tell"]
 SIGNIFICANCE = 0.002
-EFFECT = 0.05
+_EFFECT = 0.05
 _LEAST_WINDOWS = 8
 """Of each side; Mann and Whitney's p cannot fall below 0.002 with fewer than 7."""
 _LOWER_QUARTILE = 25
@@ -75,9 +75,9 @@ def _outcome(verdict: Verdict, pairs: Sequence[float]) -> dict[str, str]:
     assert verdict.p is not None
     size = max(verdict.ratio, 1 / verdict.ratio)
     apart = min(pairs) > 1 or max(pairs) < 1
-    if size > 1 + EFFECT and apart and verdict.p < SIGNIFICANCE:
+    if size > 1 + _EFFECT and apart and verdict.p < SIGNIFICANCE:
         return {"outcome": "slower" if verdict.ratio > 1 else "faster"}
-    if verdict.interval[0] > 1 / (1 + EFFECT) and verdict.interval[1] < 1 + EFFECT:
+    if verdict.interval[0] > 1 / (1 + _EFFECT) and verdict.interval[1] < 1 + _EFFECT:
         return {"outcome": "equivalent"}
     return {"reason": "the figures are too few or too unsteady; measure longer, or with more --repetitions"}
 

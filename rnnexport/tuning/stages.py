@@ -123,7 +123,7 @@ class Stages:
         found: list[Form] = []
         if self.budget.kind != "max-error":
             return found
-        for form in list(self.forms.values()):
+        for form in [form for form in self.forms.values() if form.lossy]:
             over = [c for c in self._of(form) if c.outcome == "dropped" and c.error is not None]
             near = [c for c in over if (c.error or 0.0) <= _NEARLY * self.budget.limit]
             for spared in self._spared(form) if near else []:
