@@ -92,7 +92,7 @@ def bench(session: nox.Session) -> None:
 def roofline(session: nox.Session) -> None:
     """Hold layers of many sizes in ONNX Runtime and OpenVINO against their bounds; about half an hour."""
     install(session, ".")
-    session.run("python", "tests/benchmark/measure_roofline.py", *session.posargs)
+    session.run("python", "benchmarks/measure_roofline.py", *session.posargs)
 
 
 @nox.session
@@ -103,7 +103,7 @@ def package(session: nox.Session) -> None:
     session.run("python", "-m", "build", "--outdir", "dist", ".", silent=True)
     wheel = str(next(Path("dist").glob("*.whl")).resolve())
     install(session, wheel, "pytest", "pytest-timeout")
-    session.run("python", "tests/check_wheel.py", wheel)
+    session.run("python", "tools/check_wheel.py", wheel)
     environment = {"PATH": os.pathsep.join([session.bin, os.environ["PATH"]])}
     session.chdir(session.create_tmp())
     session.run("rnnexport", "--help", env=environment, silent=True)
@@ -140,14 +140,14 @@ def export_table(session: nox.Session) -> None:
 def forms_table(session: nox.Session) -> None:
     """Measure the forms of docs/optimize.md beside the plain export, in both runtimes; about ten minutes."""
     install(session, ".")
-    session.run("python", "tests/optimizing/measure_forms.py", *session.posargs)
+    session.run("python", "benchmarks/measure_forms.py", *session.posargs)
 
 
 @nox.session
 def plans_table(session: nox.Session) -> None:
     """Tune stacks of many sizes, and print the tables of docs/plans.md; about two hours, resumable with `-- --out`."""
     install(session, ".")
-    session.run("python", "tests/tuning/measure_plans.py", *session.posargs)
+    session.run("python", "benchmarks/measure_plans.py", *session.posargs)
 
 
 @nox.session

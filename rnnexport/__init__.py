@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from rnnexport.benchmark.benchmark import bench
     from rnnexport.exporting.export import export
     from rnnexport.parity.verify import verify
-    from rnnexport.predictor import load
-    from rnnexport.training import train
+    from rnnexport.predicting.predictor import load
+    from rnnexport.training.training import train
     from rnnexport.tuning.tune import tune
 
 __all__ = ["bench", "export", "load", "train", "tune", "verify"]
@@ -28,8 +28,8 @@ __all__ = ["bench", "export", "load", "train", "tune", "verify"]
 _HOMES = {
     "bench": "rnnexport.benchmark.benchmark",
     "export": "rnnexport.exporting.export",
-    "load": "rnnexport.predictor",
-    "train": "rnnexport.training",
+    "load": "rnnexport.predicting.predictor",
+    "train": "rnnexport.training.training",
     "tune": "rnnexport.tuning.tune",
     "verify": "rnnexport.parity.verify",
 }

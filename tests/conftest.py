@@ -15,9 +15,10 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from rnnexport.bundle import Bundle, load_bundle, reference_bundles, sha256_of
+from rnnexport.bundle.bundle import Bundle, load_bundle, reference_bundles
+from rnnexport.bundle.plan import GraphKind, Plan, Tuned, graph_name, write_plan
+from rnnexport.bundle.store import sha256_of
 from rnnexport.engines.contract import Definition
-from rnnexport.plan import GraphKind, Plan, Tuned, graph_name, write_plan
 from rnnexport.versions import machine, tool_versions
 
 AddPlan = Callable[..., Plan]

@@ -13,7 +13,7 @@ import numpy as np
 import onnx
 import pytest
 
-from rnnexport.bundle import Bundle, load_bundle, reference_bundles
+from rnnexport.bundle.bundle import Bundle, load_bundle, reference_bundles
 from rnnexport.cli import main
 
 LSTM, GRU = (str(path) for path in reference_bundles())
@@ -283,9 +283,8 @@ def test_train_export_verify_bench_in_that_order(run: Run, monkeypatch: pytest.M
 def test_an_interrupt_ends_with_status_130() -> None:
     code = "import signal, os, sys; sys.argv = ['rnnexport', 'runtimes']\nimport rnnexport.cli as cli\n"
     code += "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # ignored in what runs in the background
-    code += (
-        "import rnnexport.runtime as r\nr.list_definitions = lambda: os.kill(os.getpid(), signal.SIGINT)\ncli.main()"
-    )
+    code += "import rnnexport.runtime.definitions as r\n"
+    code += "r.list_definitions = lambda: os.kill(os.getpid(), signal.SIGINT)\ncli.main()"
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert ended.returncode == 130
     assert "Traceback" not in ended.stderr

@@ -14,9 +14,9 @@ import pytest
 from onnx import numpy_helper
 
 import rnnexport
-from rnnexport.bundle import load_bundle, reference_bundles
+from rnnexport.bundle.bundle import load_bundle, reference_bundles
 from rnnexport.engines import get_engine
-from rnnexport.runtime import list_definitions, load_definition
+from rnnexport.runtime.definitions import list_definitions, load_definition
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")

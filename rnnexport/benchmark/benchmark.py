@@ -15,9 +15,9 @@ from rnnexport.benchmark.comparison import compare_runs, compare_within, read_re
 from rnnexport.benchmark.interleaving import Effort
 from rnnexport.benchmark.results import BenchReport, ConditionsWatch, Measurement
 from rnnexport.benchmark.subjects import Prepared, measure_shape
-from rnnexport.bundle import Bundle, load_bundle, reference_bundles
+from rnnexport.bundle.bundle import Bundle, load_bundle, reference_bundles
 from rnnexport.parity.grid import CaseShape
-from rnnexport.runtime import choose_runtimes
+from rnnexport.runtime.definitions import choose_runtimes
 from rnnexport.versions import tool_versions
 
 DEFAULT_SECONDS = 3.0

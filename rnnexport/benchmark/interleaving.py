@@ -19,7 +19,7 @@ from pydantic import BaseModel
 
 from rnnexport.benchmark.statistics import is_stable
 from rnnexport.engines.contract import Feeds
-from rnnexport.worker import Arrays, CaseResult, run_job
+from rnnexport.runtime.worker import Arrays, CaseResult, run_job
 
 _WINDOWS = 10
 """Of one repetition, where a call is short against `seconds`."""

@@ -18,7 +18,7 @@ import numpy as np
 
 from rnnexport.benchmark.timing import time_windows
 from rnnexport.engines.contract import Feeds
-from rnnexport.worker import Arrays, Extras
+from rnnexport.runtime.worker import Arrays, Extras
 
 if TYPE_CHECKING:
     from torch import nn

@@ -14,7 +14,7 @@ from rnnexport.benchmark.probe import probe_machine
 from rnnexport.benchmark.roofline import FORMATS, INT8, lower_bound
 from rnnexport.benchmark.rows import Row
 from rnnexport.benchmark.work import LayerWork, recurrent_work
-from rnnexport.bundle import load_bundle
+from rnnexport.bundle.bundle import load_bundle
 from rnnexport.engines.contract import Definition
 from rnnexport.parity.grid import CaseShape, symbol_sizes
 

@@ -15,12 +15,12 @@ import numpy as np
 
 from rnnexport.benchmark.scenarios import ScenarioRow, check, pack, percentiles, run_one, unpack
 from rnnexport.benchmark.timing import WARMUP_RUNS, WARMUP_SECONDS, repeat, timed_load
-from rnnexport.bundle import Bundle
+from rnnexport.bundle.bundle import Bundle
 from rnnexport.engines.contract import Definition, Feeds
 from rnnexport.errors import InputError
 from rnnexport.parity.grid import CaseShape, draw_feeds
 from rnnexport.parity.oracle import feeds_for, references
-from rnnexport.worker import Arrays, Extras
+from rnnexport.runtime.worker import Arrays, Extras
 
 _CALLS = 128
 """Drawn calls, gone through again and again."""

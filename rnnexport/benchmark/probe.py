@@ -22,7 +22,7 @@ import numpy as np
 from rnnexport.benchmark.machine import Arithmetic, Cache, Machine, MemoryLevel, Rate, data_caches, usable_cores
 from rnnexport.engines import get_engine
 from rnnexport.engines.contract import Definition, Feeds, Precision
-from rnnexport.worker import Arrays, Extras, run_job
+from rnnexport.runtime.worker import Arrays, Extras, run_job
 
 _LEAST_SECONDS, _MOST_SECONDS = 0.02, 0.12  # for each way of doing each thing, in each round
 _CONFIRMED = 5

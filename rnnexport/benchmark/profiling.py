@@ -13,15 +13,15 @@ import onnx_ir as ir
 from pydantic import BaseModel
 
 from rnnexport.benchmark.rows import Row
-from rnnexport.bundle import load_bundle
+from rnnexport.bundle.bundle import load_bundle
 from rnnexport.engines import get_engine
 from rnnexport.engines.contract import Definition, Feeds, NodeTime, ProfilingEngine
 from rnnexport.errors import EngineError
-from rnnexport.inspection import RECURRENT, recurrent_nodes
+from rnnexport.inspecting.inspection import RECURRENT, recurrent_nodes
+from rnnexport.onnx_files.nodes import node_name
 from rnnexport.parity.grid import CaseShape, draw_feeds
 from rnnexport.parity.oracle import feeds_for
-from rnnexport.passes.nodes import node_name
-from rnnexport.worker import Arrays, Extras, run_job
+from rnnexport.runtime.worker import Arrays, Extras, run_job
 
 PROFILED_CALLS = 20
 

@@ -22,7 +22,7 @@ from rnnexport.benchmark.statistics import STABLE_TOLERANCE, is_stable, median_i
 from rnnexport.benchmark.verdicts import Verdict
 from rnnexport.engines.contract import Definition
 from rnnexport.errors import RuntimeUnavailableError
-from rnnexport.runtime import RuntimeStatus
+from rnnexport.runtime.definitions import RuntimeStatus
 
 SCHEMA_VERSION = 2
 BUSY_SHARE = 0.25

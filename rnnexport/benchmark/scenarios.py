@@ -18,14 +18,15 @@ from pydantic import BaseModel, SerializeAsAny
 from rnnexport.benchmark.interleaving import available_memory_bytes
 from rnnexport.benchmark.results import Conditions, ConditionsWatch
 from rnnexport.benchmark.subjects import fault
-from rnnexport.bundle import Bundle, TensorInfo, load_bundle, reference_bundles
+from rnnexport.bundle.bundle import Bundle, load_bundle, reference_bundles
+from rnnexport.bundle.manifest import TensorInfo
 from rnnexport.engines.contract import Definition, Feeds
 from rnnexport.errors import EngineError, RnnexportError, RuntimeUnavailableError
 from rnnexport.parity.compare import Reference
 from rnnexport.parity.grid import CaseShape, symbol_sizes
-from rnnexport.runtime import RuntimeStatus, choose_runtimes
+from rnnexport.runtime.definitions import RuntimeStatus, choose_runtimes
+from rnnexport.runtime.worker import Arrays, CaseResult, run_job
 from rnnexport.versions import tool_versions
-from rnnexport.worker import Arrays, CaseResult, run_job
 
 
 class ScenarioRow(BaseModel):

@@ -20,12 +20,12 @@ from pydantic import BaseModel, Field
 from rnnexport.benchmark.scenarios import ScenarioRow, batch_axes, check, pack, percentiles, run_one, unpack
 from rnnexport.benchmark.statistics import LEAST_SAMPLES
 from rnnexport.benchmark.timing import WARMUP_RUNS, WARMUP_SECONDS, repeat, timed_load
-from rnnexport.bundle import Bundle
+from rnnexport.bundle.bundle import Bundle
 from rnnexport.engines.contract import Definition, Feeds, Session
 from rnnexport.errors import InputError
 from rnnexport.parity.grid import CaseShape, draw_feeds
 from rnnexport.parity.oracle import feeds_for, references
-from rnnexport.worker import Arrays, Extras
+from rnnexport.runtime.worker import Arrays, Extras
 
 _REQUESTS = 32
 """Different ones, asked again and again."""

@@ -17,12 +17,13 @@ from pydantic import Field
 from rnnexport.benchmark.scenarios import ScenarioRow, check, percentiles, run_one
 from rnnexport.benchmark.statistics import LEAST_SAMPLES
 from rnnexport.benchmark.timing import WARMUP_SECONDS, timed_load
-from rnnexport.bundle import Bundle, StepGraphInfo, TensorInfo
+from rnnexport.bundle.bundle import Bundle
+from rnnexport.bundle.manifest import StepGraphInfo, TensorInfo
 from rnnexport.engines.contract import Definition, Feeds, Session
 from rnnexport.errors import InputError
 from rnnexport.parity.grid import CaseShape, draw_feeds
 from rnnexport.parity.oracle import references
-from rnnexport.worker import Arrays, Extras
+from rnnexport.runtime.worker import Arrays, Extras
 
 _CHUNKS = 40
 """Of one series; then the states start afresh."""

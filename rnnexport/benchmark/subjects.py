@@ -11,14 +11,15 @@ import numpy as np
 from rnnexport.benchmark.interleaving import Effort, Subject, measure_interleaved
 from rnnexport.benchmark.results import Measurement
 from rnnexport.benchmark.timing import JOB
-from rnnexport.bundle import Bundle, TensorInfo
+from rnnexport.bundle.bundle import Bundle
+from rnnexport.bundle.manifest import TensorInfo
 from rnnexport.engines.contract import Definition, Feeds
 from rnnexport.errors import RnnexportError
 from rnnexport.parity.compare import Reference, compare
 from rnnexport.parity.grid import CaseShape, draw_feeds, symbol_sizes
 from rnnexport.parity.oracle import feeds_for, references
 from rnnexport.parity.verify import tolerance_for
-from rnnexport.worker import Arrays
+from rnnexport.runtime.worker import Arrays
 
 
 @dataclass(frozen=True)

@@ -25,13 +25,13 @@ from rnnexport.benchmark.results import BenchReport, ConditionsWatch, Measuremen
 from rnnexport.benchmark.scenarios import run_one
 from rnnexport.benchmark.timing import JOB
 from rnnexport.benchmark.work import LayerWork
-from rnnexport.bundle import Tolerance
+from rnnexport.bundle.manifest import Tolerance
 from rnnexport.engines.contract import Definition, Feeds
 from rnnexport.errors import RnnexportError
 from rnnexport.parity.compare import Reference, compare
-from rnnexport.runtime import choose_runtimes
+from rnnexport.runtime.definitions import choose_runtimes
+from rnnexport.runtime.worker import Arrays
 from rnnexport.versions import tool_versions
-from rnnexport.worker import Arrays
 
 _TOLERANCE = Tolerance(atol=1e-5, rtol=1.3e-6)  # of torch.testing.assert_close
 _LONGEST_COMPILED = 25

@@ -8,10 +8,10 @@ from pathlib import Path
 from rnnexport.benchmark.interleaving import Effort
 from rnnexport.benchmark.results import BenchReport, ConditionsWatch, Measurement
 from rnnexport.benchmark.subjects import Prepared, measure_shape
-from rnnexport.bundle import Bundle, load_bundle, reference_bundles
+from rnnexport.bundle.bundle import Bundle, load_bundle, reference_bundles
 from rnnexport.engines.contract import Definition
 from rnnexport.parity.grid import CaseShape
-from rnnexport.runtime import RuntimeStatus, choose_runtimes
+from rnnexport.runtime.definitions import RuntimeStatus, choose_runtimes
 from rnnexport.versions import tool_versions
 
 GROWTH = 0.05

@@ -22,7 +22,7 @@ import numpy as np
 
 from rnnexport.engines import get_engine
 from rnnexport.engines.contract import Definition, Feeds, Session
-from rnnexport.worker import Arrays, Extras, peak_memory_bytes
+from rnnexport.runtime.worker import Arrays, Extras, peak_memory_bytes
 
 JOB = "rnnexport.benchmark.timing:timing_job"
 WARMUP_SECONDS = 0.2

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
-from rnnexport.inspection import inspect_model, recurrent_nodes
+from rnnexport.inspecting.inspection import inspect_model, recurrent_nodes
 
 _GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
 

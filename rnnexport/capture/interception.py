@@ -18,8 +18,8 @@ from torch.nn.utils.rnn import PackedSequence
 from torch.onnx.ops import symbolic_multi_out
 
 from rnnexport.capture.packed import batch_of
-from rnnexport.cells import ResetBeforeGRU
 from rnnexport.errors import ExportError
+from rnnexport.models.cells import ResetBeforeGRU
 
 DOMAIN = "rnnexport"
 """The ONNX domain of the opaque operators."""

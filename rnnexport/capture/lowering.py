@@ -19,8 +19,8 @@ from torch import Tensor
 
 from rnnexport.capture.interception import DOMAIN
 from rnnexport.capture.recurrent import DirectionWeights, RecurrentLayer, RecurrentValues, add_layer
-from rnnexport.capture.zeros import is_zero
 from rnnexport.errors import ExportError
+from rnnexport.onnx_files.zeros import is_zero
 
 _ANY_SIZE = 2**40
 _NUM_OPERANDS = 4

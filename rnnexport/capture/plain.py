@@ -20,7 +20,7 @@ from rnnexport.capture.opsets import DEFAULT_OPSET, IR_VERSION, check_opset
 from rnnexport.capture.recurrent import add_layer, layers_from_module
 
 if TYPE_CHECKING:
-    from rnnexport.models import SequenceClassifier
+    from rnnexport.models.classifier import SequenceClassifier
 
 
 def capture_plain(model: SequenceClassifier, *, opset_version: int = DEFAULT_OPSET) -> Captured:

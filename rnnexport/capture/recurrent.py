@@ -22,7 +22,7 @@ import torch
 from onnx_ir.tape import Tape
 from torch import Tensor, nn
 
-from rnnexport.cells import ResetBeforeGRU
+from rnnexport.models.cells import ResetBeforeGRU
 
 Cell = Literal["LSTM", "GRU"]
 _ONNX_GATES: dict[Cell, tuple[int, ...]] = {"LSTM": (0, 3, 1, 2), "GRU": (1, 0, 2)}

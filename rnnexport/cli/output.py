@@ -74,7 +74,7 @@ def progress(what: str, *, in_lines: bool = False) -> Iterator[Callable[[str], N
 
 def tell_shadowed(runtimes: Sequence[str]) -> None:
     """Say which of the runtimes named is a local definition that hides a shipped one."""
-    from rnnexport.runtime import shadowing_notice
+    from rnnexport.runtime.definitions import shadowing_notice
 
     for notice in filter(None, map(shadowing_notice, runtimes)):
         say(notice)

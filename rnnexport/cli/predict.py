@@ -37,10 +37,10 @@ def predict(
 
     Example: rnnexport predict exported/gru recordings.npz --out classes.csv
     """
-    from rnnexport.predictor import load
+    from rnnexport.predicting.predictor import load
+    from rnnexport.predicting.series_files import read_series
     from rnnexport.report.prediction_files import check_target, write_predictions
     from rnnexport.report.predictions import predictions_table
-    from rnnexport.series_files import read_series
 
     if out is not None:
         check_target(out)

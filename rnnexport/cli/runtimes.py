@@ -14,7 +14,7 @@ def runtimes(json: Json = False) -> None:
     Example: rnnexport runtimes
     """
     from rnnexport.report.runtimes import runtimes_table
-    from rnnexport.runtime import list_definitions, runtime_status
+    from rnnexport.runtime.definitions import list_definitions, runtime_status
 
     with progress("asking the inference libraries"):
         statuses = [runtime_status(definition) for definition in list_definitions()]

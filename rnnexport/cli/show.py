@@ -14,14 +14,14 @@ def show(bundle: BundlePath, json: Json = False) -> None:
     Example: rnnexport show recognizer.onnx
     """
     if bundle.suffix == ".onnx":
-        from rnnexport.inspection import inspect_model
-        from rnnexport.model_file import read_model
+        from rnnexport.inspecting.inspection import inspect_model
+        from rnnexport.onnx_files.reading import read_model
         from rnnexport.report.inspection import inspection_tables
 
         inspection = inspect_model(read_model(bundle))
         print_result(inspection, inspection_tables(str(bundle), inspection), as_json=json)
         return
-    from rnnexport.bundle import load_bundle
+    from rnnexport.bundle.bundle import load_bundle
     from rnnexport.report.bundle import bundle_tables
 
     opened = load_bundle(bundle)

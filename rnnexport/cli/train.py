@@ -9,7 +9,7 @@ import typer
 
 from rnnexport.cli.options import Json, Seed
 from rnnexport.cli.output import print_result, say
-from rnnexport.launch import is_first_process
+from rnnexport.training.distributed import is_first_process
 
 Schedule = Literal["constant", "cosine", "plateau"]
 Precision = Literal["float32", "bfloat16-mixed", "float16-mixed"]
@@ -59,7 +59,7 @@ def train(
     Example: rnnexport train --task vowels --cell gru --seed 1
     """
     from rnnexport.report.training import training_table
-    from rnnexport.training import train as train_cell
+    from rnnexport.training.training import train as train_cell
 
     cells = BOTH if cell == "both" else (cell,)
     settings: dict[str, Any] = {
@@ -81,7 +81,7 @@ def train(
         "resume": resume,
     }
     if data is not None:
-        from rnnexport.tasks.files import DataFile
+        from rnnexport.data.files import DataFile
 
         settings["data"] = DataFile(
             path=str(data), series_column=series_column, label_column=label_column, features=tuple(feature or ())

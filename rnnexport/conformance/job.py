@@ -14,7 +14,7 @@ from typing import Any
 from rnnexport.engines import get_engine
 from rnnexport.engines.contract import Definition, Engine, Feeds
 from rnnexport.errors import RnnexportError
-from rnnexport.worker import Arrays, Extras
+from rnnexport.runtime.worker import Arrays, Extras
 
 
 def examples_job(arguments: dict[str, Any], cases: Iterator[Feeds]) -> Iterator[tuple[Arrays, Extras]]:

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from rnnexport.conformance.examples import Example
 from rnnexport.conformance.graphs import Arrays, build_model, call_feeds, expected_outputs
 from rnnexport.engines.contract import Definition, Feeds
-from rnnexport.worker import CaseResult, run_job
+from rnnexport.runtime.worker import CaseResult, run_job
 
 Kind = Literal["right", "refused", "wrong", "crash", "unclear"]
 

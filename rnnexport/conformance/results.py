@@ -8,7 +8,7 @@ from pydantic import BaseModel
 
 from rnnexport.conformance.judging import Kind
 from rnnexport.engines.contract import Definition
-from rnnexport.runtime import RuntimeStatus
+from rnnexport.runtime.definitions import RuntimeStatus
 
 
 class Finding(BaseModel):

@@ -19,7 +19,7 @@ from rnnexport.conformance.results import ConformanceReport, Finding, RuntimeCon
 from rnnexport.conformance.search import Search, search
 from rnnexport.engines.contract import Definition
 from rnnexport.errors import InputError
-from rnnexport.runtime import choose_runtimes, runtime_status
+from rnnexport.runtime.definitions import choose_runtimes, runtime_status
 from rnnexport.versions import tool_versions
 
 _REPORT = "conformance.json"

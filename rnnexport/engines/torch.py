@@ -171,7 +171,7 @@ class TorchEngine:
         """Build the model that `model` (a `model.json`) describes, with the weights that lie beside it."""
         import torch
 
-        from rnnexport.models import load_model
+        from rnnexport.models.classifier import load_model
 
         self.check_options(definition)
         if not (availability := self.available(definition)).usable:

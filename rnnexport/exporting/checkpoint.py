@@ -6,16 +6,18 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rnnexport.bundle import Bundle, Manifest, Source, load_bundle, seal, write_bundle
+from rnnexport.bundle.bundle import Bundle, load_bundle
+from rnnexport.bundle.card import model_card
+from rnnexport.bundle.manifest import Manifest, Source
+from rnnexport.bundle.store import seal, write_bundle
 from rnnexport.exporting.graphs import Graphs, Options
 from rnnexport.exporting.writing import TOLERANCES, write_test_data
-from rnnexport.model_card import model_card
 from rnnexport.parity.grid import CaseShape, draw_cases
 from rnnexport.parity.oracle import source_feeds
 from rnnexport.versions import tool_versions
 
 if TYPE_CHECKING:
-    from rnnexport.models import ModelDescription, SequenceClassifier
+    from rnnexport.models.classifier import ModelDescription, SequenceClassifier
 
 EXPORTED = Path("exported")
 DEFAULT_CELLS = ("lstm", "gru")
@@ -27,7 +29,7 @@ def newest_checkpoints(cell: str | None = None) -> list[Path]:
     Raises:
         CheckpointError: There is none; the message says which command makes one.
     """
-    from rnnexport.checkpoints import find_newest_checkpoint
+    from rnnexport.training.checkpoints import find_newest_checkpoint
 
     return [find_newest_checkpoint(each) for each in ([cell] if cell else DEFAULT_CELLS)]
 
@@ -42,7 +44,7 @@ def export_checkpoint(source: Path, out: Path | None, options: Options) -> Bundl
         InputError: The operator set version is out of range.
     """
     from rnnexport.capture import DEFAULT_OPSET, capture_plain
-    from rnnexport.models import load_description, load_model
+    from rnnexport.models.classifier import load_description, load_model
 
     description = load_description(source / "model.json")
     model = load_model(source / "model.json", source / "model.safetensors")

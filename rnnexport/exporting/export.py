@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rnnexport.bundle import Bundle
+from rnnexport.bundle.bundle import Bundle
 from rnnexport.errors import InputError
 from rnnexport.exporting.checkpoint import EXPORTED, export_checkpoint
 from rnnexport.exporting.graphs import Lengths, Options

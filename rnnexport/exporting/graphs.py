@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Self
 
-from rnnexport.bundle import Manifest, StepGraphInfo, TensorInfo
+from rnnexport.bundle.manifest import Manifest, StepGraphInfo, TensorInfo
 from rnnexport.errors import InputError
 from rnnexport.exporting.streaming import make_step_graph, prove_step_graph
 from rnnexport.exporting.writing import input_infos, output_infos, save_graph

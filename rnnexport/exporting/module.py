@@ -16,12 +16,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rnnexport.bundle import Bundle, Manifest, Source, load_bundle, seal, write_bundle
+from rnnexport.bundle.bundle import Bundle, load_bundle
+from rnnexport.bundle.card import model_card
+from rnnexport.bundle.manifest import Manifest, Source
+from rnnexport.bundle.store import seal, write_bundle
 from rnnexport.engines.contract import Feeds
 from rnnexport.errors import ExportError
 from rnnexport.exporting.graphs import Graphs, Options
 from rnnexport.exporting.writing import TOLERANCES, write_test_data
-from rnnexport.model_card import model_card
 from rnnexport.parity.grid import GRIDS, STREAM_GRID, Case, draw_cases
 from rnnexport.parity.oracle import KEPT_CASES, keep_cases
 from rnnexport.versions import tool_versions

@@ -16,16 +16,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rnnexport.bundle import Bundle, Manifest, Source, TensorInfo, load_bundle, seal, write_bundle
+from rnnexport.bundle.bundle import Bundle, load_bundle
+from rnnexport.bundle.card import model_card
+from rnnexport.bundle.manifest import Manifest, Source, TensorInfo
+from rnnexport.bundle.store import seal, write_bundle
 from rnnexport.engines.contract import Feeds
 from rnnexport.errors import InputError, RnnexportError
 from rnnexport.exporting.writing import TOLERANCES, input_infos, output_infos, write_test_data
-from rnnexport.model_card import model_card
-from rnnexport.model_file import external_files, read_model
+from rnnexport.onnx_files.reading import external_files, read_model
 from rnnexport.parity.grid import BATCH_NAMES, GRIDS, Case, draw_cases
 from rnnexport.parity.oracle import KEPT_CASES, keep_cases
+from rnnexport.runtime.worker import run_job
 from rnnexport.versions import tool_versions
-from rnnexport.worker import run_job
 
 if TYPE_CHECKING:
     import onnx_ir

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from rnnexport.bundle import Manifest
+from rnnexport.bundle.manifest import Manifest
 from rnnexport.engines.contract import Definition, Feeds
 from rnnexport.errors import ExportError
 from rnnexport.exporting.writing import input_infos
 from rnnexport.parity.grid import STREAM_GRID, draw_cases
 from rnnexport.parity.streaming import draw_streams, run_streams
-from rnnexport.worker import infer
+from rnnexport.runtime.worker import infer
 
 if TYPE_CHECKING:
     import onnx_ir

@@ -42,7 +42,7 @@ def load_module(name: str, weights: Path | None = None) -> nn.Module:
 
 
 def _load_weights(model: nn.Module, name: str, path: Path) -> None:
-    from rnnexport.models import check_weights, read_weights
+    from rnnexport.models.classifier import check_weights, read_weights
 
     weights = read_weights(path)
     check_weights(model, weights, path, name)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 
-from rnnexport.bundle import Source, TensorInfo, Tolerance
+from rnnexport.bundle.manifest import Source, TensorInfo, Tolerance
 from rnnexport.exporting.onnx_file import write_onnx
 
 if TYPE_CHECKING:

@@ -14,8 +14,8 @@ from rnnexport.errors import InputError
 from rnnexport.linting.proof import Proof, prove
 from rnnexport.linting.rule import Rule, Severity
 from rnnexport.linting.rules import all_rules
-from rnnexport.model_file import external_files, read_model
-from rnnexport.worker import run_job
+from rnnexport.onnx_files.reading import external_files, read_model
+from rnnexport.runtime.worker import run_job
 
 LOADS = "does-not-load"
 LOADING_SECONDS = 60

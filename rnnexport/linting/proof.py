@@ -13,9 +13,9 @@ from rnnexport.engines import get_engine
 from rnnexport.engines.contract import Definition, Feeds
 from rnnexport.errors import InputError
 from rnnexport.exporting.onnx_source import drawn_cases, sample_cases
-from rnnexport.model_file import read_model
+from rnnexport.onnx_files.reading import read_model
 from rnnexport.parity.onnx_float64 import Float64Model
-from rnnexport.worker import Arrays, CaseResult, Extras, infer
+from rnnexport.runtime.worker import Arrays, CaseResult, Extras, infer
 
 RUNTIMES = [
     Definition(name="ONNX Runtime", engine="onnxruntime", precision="float32", threads=1),

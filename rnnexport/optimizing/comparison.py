@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel
 
 from rnnexport.engines.contract import Definition, Feeds
-from rnnexport.worker import infer
+from rnnexport.runtime.worker import infer
 
 RUNTIMES = {
     "ONNX Runtime": Definition(name="ort-cpu", engine="onnxruntime", precision="float32", threads=1),

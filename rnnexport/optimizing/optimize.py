@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from rnnexport.engines.contract import Feeds
 from rnnexport.errors import ExportError, InputError
 from rnnexport.exporting.onnx_source import drawn_cases, sample_cases
-from rnnexport.model_file import external_files, read_model
+from rnnexport.onnx_files.reading import external_files, read_model
 from rnnexport.optimizing.comparison import Difference, compare
 from rnnexport.optimizing.rewrite import LayerOutcome, Rewrite, apply
 

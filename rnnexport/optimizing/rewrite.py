@@ -107,8 +107,8 @@ def apply(
     """
     from onnx_ir.passes.common import ShapeInferencePass
 
+    from rnnexport.onnx_files.nodes import node_name
     from rnnexport.passes.fixed_time import FixedTime
-    from rnnexport.passes.nodes import node_name
     from rnnexport.passes.recurrent import is_recurrent
     from rnnexport.passes.time_major import TimeMajor
 
@@ -154,9 +154,9 @@ def _float32_candidates(rewrite: Rewrite, cells: Mapping[str, str]) -> list[str]
 def _outcome(
     rewrite: Rewrite, node: onnx_ir.Node, model: onnx_ir.Model, float32_candidates: Sequence[str]
 ) -> LayerOutcome:
+    from rnnexport.onnx_files.nodes import node_name
     from rnnexport.passes.dynamic_lstm import why_not_dynamic
     from rnnexport.passes.lowering import why_not_lowerable
-    from rnnexport.passes.nodes import node_name
     from rnnexport.passes.single_step import why_not_single_step
     from rnnexport.passes.weights8 import why_not_stored
 

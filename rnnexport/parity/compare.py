@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel
 
-from rnnexport.bundle import Tolerance
+from rnnexport.bundle.manifest import Tolerance
 
 OWN_ERROR_FACTOR = 4
 

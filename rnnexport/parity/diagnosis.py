@@ -20,7 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel
 
-from rnnexport.bundle import Bundle, Tolerance
+from rnnexport.bundle.bundle import Bundle
+from rnnexport.bundle.manifest import Tolerance
 from rnnexport.engines.contract import Definition, Feeds
 from rnnexport.errors import InputError
 from rnnexport.parity.compare import OWN_ERROR_FACTOR, Reference
@@ -31,7 +32,7 @@ from rnnexport.parity.hypotheses import all_hypotheses
 from rnnexport.parity.hypothesis import Call, Evidence, Hypothesis, Outputs, Prediction, recurrent_outputs
 from rnnexport.parity.localization import Divergence, first_divergence
 from rnnexport.parity.onnx_float64 import Float64Model
-from rnnexport.worker import CaseResult
+from rnnexport.runtime.worker import CaseResult
 
 if TYPE_CHECKING:
     import onnx
@@ -158,7 +159,7 @@ def _right_graph(bundle: Bundle, calls: Sequence[Call], tolerance: Tolerance) ->
     import onnx_ir
 
     from rnnexport.capture import capture_plain
-    from rnnexport.models import load_model
+    from rnnexport.models.classifier import load_model
 
     model = load_model(bundle.description_path, bundle.path / "weights.safetensors")
     graph = onnx_ir.to_proto(capture_plain(model).model)

@@ -17,16 +17,17 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel
 
-from rnnexport.bundle import Bundle, Tolerance, load_bundle
+from rnnexport.bundle.bundle import Bundle, load_bundle
+from rnnexport.bundle.manifest import Tolerance
 from rnnexport.engines.contract import Definition, Feeds
 from rnnexport.errors import RuntimeUnavailableError
 from rnnexport.parity.grid import CaseShape, draw_feeds
 from rnnexport.parity.localization import LayerOutput, with_layer_outputs
 from rnnexport.parity.onnx_float64 import Float64Model
 from rnnexport.parity.verify import tolerance_for
-from rnnexport.runtime import RuntimeStatus, choose_runtimes, runtime_statuses
+from rnnexport.runtime.definitions import RuntimeStatus, choose_runtimes, runtime_statuses
+from rnnexport.runtime.worker import infer
 from rnnexport.versions import machine, tool_versions
-from rnnexport.worker import infer
 
 DEFAULT_STEPS = 100_000
 _WINDOWS_PER_DECADE = 10

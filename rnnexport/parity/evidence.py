@@ -17,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from rnnexport.bundle import Bundle, Tolerance
+from rnnexport.bundle.bundle import Bundle
+from rnnexport.bundle.manifest import Tolerance
 from rnnexport.errors import InputError
 from rnnexport.parity.compare import Comparison, Reference, compare
 from rnnexport.parity.verdicts import CaseVerdict, ParityReport, RuntimeParity

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from rnnexport.bundle import Bundle
+from rnnexport.bundle.bundle import Bundle
 from rnnexport.engines.contract import Definition, Feeds
 from rnnexport.parity.grid import BATCH, BATCH_NAMES, TIME, Case, CaseShape, draw_feeds
-from rnnexport.worker import infer
+from rnnexport.runtime.worker import infer
 
 if TYPE_CHECKING:
     import onnx

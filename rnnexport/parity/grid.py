@@ -17,7 +17,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from rnnexport.bundle import TensorInfo
+from rnnexport.bundle.manifest import TensorInfo
 from rnnexport.engines.contract import Feeds
 from rnnexport.errors import UnknownNameError
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from rnnexport.bundle import TensorInfo
+from rnnexport.bundle.manifest import TensorInfo
 from rnnexport.engines.contract import Feeds
 from rnnexport.errors import InputError
 from rnnexport.parity.compare import Reference

@@ -14,13 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel
 
-from rnnexport.bundle import Bundle, Tolerance
+from rnnexport.bundle.bundle import Bundle
+from rnnexport.bundle.manifest import Tolerance
 from rnnexport.engines.contract import Definition, Feeds
 from rnnexport.errors import InputError
 from rnnexport.parity.compare import compare
 from rnnexport.parity.hypothesis import Call, Evidence
 from rnnexport.parity.onnx_float64 import Float64Model
-from rnnexport.worker import infer
+from rnnexport.runtime.worker import infer
 
 if TYPE_CHECKING:
     import onnx

@@ -10,10 +10,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from rnnexport.bundle import TensorInfo
+from rnnexport.bundle.manifest import TensorInfo
 from rnnexport.engines.contract import Feeds
 from rnnexport.parity.grid import Case
-from rnnexport.worker import CaseResult
+from rnnexport.runtime.worker import CaseResult
 
 VALUES = {"NaN": np.nan, "Inf": np.inf}
 

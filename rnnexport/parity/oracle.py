@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rnnexport.bundle import Bundle
+from rnnexport.bundle.bundle import Bundle
 from rnnexport.engines import get_engine
 from rnnexport.engines.contract import Definition, Feeds
 from rnnexport.parity.compare import Reference
 from rnnexport.parity.grid import Case, Values
-from rnnexport.worker import Arrays, Extras, run_job
+from rnnexport.runtime.worker import Arrays, Extras, run_job
 
 KEPT_CASES = "parity_cases.npz"
 _FLOAT64 = Definition(name="oracle", engine="torch", precision="float64")

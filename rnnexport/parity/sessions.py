@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
-from rnnexport.bundle import Bundle
+from rnnexport.bundle.bundle import Bundle
 from rnnexport.engines.contract import Definition, Feeds
 from rnnexport.parity.grid import Case, GridName
 from rnnexport.parity.oracle import feeds_for
-from rnnexport.worker import CaseResult, infer
+from rnnexport.runtime.worker import CaseResult, infer
 
 DEFAULT_TIME_LIMIT_SECONDS = 600.0
 _MOST_STATIC_BYTES = 1 << 30

@@ -16,11 +16,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rnnexport.bundle import Manifest, StepGraphInfo, TensorInfo
+from rnnexport.bundle.manifest import Manifest, StepGraphInfo, TensorInfo
 from rnnexport.engines import get_engine
 from rnnexport.engines.contract import Definition, Feeds, Session
 from rnnexport.parity.grid import Case
-from rnnexport.worker import Arrays, CaseResult, Extras, run_job
+from rnnexport.runtime.worker import Arrays, CaseResult, Extras, run_job
 
 Schedule = NDArray[np.int64]
 """One row per call: the chunk's number of time steps, then 1 for each stream that is fed and 0 for an idle one."""

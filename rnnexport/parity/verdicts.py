@@ -7,14 +7,14 @@ from typing import Literal
 
 from pydantic import BaseModel
 
-from rnnexport.bundle import Tolerance
+from rnnexport.bundle.manifest import Tolerance
 from rnnexport.engines.contract import Definition
 from rnnexport.errors import RuntimeUnavailableError
 from rnnexport.parity.compare import Comparison, Reference, compare
 from rnnexport.parity.diagnosis import Diagnosis
 from rnnexport.parity.grid import GridName
-from rnnexport.runtime import RuntimeStatus
-from rnnexport.worker import CaseResult
+from rnnexport.runtime.definitions import RuntimeStatus
+from rnnexport.runtime.worker import CaseResult
 
 
 class CaseVerdict(BaseModel):

@@ -16,7 +16,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rnnexport.bundle import Bundle, Evaluation, Tolerance, load_bundle
+from rnnexport.bundle.bundle import Bundle, Evaluation, load_bundle
+from rnnexport.bundle.manifest import Tolerance
+from rnnexport.data.metrics import ERRORS, counted_rows, get_metric
+from rnnexport.data.padding import pad_series
 from rnnexport.engines.contract import Definition, Feeds
 from rnnexport.errors import BundleError, InputError
 from rnnexport.parity.compare import Reference
@@ -28,11 +31,9 @@ from rnnexport.parity.oracle import kept_cases, references
 from rnnexport.parity.sessions import Limits, Row, draw_rows, run_rows
 from rnnexport.parity.streaming import WHOLE, draw_streams, run_streams, whole_series
 from rnnexport.parity.verdicts import CaseVerdict, ParityReport, RuntimeParity, judge_case
-from rnnexport.runtime import choose_runtimes
-from rnnexport.tasks.metrics import ERRORS, counted_rows, get_metric
-from rnnexport.tasks.padding import pad_series
+from rnnexport.runtime.definitions import choose_runtimes
+from rnnexport.runtime.worker import CaseResult
 from rnnexport.versions import machine, tool_versions
-from rnnexport.worker import CaseResult
 
 EVALUATION = "evaluation set"
 

@@ -19,8 +19,8 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from rnnexport.onnx_files.nodes import optional_input
 from rnnexport.passes.constants import Constants
-from rnnexport.passes.nodes import optional_input
 from rnnexport.passes.selections import LARGEST_STATE, Columns, Selections, Source
 
 Array = NDArray[Any]

@@ -10,7 +10,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from rnnexport.capture.zeros import is_zero
+from rnnexport.onnx_files.zeros import is_zero
 from rnnexport.passes.selections import Source
 from rnnexport.passes.written_steps import CellStep
 

@@ -12,10 +12,10 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from rnnexport.onnx_files.writer import GraphWriter
 from rnnexport.passes.large_columns import large_columns
 from rnnexport.passes.products import FLOAT32, Product, WeightProduct
 from rnnexport.passes.recurrent import Array, Direction, Layer
-from rnnexport.passes.writer import GraphWriter
 
 _OPEN, _CANDIDATE = "R_open", "R_candidate"
 """Rows of R: of the gates that a Sigmoid opens, and of the candidate for the new state."""

@@ -8,7 +8,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from rnnexport.passes.nodes import optional_input
+from rnnexport.onnx_files.nodes import optional_input
 
 _FOLDED = {
     "Add", "Cast", "Concat", "Div", "Expand", "Gather", "Identity", "Mul", "Neg", "Reshape", "Slice", "Split",

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 import numpy as np
 import onnx_ir as ir
 
-from rnnexport.passes.nodes import node_name, required_input, used_output
-from rnnexport.passes.writer import GraphWriter
+from rnnexport.onnx_files.nodes import node_name, required_input, used_output
+from rnnexport.onnx_files.writer import GraphWriter
 
 _INPUTS = ("X", "W", "R", "B", "sequence_lens", "initial_h", "initial_c", "P")
 _OUTPUTS = ("Y", "Y_h", "Y_c")

@@ -14,13 +14,13 @@ from collections.abc import Collection
 import numpy as np
 import onnx_ir as ir
 
+from rnnexport.onnx_files.nodes import node_name
+from rnnexport.onnx_files.writer import GraphWriter
 from rnnexport.passes.large_columns import large_columns
 from rnnexport.passes.masks import LengthMasks
-from rnnexport.passes.nodes import node_name
 from rnnexport.passes.products import MICROSOFT
 from rnnexport.passes.quantization import quantize
 from rnnexport.passes.recurrent import Array, is_recurrent, read_layer, remove_unused, why_not_readable
-from rnnexport.passes.writer import GraphWriter
 
 _X, _W, _R, _B = range(4)
 _INPUTS_BEFORE_SCALES = 8

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
-from rnnexport.passes.nodes import optional_input
+from rnnexport.onnx_files.nodes import optional_input
 
 
 class EvaluationMode(ir.passes.InPlacePass):

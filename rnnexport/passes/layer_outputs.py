@@ -12,8 +12,8 @@ from collections.abc import Sequence
 import numpy as np
 import onnx_ir as ir
 
+from rnnexport.onnx_files.writer import GraphWriter
 from rnnexport.passes.recurrent import Layer
-from rnnexport.passes.writer import GraphWriter
 
 _DIRECTION_AXIS = 1
 """Of Y."""

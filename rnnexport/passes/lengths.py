@@ -28,12 +28,12 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import onnx_ir as ir
 
-from rnnexport.capture.zeros import is_zero
+from rnnexport.onnx_files.nodes import RefusedNodeError, node_name, optional_input, required_input, used_output
+from rnnexport.onnx_files.writer import GraphWriter
+from rnnexport.onnx_files.zeros import is_zero
 from rnnexport.passes.directions import why_not_divisible, write_forward_nodes
 from rnnexport.passes.freezing import freezing_weights, why_not_freezable
 from rnnexport.passes.masks import LengthMasks
-from rnnexport.passes.nodes import RefusedNodeError, node_name, optional_input, required_input, used_output
-from rnnexport.passes.writer import GraphWriter
 
 _OPERATORS = ("LSTM", "GRU", "RNN")
 _X, _W, _R, _B, _LENGTHS, _INITIAL_H, _INITIAL_C = range(7)

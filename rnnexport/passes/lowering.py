@@ -19,10 +19,11 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from rnnexport.onnx_files.nodes import node_name
+from rnnexport.onnx_files.writer import GraphWriter
 from rnnexport.passes.cell_steps import CellStep, JointStep, projection_sizes
 from rnnexport.passes.layer_outputs import replace_outputs
 from rnnexport.passes.masks import LengthMasks
-from rnnexport.passes.nodes import node_name
 from rnnexport.passes.products import FLOAT32, MICROSOFT, Product
 from rnnexport.passes.projection import Projection
 from rnnexport.passes.recurrent import (
@@ -34,7 +35,6 @@ from rnnexport.passes.recurrent import (
     time_steps,
     why_not_readable,
 )
-from rnnexport.passes.writer import GraphWriter
 
 Form = Literal["scan", "unrolled"]
 LARGEST_UNROLLED = 64

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import onnx_ir as ir
 
-from rnnexport.passes.writer import Attributes, GraphWriter
+from rnnexport.onnx_files.writer import Attributes, GraphWriter
 
 # For each direction, which step holds its last state: the last valid one (1) or step 0 (0).
 _LAST_STATE = {"forward": [1], "reverse": [0], "bidirectional": [1, 0]}

@@ -7,12 +7,12 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import onnx_ir as ir
 
-from rnnexport.capture.zeros import is_zero
+from rnnexport.onnx_files.nodes import node_name, required_input
+from rnnexport.onnx_files.writer import GraphWriter
+from rnnexport.onnx_files.zeros import is_zero
 from rnnexport.passes.cell_runs import Run
-from rnnexport.passes.nodes import node_name, required_input
 from rnnexport.passes.scans import is_reverse, scan_inputs, scan_outputs
 from rnnexport.passes.selections import Source
-from rnnexport.passes.writer import GraphWriter
 
 _AXES_ARE_AN_INPUT = 13
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import onnx_ir as ir
 
-from rnnexport.passes.nodes import optional_input
+from rnnexport.onnx_files.nodes import optional_input
 from rnnexport.passes.selections import Columns, Selections, without_identity
 
 _MOST_TERMS = 6

@@ -19,8 +19,8 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from rnnexport.onnx_files.writer import GraphWriter
 from rnnexport.passes.quantization import Array, quantize
-from rnnexport.passes.writer import GraphWriter
 
 MICROSOFT = "com.microsoft"
 """The domain of ONNX Runtime's own operators."""

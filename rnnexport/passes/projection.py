@@ -15,11 +15,11 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from rnnexport.onnx_files.writer import GraphWriter
 from rnnexport.passes.cell_steps import projection_sizes
 from rnnexport.passes.large_columns import large_columns
 from rnnexport.passes.products import FLOAT32, Product, WeightProduct
 from rnnexport.passes.recurrent import Array, Layer
-from rnnexport.passes.writer import GraphWriter
 
 _SMALLEST_ROW = 1e-30
 """So that a row of zeros can be divided by its largest element."""

@@ -10,7 +10,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from rnnexport.passes.nodes import node_name, optional_input, required_input, used_output
+from rnnexport.onnx_files.nodes import node_name, optional_input, required_input, used_output
 
 Cell = Literal["LSTM", "GRU"]
 _X, _W, _R, _B, _LENGTHS, _INITIAL_H, _INITIAL_C, _P = range(8)

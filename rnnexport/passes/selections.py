@@ -9,8 +9,8 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from rnnexport.onnx_files.nodes import optional_input
 from rnnexport.passes.constants import Constants
-from rnnexport.passes.nodes import optional_input
 
 Columns = NDArray[np.int64]
 LARGEST_STATE = 1_000_000

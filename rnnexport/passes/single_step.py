@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
+from rnnexport.onnx_files.nodes import node_name, optional_input
 from rnnexport.passes.layer_outputs import squeezes
-from rnnexport.passes.nodes import node_name, optional_input
 from rnnexport.passes.recurrent import is_recurrent, time_steps
 
 _LENGTHS = 4

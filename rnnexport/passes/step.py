@@ -21,10 +21,10 @@ from collections.abc import Iterator
 import onnx_ir as ir
 from onnx_ir.passes.common import ShapeInferencePass
 
-from rnnexport.capture.zeros import is_zero
 from rnnexport.errors import ExportError
+from rnnexport.onnx_files.nodes import RefusedNodeError, optional_input, required_input
+from rnnexport.onnx_files.zeros import is_zero
 from rnnexport.passes.drop_lengths import DropLengths
-from rnnexport.passes.nodes import RefusedNodeError, optional_input, required_input
 
 STATE_PAIRS = "rnnexport.state_pairs"
 TIME_DIMENSION, BATCH_DIMENSION = "rnnexport.time_dimension", "rnnexport.batch_dimension"

@@ -15,11 +15,11 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from rnnexport.errors import ExportError
+from rnnexport.onnx_files.nodes import node_name, optional_input
+from rnnexport.onnx_files.writer import GraphWriter
 from rnnexport.passes.large_columns import large_columns
-from rnnexport.passes.nodes import node_name, optional_input
 from rnnexport.passes.quantization import quantize
 from rnnexport.passes.recurrent import remove_unused
-from rnnexport.passes.writer import GraphWriter
 
 _RECURRENT = ("LSTM", "GRU", "RNN")
 _WEIGHTS = {1: "W", 2: "R"}

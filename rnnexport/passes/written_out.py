@@ -18,7 +18,7 @@ from collections.abc import Iterable
 import onnx_ir as ir
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 
-from rnnexport.capture.zeros import is_zero
+from rnnexport.onnx_files.zeros import is_zero
 from rnnexport.passes.affine import AffineMaps
 from rnnexport.passes.cell_runs import Run, find_runs
 from rnnexport.passes.constants import Constants

@@ -22,8 +22,8 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from rnnexport.onnx_files.nodes import optional_input
 from rnnexport.passes.affine import Affine, AffineMaps
-from rnnexport.passes.nodes import optional_input
 from rnnexport.passes.polynomials import Atom, Polynomial, Products
 from rnnexport.passes.selections import Source, without_identity
 

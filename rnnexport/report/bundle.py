@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from rich.table import Table
 
-from rnnexport.bundle import Bundle
+from rnnexport.bundle.bundle import Bundle
+from rnnexport.bundle.plan import GraphKind, read_plan
 from rnnexport.errors import BundleError
-from rnnexport.plan import GraphKind, read_plan
 from rnnexport.report.numbers import size
 
 

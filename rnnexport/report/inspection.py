@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rich.table import Table
 
-from rnnexport.inspection import Inspection
+from rnnexport.inspecting.inspection import Inspection
 
 
 def inspection_tables(path: str, inspection: Inspection) -> list[Table]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rnnexport.tasks.metrics import ERRORS
+from rnnexport.data.metrics import ERRORS
 
 _DECIMAL = ((1e9, "s"), (1e6, "ms"), (1e3, "µs"))
 _BINARY = ((2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB"))

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from rnnexport.errors import InputError
-from rnnexport.predictor import Prediction, Predictions
+from rnnexport.predicting.predictor import Prediction, Predictions
 
 _SUFFIXES = (".csv", ".parquet", ".json")
 

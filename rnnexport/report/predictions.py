@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rich.table import Table
 
-from rnnexport.predictor import Predictions
+from rnnexport.predicting.predictor import Predictions
 from rnnexport.report.numbers import percent
 
 _SHOWN = 50

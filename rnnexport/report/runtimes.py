@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from rich.table import Table
 
-from rnnexport.runtime import RuntimeStatus
+from rnnexport.runtime.definitions import RuntimeStatus
 
 
 def runtimes_table(statuses: Sequence[RuntimeStatus]) -> Table:

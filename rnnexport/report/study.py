@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 from rich.table import Table
 
+from rnnexport.data.tasks import get_task, memory_length
 from rnnexport.report.numbers import duration, metric_value, size
 from rnnexport.study.claims import interval
 from rnnexport.study.results import RunResult
 from rnnexport.study.study import StudyResult
-from rnnexport.tasks import get_task, memory_length
 
 HEADINGS = ("task", "cell", "units", "parameters", "multiply-adds a step", "metric", "test, 95 % interval", "baseline")
 COSTS = ("task", "cell", "CPU s/epoch", "CPU s to target", "reached target", "memory", "ONNX file", "latency")

@@ -9,8 +9,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from rnnexport.data.tasks import memory_length
 from rnnexport.study.results import RunResult
-from rnnexport.tasks import memory_length
 
 Group = tuple[str, str, list[RunResult]]
 COLOURS = {"lstm": "#0072B2", "gru": "#D55E00", "gru-reset-before": "#009E73"}

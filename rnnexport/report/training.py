@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from rich.table import Table
 
 from rnnexport.report.numbers import metric_value
-from rnnexport.training import TrainingResult
+from rnnexport.training.training import TrainingResult
 
 
 def training_table(results: Sequence[TrainingResult]) -> Table:

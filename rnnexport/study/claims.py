@@ -14,10 +14,10 @@ from typing import Literal
 import numpy as np
 from pydantic import BaseModel
 
+from rnnexport.data.metrics import ERRORS
+from rnnexport.data.tasks import get_task, memory_length
 from rnnexport.study.plan import GATES
 from rnnexport.study.results import RunResult
-from rnnexport.tasks import get_task, memory_length
-from rnnexport.tasks.metrics import ERRORS
 
 ALPHA = 0.05
 DOMAINS = {"language": "names", "time series": "sunspots", "speech": "vowels"}

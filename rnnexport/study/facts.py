@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pydantic import BaseModel
 
-from rnnexport.tasks import get_task
-from rnnexport.tasks.metrics import baselines
+from rnnexport.data.metrics import baselines
+from rnnexport.data.tasks import get_task
 
 
 class TaskFacts(BaseModel):

@@ -9,9 +9,9 @@ from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 
+from rnnexport.data.tasks import memory_length
 from rnnexport.study.plan import Run
 from rnnexport.study.results import RunResult
-from rnnexport.tasks import memory_length
 
 Results = Mapping[Run, RunResult]
 

@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from rnnexport.tasks.task import Dataset, Task
+from rnnexport.data.task import Dataset, Task
 
 Match = Literal["hidden", "parameters", "compute"]
 GATES = {"lstm": 4, "gru": 3, "gru-reset-before": 3}

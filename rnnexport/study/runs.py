@@ -54,9 +54,9 @@ def _progress(runs: Sequence[Run], results: dict[Run, RunResult], processes: int
 
 def do_run(run: Run, cache: Path) -> RunResult:
     """Train once, and keep the result as the last thing."""
-    from rnnexport.tasks import get_task
-    from rnnexport.tasks.metrics import reaches
-    from rnnexport.training import train
+    from rnnexport.data.metrics import reaches
+    from rnnexport.data.tasks import get_task
+    from rnnexport.training.training import train
 
     started = time.perf_counter()
     folder = cache / run.key
@@ -104,7 +104,7 @@ def _cached(run: Run, cache: Path) -> RunResult | None:
 def _one_thread() -> None:
     import torch
 
-    import rnnexport.training_loop  # noqa: F401 # so that loading Lightning counts in no run
+    import rnnexport.training.loop  # noqa: F401 # so that loading Lightning counts in no run
 
     torch.set_num_threads(1)
     sys.stderr = open(os.devnull, "w")  # noqa: PTH123, SIM115 # the parent shows progress; open until the process ends

@@ -11,7 +11,7 @@ import numpy as np
 from pydantic import BaseModel
 
 from rnnexport.benchmark.benchmark import bench
-from rnnexport.checkpoints import CHECKPOINTS
+from rnnexport.data.tasks import get_task, memory_length
 from rnnexport.errors import InputError
 from rnnexport.exporting.export import export
 from rnnexport.study.claims import Claim, judge
@@ -20,7 +20,7 @@ from rnnexport.study.kernels import KernelTimes, kernel_times
 from rnnexport.study.plan import Match, Run, layer_input_size, matched_hidden_size, multiply_adds, settings_digest
 from rnnexport.study.results import RunResult
 from rnnexport.study.runs import run_all
-from rnnexport.tasks import get_task, memory_length
+from rnnexport.training.checkpoints import CHECKPOINTS
 from rnnexport.versions import tool_versions
 
 CACHE = CHECKPOINTS / "study"
@@ -96,7 +96,7 @@ def compare(
         UnknownNameError: A task or a cell does not exist.
         InputError: There are no seeds, or a task's data are not installed.
     """
-    from rnnexport.models import check_cell
+    from rnnexport.models.classifier import check_cell
 
     for cell in cells:
         check_cell(cell)

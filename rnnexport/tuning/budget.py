@@ -7,8 +7,8 @@ from typing import Literal, cast
 
 from pydantic import BaseModel
 
+from rnnexport.data.metrics import ERRORS
 from rnnexport.errors import InputError
-from rnnexport.tasks.metrics import ERRORS
 
 Kind = Literal["float32", "max-error", "metric-drop"]
 _KINDS = ("max-error", "metric-drop")

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from rnnexport.engines.contract import Definition
 from rnnexport.errors import InputError
-from rnnexport.runtime import choose_runtimes, list_definitions, runtime_status
+from rnnexport.runtime.definitions import choose_runtimes, list_definitions, runtime_status
 from rnnexport.tuning.forms import Form
 from rnnexport.tuning.results import Candidate
 from rnnexport.tuning.workload import Workload

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from rnnexport.benchmark.roofline import FORMATS, INT8, WeightFormat
+from rnnexport.bundle.plan import GraphKind
 from rnnexport.engines.contract import Feeds
 from rnnexport.optimizing.rewrite import LayerOutcome, Rewrite, apply
-from rnnexport.plan import GraphKind
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -113,7 +113,7 @@ def write_form(form: Form, source: Path, target: Path, calibration: Sequence[Fee
     """
     import onnx_ir
 
-    from rnnexport.model_file import external_files, read_model
+    from rnnexport.onnx_files.reading import external_files, read_model
 
     model = read_model(source)
 

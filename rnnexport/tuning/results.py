@@ -6,8 +6,8 @@ from typing import Literal
 
 from pydantic import BaseModel
 
+from rnnexport.bundle.plan import Purpose
 from rnnexport.engines.contract import Definition
-from rnnexport.plan import Purpose
 
 Outcome = Literal["chosen", "not chosen", "dropped"]
 

@@ -15,9 +15,9 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from rnnexport.benchmark.journal import Journal
+from rnnexport.bundle.plan import Purpose
 from rnnexport.errors import RnnexportError
 from rnnexport.optimizing.rewrite import CANDIDATES, LayerOutcome
-from rnnexport.plan import Purpose
 from rnnexport.tuning.bounds import drop_by_bound
 from rnnexport.tuning.budget import Budget, Quality
 from rnnexport.tuning.forms import PLAIN, Form, sparing, write_form

@@ -8,10 +8,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from rnnexport.benchmark.journal import Journal
-from rnnexport.bundle import Bundle, load_bundle, sha256_of
+from rnnexport.bundle.bundle import Bundle, load_bundle
+from rnnexport.bundle.plan import GraphKind, Plan, Purpose, Tuned, graph_name, plan_name, write_plan
+from rnnexport.bundle.store import sha256_of
 from rnnexport.errors import BundleError, InputError
 from rnnexport.parity.grid import CaseShape
-from rnnexport.plan import GraphKind, Plan, Purpose, Tuned, graph_name, plan_name, write_plan
 from rnnexport.tuning.budget import Budget
 from rnnexport.tuning.candidates import candidates_for
 from rnnexport.tuning.forms import PLAIN, forms_for

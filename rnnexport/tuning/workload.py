@@ -16,7 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rnnexport.benchmark.subjects import Prepared
-from rnnexport.bundle import Bundle, Evaluation, StepGraphInfo
+from rnnexport.bundle.bundle import Bundle, Evaluation
+from rnnexport.bundle.manifest import StepGraphInfo
+from rnnexport.bundle.plan import GraphKind
+from rnnexport.data.metrics import counted_rows, get_metric
 from rnnexport.engines.contract import Definition, Feeds
 from rnnexport.errors import InputError
 from rnnexport.exporting.onnx_source import sample_cases
@@ -26,10 +29,8 @@ from rnnexport.parity.grid import CaseShape, draw_feeds, symbol_sizes
 from rnnexport.parity.oracle import feeds_for, references
 from rnnexport.parity.streaming import Stream, run_streams
 from rnnexport.parity.verify import evaluation_feeds, judged_cases, tolerance_for
-from rnnexport.plan import GraphKind
-from rnnexport.tasks.metrics import counted_rows, get_metric
+from rnnexport.runtime.worker import Arrays, CaseResult, infer, run_job
 from rnnexport.tuning.budget import Quality
-from rnnexport.worker import Arrays, CaseResult, infer, run_job
 
 References = dict[str, Reference]
 TIME_LIMIT_SECONDS = 60
@@ -231,7 +232,7 @@ def _prepared(bundle: Bundle, shapes: Sequence[CaseShape], seed: int) -> list[tu
 
 
 def _given(model_path: Path, inputs: Path) -> Feeds:
-    from rnnexport.model_file import read_model
+    from rnnexport.onnx_files.reading import read_model
 
     feeds = sample_cases(inputs, read_model(model_path))[0].feeds
     check_finite(inputs, [feeds])

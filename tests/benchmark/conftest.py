@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from rnnexport.bundle import reference_bundles
+from rnnexport.bundle.bundle import reference_bundles
 
-PLUGINS = Path(__file__).parent / "plugins"
+PLUGINS = Path(__file__).parents[1] / "plugins" / "faulty_engine"
 
 
 @pytest.fixture

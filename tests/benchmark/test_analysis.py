@@ -19,11 +19,11 @@ from rnnexport.benchmark import limits
 from rnnexport.benchmark.machine import Machine, MemoryLevel, Rate
 from rnnexport.benchmark.probe import probe_machine
 from rnnexport.benchmark.profiling import map_to_layers, profile_of, with_names
-from rnnexport.bundle import reference_bundles
+from rnnexport.bundle.bundle import reference_bundles
 from rnnexport.cli import main
 from rnnexport.engines import get_engine
 from rnnexport.engines.contract import Definition, NodeTime, ProfilingEngine
-from rnnexport.runtime import load_definition
+from rnnexport.runtime.definitions import load_definition
 
 LSTM, GRU = (str(path) for path in reference_bundles())
 RUNTIMES = ["ort-cpu", "openvino-cpu", "torch-cpu"]
@@ -160,7 +160,7 @@ def test_what_a_runtime_refuses_is_why_there_is_no_profile() -> None:
 
 
 def test_an_engine_without_a_profiler_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    plugins = str(Path(__file__).parents[1] / "engines" / "plugins")
+    plugins = str(Path(__file__).parents[1] / "plugins" / "fake_engines")
     monkeypatch.syspath_prepend(plugins)
     monkeypatch.setenv("PYTHONPATH", plugins)
     definition = Definition(name="theirs", engine="misbehaving", precision="float32")

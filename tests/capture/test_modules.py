@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from rnnexport.cells import ResetBeforeGRU
+from rnnexport.models.cells import ResetBeforeGRU
 
 TOKENS, SERIES = "tokens:int64[batch,time]", "x:float32[batch,time,5]"
 

@@ -4,7 +4,7 @@ import pytest
 
 from rnnexport.capture import capture, capture_plain, parse_input_spec
 from rnnexport.errors import InputError
-from rnnexport.models import CELLS, ModelConfig, SequenceClassifier
+from rnnexport.models.classifier import CELLS, ModelConfig, SequenceClassifier
 
 INPUTS = [parse_input_spec("x:float32[batch,time,5]"), parse_input_spec("lengths:int64[batch]")]
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-PLUGINS = Path(__file__).parent / "plugins"
+PLUGINS = Path(__file__).parents[1] / "plugins" / "planted_engines"
 
 
 @pytest.fixture

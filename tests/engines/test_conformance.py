@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from rnnexport.engines import get_engine
 from rnnexport.errors import EngineError, InputError
-from rnnexport.runtime import load_definition
+from rnnexport.runtime.definitions import load_definition
 
 pytestmark = pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])
 ATOL = 1e-6  # float32 at these sizes; bfloat16 or TF32 would be 1e-3 away

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from rnnexport.engines import get_engine
 from rnnexport.errors import CheckpointError, EngineError, RuntimeUnavailableError
-from rnnexport.models import ModelConfig, ModelDescription, SequenceClassifier, save_model
+from rnnexport.models.classifier import ModelConfig, ModelDescription, SequenceClassifier, save_model
 
 on_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device that torch can use")
 

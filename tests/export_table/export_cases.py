@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from rnnexport.cells import ResetBeforeGRU
+from rnnexport.models.cells import ResetBeforeGRU
 
 SERIES, TIME_MAJOR, NO_BATCH = "x:float32[batch,time,5]", "x:float32[time,batch,5]", "x:float32[time,5]"
 TOKENS, LENGTHS = "tokens:int64[batch,time]", "lengths:int64[batch]"

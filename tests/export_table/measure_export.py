@@ -18,10 +18,10 @@ from stock import stock_export
 from torch import nn
 
 import rnnexport
-from rnnexport.bundle import reference_bundles
+from rnnexport.bundle.bundle import reference_bundles
 from rnnexport.capture import capture, capture_plain
 from rnnexport.exporting.graphs import Graphs, Options
-from rnnexport.models import load_model
+from rnnexport.models.classifier import load_model
 
 REPEATS = 5
 MODELS = ["LSTM: one layer", "embedding → GRU → head", "Conv1d → LSTM", "LSTM → attention → head, dict of outputs"]

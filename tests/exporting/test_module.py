@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 import rnnexport
-from rnnexport.bundle import load_bundle
+from rnnexport.bundle.bundle import load_bundle
 from rnnexport.errors import CheckpointError, ExportError, InputError
 from rnnexport.exporting.user_code import load_module
 from rnnexport.parity.verify import verify

@@ -8,7 +8,8 @@ from onnx import numpy_helper
 from torch import nn
 
 import rnnexport
-from rnnexport.bundle import load_bundle, seal
+from rnnexport.bundle.bundle import load_bundle
+from rnnexport.bundle.store import seal
 from rnnexport.errors import InputError
 
 

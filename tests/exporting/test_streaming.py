@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 from torch import nn
 
 import rnnexport
-from rnnexport.bundle import load_bundle, reference_bundles, seal
-from rnnexport.cells import ResetBeforeGRU
+from rnnexport.bundle.bundle import load_bundle, reference_bundles
+from rnnexport.bundle.store import seal
 from rnnexport.errors import ExportError
+from rnnexport.models.cells import ResetBeforeGRU
 from rnnexport.parity.verify import verify
 
 SERIES = ["x:float32[batch,time,5]"]

@@ -9,11 +9,11 @@ import onnx_ir as ir
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from rnnexport.bundle import reference_bundles
+from rnnexport.bundle.bundle import reference_bundles
 from rnnexport.errors import InputError
 from rnnexport.linting.lint import find, lint
 from rnnexport.linting.rules import all_rules
-from rnnexport.model_file import read_model
+from rnnexport.onnx_files.reading import read_model
 
 FLOAT, HIDDEN, INPUTS = TensorProto.FLOAT, 6, 4
 Change = Callable[[onnx.ModelProto], None]

@@ -10,9 +10,9 @@ import onnx
 import onnx_ir as ir
 import pytest
 
-from rnnexport.bundle import reference_bundles
+from rnnexport.bundle.bundle import reference_bundles
 from rnnexport.cli import main
-from rnnexport.model_file import read_model
+from rnnexport.onnx_files.reading import read_model
 from rnnexport.passes.step import StepGraph
 
 DOCUMENT = (Path(__file__).resolve().parents[2] / "docs" / "optimize.md").read_text(encoding="utf-8")

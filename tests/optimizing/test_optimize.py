@@ -6,11 +6,11 @@ import onnx_ir as ir
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from rnnexport.bundle import load_bundle, reference_bundles
+from rnnexport.bundle.bundle import load_bundle, reference_bundles
 from rnnexport.engines import get_engine
 from rnnexport.engines.contract import Definition
 from rnnexport.errors import RnnexportError
-from rnnexport.model_file import read_model
+from rnnexport.onnx_files.reading import read_model
 from rnnexport.optimizing.optimize import optimize
 from rnnexport.optimizing.rewrite import Rewrite, apply
 

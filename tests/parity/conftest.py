@@ -7,9 +7,10 @@ from pathlib import Path
 import onnx
 import pytest
 
-from rnnexport.bundle import load_bundle, seal
+from rnnexport.bundle.bundle import load_bundle
+from rnnexport.bundle.store import seal
 
-PLUGINS = Path(__file__).parent / "plugins"
+PLUGINS = Path(__file__).parents[1] / "plugins" / "careless_engines"
 
 
 @pytest.fixture

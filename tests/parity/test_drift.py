@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rnnexport.bundle import load_bundle, reference_bundles, seal
+from rnnexport.bundle.bundle import load_bundle, reference_bundles
+from rnnexport.bundle.store import seal
 from rnnexport.parity.drift import drift
 from rnnexport.report.drift import drift_tables, plot_drift
 from rnnexport.versions import machine

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rnnexport.bundle import reference_bundles
+from rnnexport.bundle.bundle import reference_bundles
 from rnnexport.errors import InputError
 from rnnexport.parity.evidence import judge_again
 from rnnexport.parity.verdicts import ParityReport

@@ -16,7 +16,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from rnnexport.bundle import TensorInfo, Tolerance
+from rnnexport.bundle.manifest import TensorInfo, Tolerance
 from rnnexport.engines.contract import Feeds
 from rnnexport.parity.compare import Reference
 from rnnexport.parity.diagnosis import explain

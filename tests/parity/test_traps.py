@@ -13,7 +13,8 @@ import torch
 from onnx import helper, numpy_helper
 
 import rnnexport
-from rnnexport.bundle import reference_bundles, seal
+from rnnexport.bundle.bundle import reference_bundles
+from rnnexport.bundle.store import seal
 from rnnexport.parity.sessions import Limits
 from rnnexport.parity.verdicts import RuntimeParity
 from rnnexport.parity.verify import verify

@@ -13,7 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import numpy_helper
 
-from rnnexport.bundle import Tolerance, load_bundle, reference_bundles, seal
+from rnnexport.bundle.bundle import load_bundle, reference_bundles
+from rnnexport.bundle.manifest import Tolerance
+from rnnexport.bundle.store import seal
 from rnnexport.errors import BundleError
 from rnnexport.parity.compare import Reference, compare
 from rnnexport.parity.grid import GRID, CaseShape, draw_feeds

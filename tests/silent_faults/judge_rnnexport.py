@@ -9,7 +9,8 @@ from pathlib import Path
 from faults import Fault, find
 
 import rnnexport
-from rnnexport.bundle import Bundle, seal
+from rnnexport.bundle.bundle import Bundle
+from rnnexport.bundle.store import seal
 from rnnexport.linting.lint import lint
 from rnnexport.parity.verdicts import RuntimeParity
 from rnnexport.parity.verify import verify

@@ -11,7 +11,7 @@ from judge_rnnexport import judge
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "silent-faults.md"
 TABLE = DOCUMENT.read_text(encoding="utf-8").partition("<!-- table: begin -->")[2]
-PLUGINS = Path(__file__).resolve().parents[1] / "parity" / "plugins"
+PLUGINS = Path(__file__).resolve().parents[1] / "plugins" / "careless_engines"
 ROWS = {name: row.split(" | ") for name, row in re.findall(r"^\| ([^|*]+) \| (.+) \|$", TABLE, re.MULTILINE)}
 
 

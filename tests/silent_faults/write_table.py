@@ -18,7 +18,7 @@ from typing import Any
 from faults import CONTROLS, FAULTS, Fault
 
 HERE = Path(__file__).resolve().parent
-PLUGINS = HERE.parent / "parity" / "plugins"
+PLUGINS = HERE.parent / "plugins" / "careless_engines"
 DOCUMENT = HERE.parents[1] / "docs" / "silent-faults.md"
 BEGIN, END = "<!-- table: begin -->\n", "<!-- table: end -->"
 TOOLS = {"polygraphy": "Polygraphy", "torch": "torch.onnx verify", "optimum": "Optimum"}

@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from rnnexport.data.tasks import get_task
 from rnnexport.errors import InputError, UnknownNameError
-from rnnexport.models import CELLS, ModelConfig, SequenceClassifier
+from rnnexport.models.classifier import CELLS, ModelConfig, SequenceClassifier
 from rnnexport.report.study import length_rows, memory_rows, quality_rows
 from rnnexport.report.study_page import write_study
 from rnnexport.study.claims import interval, judge, permutation_p
@@ -19,7 +20,6 @@ from rnnexport.study.plan import Run, layer_parameters, matched_hidden_size
 from rnnexport.study.results import RunResult
 from rnnexport.study.runs import RESULT
 from rnnexport.study.study import TASKS, compare, study_epochs
-from rnnexport.tasks import get_task
 
 
 def run(task: str, cell: str, seed: int, *, test: float, seconds: float = 1.0, baseline: float = 0.1) -> RunResult:

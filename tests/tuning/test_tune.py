@@ -12,17 +12,17 @@ import pytest
 from torch import nn
 
 import rnnexport
-from rnnexport.bundle import load_bundle, reference_bundles
+from rnnexport.bundle.bundle import load_bundle, reference_bundles
+from rnnexport.bundle.plan import read_plan
 from rnnexport.engines import get_engine
 from rnnexport.errors import BundleError, InputError
 from rnnexport.parity.grid import CaseShape
-from rnnexport.plan import read_plan
 from rnnexport.tuning import search
 from rnnexport.tuning.tune import JOURNAL, tune
 from rnnexport.tuning.workload import SequenceWorkload
 
 QUICK = {"seconds": 0.05, "time_limit_seconds": 120, "runtimes": [str(Path(__file__).with_name("one-thread.toml"))]}
-PLUGINS = Path(__file__).parents[1] / "benchmark/plugins"
+PLUGINS = Path(__file__).parents[1] / "plugins/faulty_engine"
 
 
 @pytest.fixture

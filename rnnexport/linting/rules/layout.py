@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 import onnx_ir as ir
 
-from rnnexport.inspection import recurrent_nodes
+from rnnexport.inspecting.inspection import recurrent_nodes
 from rnnexport.linting.rule import Rule
-from rnnexport.passes.nodes import node_name
+from rnnexport.onnx_files.nodes import node_name
 from rnnexport.passes.time_major import TimeMajor
 
 

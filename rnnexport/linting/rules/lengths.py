@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 import onnx_ir as ir
 
-from rnnexport.inspection import recurrent_nodes
+from rnnexport.inspecting.inspection import recurrent_nodes
 from rnnexport.linting.rule import Rule
+from rnnexport.onnx_files.nodes import node_name, optional_input, required_input
 from rnnexport.passes.lengths import ExactLengths
-from rnnexport.passes.nodes import node_name, optional_input, required_input
 
 
 class SequenceLens(Rule):

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import onnx_ir as ir
 
 from rnnexport.linting.rule import Rule
+from rnnexport.onnx_files.nodes import node_name
 from rnnexport.passes.evaluation_mode import EvaluationMode, trains
-from rnnexport.passes.nodes import node_name
 
 
 class TrainingMode(Rule):

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 import onnx_ir as ir
 
-from rnnexport.inspection import recurrent_nodes
+from rnnexport.inspecting.inspection import recurrent_nodes
 from rnnexport.linting.rule import Rule
-from rnnexport.passes.nodes import node_name, required_input
+from rnnexport.onnx_files.nodes import node_name, required_input
 from rnnexport.passes.transpositions import SWAP, Transpositions, permutation, read_by_several, readers
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import onnx_ir as ir
 
-from rnnexport.inspection import written_cells
+from rnnexport.inspecting.inspection import written_cells
 from rnnexport.linting.rule import Rule
 from rnnexport.passes.written_out import FuseCells
 

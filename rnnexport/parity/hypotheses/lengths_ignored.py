@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from rnnexport.bundle import TensorInfo
+from rnnexport.bundle.manifest import TensorInfo
 from rnnexport.engines.contract import Feeds
 from rnnexport.parity.hypothesis import (
     SEQUENCE_LENS,

@@ -1,0 +1,1 @@
+"""The exported folder: its manifest, how it is written and read, its card and its plan."""

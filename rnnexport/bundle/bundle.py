@@ -1,0 +1,162 @@
+"""A bundle on disk, checked when it is read.
+
+1. Every file is as the manifest says; what is missing, altered or of an unknown schema is refused.
+2. Later evidence (`parity.json`, `bench.json`) carries the manifest's hash, so that it is known to be stale after a new
+   export. It is replaced file by file, atomically.
+3. Nothing in a bundle is ever unpickled.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+from dataclasses import dataclass
+from functools import cached_property
+from importlib import resources
+from pathlib import Path, PurePosixPath
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rnnexport.bundle.manifest import MANIFEST, Manifest, parse_manifest
+from rnnexport.bundle.store import mend_interrupted_exchange, sha256_of
+from rnnexport.engines.contract import Definition
+from rnnexport.errors import BundleError
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Labelled series that the bundle keeps, so that the task's metric needs no data package."""
+
+    series: list[NDArray[Any]]
+    """One array [time, features] per series, or tokens [time]."""
+    labels: NDArray[Any]
+    """A row per series, or per time step of all series one after another."""
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A checked bundle on disk."""
+
+    path: Path
+    manifest: Manifest
+    manifest_sha256: str
+
+    @property
+    def model_path(self) -> Path:
+        """The sequence graph."""
+        return self.path / "model.onnx"
+
+    @property
+    def step_path(self) -> Path:
+        """The step graph, where the manifest has one."""
+        return self.path / "step.onnx"
+
+    @property
+    def description_path(self) -> Path:
+        """`model.json`, from which the torch engine rebuilds a `builtin` source."""
+        return self.path / "model.json"
+
+    def file_for(self, definition: Definition) -> Path:
+        """What the definition's engine loads: the source model for the torch engine, else the graph."""
+        return self.description_path if definition.engine == "torch" else self.model_path
+
+    def why_not_applicable(self, definition: Definition) -> str | None:
+        """Say why the definition's engine has nothing to run here, or `None` where it has."""
+        if definition.engine == "torch" and self.manifest.source.kind != "builtin":
+            return f"n/a: the bundle keeps no PyTorch source, since it was made from {self.manifest.source.description}"
+        return None
+
+    @cached_property
+    def evaluation(self) -> Evaluation | None:
+        """The labelled series, or `None` where the bundle keeps none."""
+        if "evaluation.npz" not in self.manifest.files:
+            return None
+        with np.load(self.path / "evaluation.npz", allow_pickle=False) as arrays:
+            ends = np.cumsum(arrays["lengths"])[:-1]
+            return Evaluation(np.split(arrays["values"], ends), arrays["labels"])
+
+    @property
+    def series(self) -> list[NDArray[Any]]:
+        """The model's own series, each [time, features] or tokens [time]; none where the bundle keeps none."""
+        return self.evaluation.series if self.evaluation else []
+
+    def write_evidence(self, name: str, document: dict[str, Any]) -> None:
+        """Replace `name` (such as `parity.json`) atomically, stamped with the manifest's hash; see `write_file`."""
+        self.write_file(name, json.dumps({"manifest_sha256": self.manifest_sha256, **document}, indent=1).encode())
+
+    def write_file(self, name: str, content: bytes) -> None:
+        """Replace `name` atomically.
+
+        A folder without write permission, such as an installed reference bundle, is left as it is.
+
+        Raises:
+            BundleError: Writing failed.
+        """
+        if not os.access(self.path, os.W_OK):
+            return
+        target = self.path / name
+        temporary = self.path / f".{name}.{os.getpid()}"
+        try:
+            with temporary.open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(target)
+        except OSError as exc:
+            with contextlib.suppress(OSError):
+                temporary.unlink()
+            raise BundleError(f"cannot write {target}: {exc.strerror}") from exc
+
+    def evidence(self, name: str) -> Literal["none", "current", "stale"]:
+        """Say whether `name` exists and belongs to this very manifest."""
+        try:
+            document = json.loads((self.path / name).read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return "none"
+        except ValueError:
+            return "stale"
+        current = isinstance(document, dict) and document.get("manifest_sha256") == self.manifest_sha256
+        return "current" if current else "stale"
+
+
+def load_bundle(path: Path) -> Bundle:
+    """Read a bundle and check that every file is as the export left it.
+
+    Raises:
+        BundleError: It is missing, of another schema version, or a file is missing or altered.
+    """
+    mend_interrupted_exchange(path)
+    manifest_path = path / MANIFEST
+    try:
+        content = manifest_path.read_bytes()
+    except FileNotFoundError as exc:
+        what = f"has no {MANIFEST}, so it is no bundle" if path.is_dir() else "does not exist"
+        raise BundleError(f"bundle {str(path)!r} {what}; make one with: rnnexport export --out {path}") from exc
+    except OSError as exc:
+        raise BundleError(f"bundle {str(path)!r} cannot be read: {exc.strerror}") from exc
+    manifest = parse_manifest(path, content)
+    for name, expected in manifest.files.items():
+        _check_file(path, name, expected)
+    return Bundle(path, manifest, hashlib.sha256(content).hexdigest())
+
+
+def _check_file(bundle: Path, name: str, expected: str) -> None:
+    parts = PurePosixPath(name)
+    if parts.is_absolute() or ".." in parts.parts:
+        raise BundleError(f"{bundle / MANIFEST} names {name!r}, which lies outside the bundle; do not use this bundle")
+    try:
+        actual = sha256_of(bundle / name)
+    except OSError as exc:
+        raise BundleError(f"bundle {str(bundle)!r}: {name} cannot be read: {exc.strerror}; export again") from exc
+    if actual != expected:
+        raise BundleError(f"bundle {str(bundle)!r}: {name} was changed after the export; export again")
+
+
+def reference_bundles() -> list[Path]:
+    """Return the two bundles that come with rnnexport: an LSTM and a GRU trained on JapaneseVowels."""
+    folder = Path(str(resources.files("rnnexport.exported")))
+    return [folder / "reference-lstm", folder / "reference-gru"]

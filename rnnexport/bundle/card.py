@@ -1,0 +1,111 @@
+"""The README.md of a bundle: what the model is, and how to run it with nothing but ONNX Runtime."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rnnexport.bundle.manifest import Manifest, TensorInfo
+
+_NUMPY_ZEROS = "np.zeros({shape}, np.{dtype})"
+_EXAMPLE_BATCH, _EXAMPLE_TIME = 2, 20
+
+
+def model_card(manifest: Manifest, description: str) -> str:
+    """Return the card as Markdown with a YAML head; its Python snippet runs inside the bundle's folder."""
+    return f"""---
+library_name: onnx
+tags: [onnx, recurrent, rnnexport]
+---
+# {manifest.name}
+
+{description}
+
+| | name | type | shape |
+|---|---|---|---|
+{_rows("input", manifest.inputs)}
+{_rows("output", manifest.outputs)}
+
+Batch and time are dynamic.{_lengths_note(manifest)}
+
+## Run it
+
+```python
+import numpy as np
+import onnxruntime
+
+session = onnxruntime.InferenceSession("model.onnx")
+feeds = {{
+{_assignments(manifest.inputs)}
+}}
+{_output_tuple(manifest)} = session.run(None, feeds)
+```
+{_streaming(manifest)}
+## Check it
+
+`rnnexport verify .` judges every runtime of this machine against a float64 run of the source model;
+`test_data_set_0/` holds one call in the layout of the ONNX backend tests.
+"""
+
+
+def _streaming(manifest: Manifest) -> str:
+    if manifest.step is None:
+        return ""
+    rows = "\n".join(f"| `{before}` | `{after}` |" for before, after in manifest.state_pairs)
+    states = dict(manifest.state_pairs)
+    series = [info for info in manifest.step.inputs if info.name not in states]
+    starts = [info for info in manifest.step.inputs if info.name in states]
+    return f"""
+## Stream it
+
+`step.onnx` takes the next chunk of a series, of any length, and the states, and gives the new states:
+
+| state in | state out |
+|---|---|
+{rows}
+
+```python
+import numpy as np
+import onnxruntime
+
+session = onnxruntime.InferenceSession("step.onnx")
+pairs = {states!r}
+states = {{
+{_assignments(starts)}
+}}
+for _ in range(3):  # three chunks
+    chunk = {{
+{_assignments(series, indent=8)}
+    }}
+    results = session.run(None, chunk | states)
+    outputs = dict(zip([output.name for output in session.get_outputs()], results))
+    states = {{before: outputs[after] for before, after in pairs.items()}}
+```
+"""
+
+
+def _rows(kind: str, tensors: tuple[TensorInfo, ...]) -> str:
+    return "\n".join(f"| {kind} | `{t.name}` | {t.dtype} | {', '.join(map(str, t.shape))} |" for t in tensors)
+
+
+def _lengths_note(manifest: Manifest) -> str:
+    names = [info.name for info in manifest.inputs if info.role == "lengths"]
+    if not names:
+        return ""
+    return f" `{names[0]}` counts the time steps of each row; what stands after them never reaches a result."
+
+
+def _assignments(tensors: Sequence[TensorInfo], indent: int = 4) -> str:
+    return "\n".join(f'{" " * indent}"{info.name}": {_example(info)},' for info in tensors)
+
+
+def _example(info: TensorInfo) -> str:
+    if info.role == "lengths":
+        return f"np.array([{_EXAMPLE_TIME}, {_EXAMPLE_TIME // 2}], np.{info.dtype})"
+    sizes = {"batch": _EXAMPLE_BATCH, "time": _EXAMPLE_TIME}
+    shape = tuple(d if isinstance(d, int) else sizes.get(d, _EXAMPLE_TIME) for d in info.shape)
+    return _NUMPY_ZEROS.format(shape=shape, dtype=info.dtype)
+
+
+def _output_tuple(manifest: Manifest) -> str:
+    names = [info.name.replace(".", "_") for info in manifest.outputs]
+    return f"({names[0]},)" if len(names) == 1 else ", ".join(names)

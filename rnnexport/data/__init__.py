@@ -1,0 +1,1 @@
+"""Data sets: tasks, files of the user, batches and metrics."""

@@ -1,0 +1,1 @@
+"""ONNX files and graphs: reading, writing, and facts about operators and values."""

@@ -1,0 +1,1 @@
+"""A bundle in use: predictors, streams, and the series that they read."""

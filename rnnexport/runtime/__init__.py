@@ -1,0 +1,1 @@
+"""Runtime definitions, and the processes that run them."""

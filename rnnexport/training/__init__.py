@@ -1,0 +1,1 @@
+"""The training loop, its data loaders, its processes and its checkpoints."""

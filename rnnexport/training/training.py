@@ -1,0 +1,275 @@
+"""Train one model on one task, and write what export needs.
+
+Everything is checked before the first epoch: names, sizes, data, and that the folder can be written to. What a resume
+needs lies apart from the checkpoint, in `trainer/`, until the training is done.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel
+
+from rnnexport.data.checks import check_dataset
+from rnnexport.data.files import DataFile, file_task
+from rnnexport.data.metrics import best_baseline, get_metric
+from rnnexport.data.task import Dataset, Schedule, Task, TrainingDefaults
+from rnnexport.data.tasks import get_task
+from rnnexport.errors import CheckpointError, InputError
+from rnnexport.training.checkpoints import CHECKPOINTS, write_checkpoint
+from rnnexport.training.distributed import check_processes, is_first_process
+from rnnexport.versions import tool_versions
+
+if TYPE_CHECKING:
+    from rnnexport.models.classifier import SequenceClassifier
+
+
+class Settings(BaseModel):
+    """Everything that determines the weights of a training."""
+
+    task: str
+    cell: str
+    hidden_size: int
+    num_layers: int
+    bidirectional: bool
+    dropout: float
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    weight_decay: float
+    gradient_clip: float
+    schedule: Schedule
+    precision: Literal["float32", "bfloat16-mixed", "float16-mixed"]
+    devices: int
+    num_nodes: int
+    seed: int
+    data: DataFile | None = None
+    """A file of the user's in place of a task that comes with rnnexport."""
+
+
+class TrainingResult(BaseModel):
+    """What a training came to; the content of `metrics.json`."""
+
+    schema_version: Literal[1] = 1
+    folder: str
+    settings: Settings
+    metric: str
+    test: float
+    validation: float
+    train: float
+    baseline: float
+    """The metric of the best that needs no model, such as always naming the most frequent class."""
+    parameters: int
+    epochs: int
+    seconds: float
+    cpu_seconds_per_epoch: float | None
+    """Median of the epochs that this process ran; `None` where it ran none."""
+    history: list[dict[str, float]]
+    stopped: str | None = None
+    """Why the training ended before its time, where it diverged."""
+    versions: dict[str, str]
+
+
+def train(
+    task: str = "vowels",
+    cell: str = "lstm",
+    *,
+    data: DataFile | None = None,
+    hidden_size: int | None = None,
+    num_layers: int = 1,
+    bidirectional: bool = False,
+    dropout: float | None = None,
+    epochs: int | None = None,
+    batch_size: int | None = None,
+    learning_rate: float | None = None,
+    weight_decay: float | None = None,
+    gradient_clip: float | None = None,
+    schedule: Schedule | None = None,
+    precision: Literal["float32", "bfloat16-mixed", "float16-mixed"] = "float32",
+    devices: int = 1,
+    num_nodes: int = 1,
+    strategy: Literal["auto", "ddp"] = "auto",
+    log: Literal["csv", "tensorboard"] | None = None,
+    seed: int = 0,
+    out: str | Path | None = None,
+    resume: bool = False,
+) -> TrainingResult:
+    """Train a model and write it to the folder `out` (default: `checkpoints/TASK-CELL`).
+
+    What is not given is the task's default. On a CPU the same settings give the same weights, bit for bit, also when
+    the training is interrupted and resumed. `log` writes each epoch's losses to `out`/logs. `data` trains on a file in
+    place of `task`.
+
+    Each batch is shared by `devices` processes on each of `num_nodes` hosts, through torch.distributed (`strategy`
+    "ddp"; "auto" takes it only if they are more than one). On one host they are started here; on several, by torchrun,
+    and then every process returns the result, the first one writes it, and `out` must be a folder that all hosts share
+    if it is to be resumed.
+
+    Raises:
+        UnknownNameError: The task or the cell does not exist.
+        InputError: A size is out of range, the data are not installed or malformed, or the folder cannot be written to.
+        CheckpointError: `resume` finds no interrupted training, or one with other settings.
+        TrainingError: The loss is no longer finite in the first epoch.
+    """
+    from rnnexport.models.classifier import check_cell
+
+    check_cell(cell)
+    chosen = get_task(task) if data is None else file_task(data)
+    asked = {
+        "hidden_size": hidden_size,
+        "dropout": dropout,
+        "epochs": epochs,
+        "batch_size": batch_size,
+        "learning_rate": learning_rate,
+        "weight_decay": weight_decay,
+        "gradient_clip": gradient_clip,
+        "schedule": schedule,
+    }
+    defaults = dataclasses.replace(chosen.defaults, **{k: v for k, v in asked.items() if v is not None})  # type: ignore[arg-type] # names and types are those of the arguments
+    settings = Settings(
+        task=chosen.name,
+        cell=cell,
+        num_layers=num_layers,
+        bidirectional=bidirectional,
+        precision=precision,
+        devices=devices,
+        num_nodes=num_nodes,
+        seed=seed,
+        data=data,
+        **{name: getattr(defaults, name) for name in asked},
+    )
+    _check_settings(settings)
+    folder = Path(out) if out is not None else CHECKPOINTS / f"{chosen.name}-{cell}"
+    try:
+        return _train(chosen, defaults, settings, folder, strategy=strategy, log=log, resume=resume)
+    except OSError as exc:
+        raise InputError(f"cannot write checkpoint {folder}: {exc.strerror or exc}") from exc
+
+
+def _check_settings(settings: Settings) -> None:
+    for name in ("hidden_size", "num_layers", "epochs", "batch_size", "devices", "num_nodes"):
+        if getattr(settings, name) < 1:
+            raise InputError(f"{name} is {getattr(settings, name)}; it must be at least 1")
+    for name in ("learning_rate", "gradient_clip"):
+        if not getattr(settings, name) > 0:
+            raise InputError(f"{name} is {getattr(settings, name)}; it must be above 0")
+    if not 0 <= settings.dropout < 1:
+        raise InputError(f"dropout is {settings.dropout}; it must be at least 0 and below 1")
+    for name in ("seed", "weight_decay"):
+        if getattr(settings, name) < 0:
+            raise InputError(f"{name} is {getattr(settings, name)}; it must not be negative")
+    check_processes(settings.devices, settings.num_nodes)
+
+
+def _train(
+    task: Task, defaults: TrainingDefaults, settings: Settings, folder: Path, *, strategy: Any, log: Any, resume: bool
+) -> TrainingResult:
+    dataset = task.load(settings.seed)
+    check_dataset(task, dataset)
+    work = folder / "trainer"
+    if is_first_process():
+        _prepare_work_folder(work, settings, resume=resume)
+    from rnnexport.training.loop import Loop, ModelTraining, fit
+
+    started = time.perf_counter()
+    model = build_model(task, settings, defaults, dataset)
+    sizes = settings.model_dump(include={"epochs", "batch_size", "seed", "devices", "num_nodes", "precision"})
+    loop = Loop(**sizes, strategy=strategy, log=log)
+    training = ModelTraining(model, task, defaults, dataset, loop)
+    stopped = fit(training, task, defaults, dataset, work, loop=loop, resume=resume)
+    result = TrainingResult(
+        folder=str(folder),
+        settings=settings,
+        metric=task.metric,
+        **_scores(task, model, dataset),
+        baseline=best_baseline(task.metric, dataset),
+        parameters=sum(parameter.numel() for parameter in model.parameters()),
+        epochs=len(training.history),
+        seconds=time.perf_counter() - started,
+        cpu_seconds_per_epoch=float(np.median(training.cpu_seconds)) if training.cpu_seconds else None,
+        history=training.history,
+        stopped=stopped,
+        versions=tool_versions(),
+    )
+    if is_first_process():
+        write_checkpoint(folder, task, model, dataset, result.model_dump_json(indent=1))
+        shutil.rmtree(work)
+    return result
+
+
+def _prepare_work_folder(work: Path, settings: Settings, *, resume: bool) -> None:
+    """Make `trainer/` ready for this very training, or refuse."""
+    settings_path = work / "settings.json"
+    if not resume:
+        shutil.rmtree(work, ignore_errors=True)
+        work.mkdir(parents=True)
+        settings_path.write_text(settings.model_dump_json())
+        return
+    try:
+        interrupted = json.loads(settings_path.read_text())
+    except (FileNotFoundError, ValueError) as exc:
+        raise CheckpointError(f"{work.parent} holds no interrupted training; train without --resume") from exc
+    for name, value in settings.model_dump(mode="json").items():
+        if interrupted.get(name) != value:
+            raise CheckpointError(
+                f"{work.parent} was interrupted with {name} = {interrupted.get(name)!r}, not {value!r}; "
+                "resume with the same settings, or train without --resume"
+            )
+
+
+def build_model(task: Task, settings: Settings, defaults: TrainingDefaults, dataset: Dataset) -> SequenceClassifier:
+    """Return the untrained model, its weights drawn by the seed and its scaling that of the training part."""
+    import torch
+
+    from rnnexport.models.classifier import ModelConfig, SequenceClassifier
+
+    torch.manual_seed(settings.seed)
+    tokens = {"vocabulary_size": len(dataset.vocabulary), "embedding_size": defaults.embedding_size}
+    model = SequenceClassifier(
+        ModelConfig.model_validate(
+            {
+                **settings.model_dump(include={"cell", "hidden_size", "num_layers", "bidirectional", "dropout"}),
+                "input_size": dataset.input_size,
+                "num_outputs": task.num_outputs,
+                "per_step": task.predicts == "class per step",
+                **(tokens if dataset.vocabulary else {}),
+            }
+        )
+    )
+    if not dataset.vocabulary:
+        mean, deviation = mean_and_deviation(dataset.train.series)
+        model.mean.copy_(torch.from_numpy(mean))
+        model.std.copy_(torch.from_numpy(deviation))
+    return model
+
+
+def mean_and_deviation(series: Sequence[NDArray[Any]]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Of each feature over all steps, one series at a time; the deviation of a constant, which tells nothing, is 1."""
+    steps = sum(map(len, series))
+    mean = sum(values.sum(axis=0, dtype=np.float64) for values in series) / steps
+    deviation = np.sqrt(sum(np.square(values - mean).sum(axis=0) for values in series) / steps)
+    is_constant = deviation <= np.finfo(np.float32).eps * np.abs(mean)
+    return mean, np.where(is_constant, 1, deviation)
+
+
+def _scores(task: Task, model: SequenceClassifier, dataset: Dataset) -> dict[str, float]:
+    from rnnexport.training.loop import predict_outputs
+
+    def score(part: str) -> float:
+        split = getattr(dataset, part)
+        return get_metric(task.metric)(predict_outputs(model, split), np.concatenate(_rows(task, split.labels)))
+
+    return {part: score(part) for part in ("train", "validation", "test")}
+
+
+def _rows(task: Task, labels: Any) -> list[NDArray[Any]]:
+    """Labels as arrays whose rows, one after another, are those of the outputs."""
+    return [np.asarray(label)[None] if task.predicts == "values" else np.atleast_1d(label) for label in labels]

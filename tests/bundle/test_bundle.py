@@ -1,0 +1,212 @@
+"""A bundle is whole or it is not there."""
+
+from __future__ import annotations
+
+import json
+import resource
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from rnnexport.bundle.bundle import load_bundle, reference_bundles
+from rnnexport.bundle.manifest import Manifest, Source, TensorInfo, Tolerance
+from rnnexport.bundle.store import seal, write_bundle
+from rnnexport.errors import BundleError
+
+MANIFEST = Manifest(
+    name="tiny",
+    source=Source(kind="builtin", name="nothing"),
+    inputs=(TensorInfo(name="x", dtype="float32", shape=("batch", "time", 3)),),
+    outputs=(TensorInfo(name="logits", dtype="float32", shape=("batch", 2), role="output"),),
+    tolerances={"float32": Tolerance(atol=1e-5, rtol=1e-6)},
+    versions={},
+    files={},
+)
+
+
+def write(target: Path, content: str) -> None:
+    with write_bundle(target) as folder:
+        (folder / "test_data_set_0").mkdir()
+        (folder / "test_data_set_0" / "input_0.pb").write_text("input")
+        (folder / "model.onnx").write_text(content)
+        seal(folder, MANIFEST)
+
+
+def test_a_bundle_lists_every_file_and_leaves_nothing_beside_it(tmp_path: Path) -> None:
+    write(tmp_path / "gru", "model")
+    bundle = load_bundle(tmp_path / "gru")
+    assert set(bundle.manifest.files) == {"model.onnx", "test_data_set_0/input_0.pb"}
+    assert [path.name for path in tmp_path.iterdir()] == ["gru"]
+
+
+def test_a_second_export_replaces_the_first(tmp_path: Path) -> None:
+    write(tmp_path / "gru", "old")
+    write(tmp_path / "gru", "new")
+    assert load_bundle(tmp_path / "gru").model_path.read_text() == "new"
+    assert [path.name for path in tmp_path.iterdir()] == ["gru"]
+
+
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
+def test_an_export_that_fails_leaves_the_old_bundle(tmp_path: Path, error: type[BaseException]) -> None:
+    def fail() -> None:
+        with write_bundle(tmp_path / "gru") as folder:
+            (folder / "model.onnx").write_text("half")
+            raise error
+
+    write(tmp_path / "gru", "old")
+    with pytest.raises(error):
+        fail()
+    assert load_bundle(tmp_path / "gru").model_path.read_text() == "old"
+    assert [path.name for path in tmp_path.iterdir()] == ["gru"]
+
+
+_WRITE_AND_WAIT = """
+import signal, sys
+from pathlib import Path
+from rnnexport.bundle.store import write_bundle
+with write_bundle(Path(sys.argv[1])) as folder:
+    (folder / "model.onnx").write_text("half")
+    print("writing", flush=True)
+    signal.pause()
+"""
+
+
+def test_a_killed_export_leaves_the_old_bundle_and_the_next_one_works(tmp_path: Path) -> None:
+    write(tmp_path / "gru", "old")
+    command = [sys.executable, "-c", _WRITE_AND_WAIT, str(tmp_path / "gru")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "writing\n"
+        with pytest.raises(BundleError, match="is being written by another command"):
+            write(tmp_path / "gru", "other")
+        process.kill()
+    assert load_bundle(tmp_path / "gru").model_path.read_text() == "old"
+    write(tmp_path / "gru", "new")
+    assert load_bundle(tmp_path / "gru").model_path.read_text() == "new"
+    assert [path.name for path in tmp_path.iterdir()] == ["gru"]
+
+
+def test_an_exchange_cut_between_its_two_renames_is_mended_by_the_reader(tmp_path: Path) -> None:
+    write(tmp_path / "gru", "old")
+    (tmp_path / "gru").rename(tmp_path / ".gru.previous")
+    assert load_bundle(tmp_path / "gru").model_path.read_text() == "old"
+
+
+def test_a_folder_that_is_no_bundle_is_not_replaced(tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").write_text("years of work")
+    with pytest.raises(BundleError, match="exists and is no bundle"):
+        write(tmp_path, "new")
+    assert (tmp_path / "thesis.tex").read_text() == "years of work"
+
+
+_WRITE_MUCH = """
+import resource, signal, sys
+from pathlib import Path
+from rnnexport.bundle.store import write_bundle
+from rnnexport.errors import BundleError
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+try:
+    with write_bundle(Path(sys.argv[1])) as folder:
+        (folder / "model.onnx").write_bytes(bytes(10_000))
+except BundleError as error:
+    print(error)
+"""
+
+
+def test_a_full_disk_leaves_the_old_bundle(tmp_path: Path) -> None:
+    write(tmp_path / "gru", "old")
+    command = [sys.executable, "-c", _WRITE_MUCH, str(tmp_path / "gru")]
+    printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert "cannot write bundle" in printed
+    assert "File too large" in printed
+    assert load_bundle(tmp_path / "gru").model_path.read_text() == "old"
+
+
+def test_an_unwritable_place_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(BundleError, match=r"cannot write to .*file"):
+        write(tmp_path / "file" / "gru", "new")
+
+
+def test_rejects_an_altered_file(tmp_path: Path) -> None:
+    write(tmp_path / "gru", "model")
+    (tmp_path / "gru" / "model.onnx").write_text("other")
+    with pytest.raises(BundleError, match=r"model\.onnx was changed after the export; export again"):
+        load_bundle(tmp_path / "gru")
+
+
+def test_rejects_a_missing_file(tmp_path: Path) -> None:
+    write(tmp_path / "gru", "model")
+    (tmp_path / "gru" / "model.onnx").unlink()
+    with pytest.raises(BundleError, match=r"model\.onnx cannot be read: No such file"):
+        load_bundle(tmp_path / "gru")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"schema_version": 7}, r"is schema 7, this version reads 1; export again or upgrade"),
+        ({"files": {"../../secret": "0"}}, "lies outside the bundle"),
+        ({"inputs": 3}, "is damaged at 'inputs'"),
+    ],
+)
+def test_rejects_a_manifest_that_is_not_ours(tmp_path: Path, change: dict[str, object], message: str) -> None:
+    write(tmp_path / "gru", "model")
+    manifest = tmp_path / "gru" / "manifest.json"
+    manifest.write_text(json.dumps(json.loads(manifest.read_text()) | change))
+    with pytest.raises(BundleError, match=message):
+        load_bundle(tmp_path / "gru")
+
+
+def test_rejects_a_truncated_manifest(tmp_path: Path) -> None:
+    write(tmp_path / "gru", "model")
+    manifest = tmp_path / "gru" / "manifest.json"
+    manifest.write_bytes(manifest.read_bytes()[:40])
+    with pytest.raises(BundleError, match="is damaged; export again"):
+        load_bundle(tmp_path / "gru")
+
+
+def test_says_how_to_make_a_bundle_that_is_missing(tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match="does not exist; make one with: rnnexport export"):
+        load_bundle(tmp_path / "gru")
+    with pytest.raises(BundleError, match=r"has no manifest\.json"):
+        load_bundle(tmp_path)
+
+
+def test_evidence_is_stale_after_a_new_export(tmp_path: Path) -> None:
+    write(tmp_path / "gru", "old")
+    bundle = load_bundle(tmp_path / "gru")
+    assert bundle.evidence("parity.json") == "none"
+    bundle.write_evidence("parity.json", {"passed": True})
+    assert load_bundle(tmp_path / "gru").evidence("parity.json") == "current"
+    kept = (tmp_path / "gru" / "parity.json").read_text()
+    write(tmp_path / "gru", "new")
+    (tmp_path / "gru" / "parity.json").write_text(kept)
+    assert load_bundle(tmp_path / "gru").evidence("parity.json") == "stale"
+
+
+def test_evidence_that_cannot_be_written_keeps_the_old_one(tmp_path: Path) -> None:
+    write(tmp_path / "gru", "model")
+    bundle = load_bundle(tmp_path / "gru")
+    bundle.write_evidence("parity.json", {"run": 1})
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100, before[1]))
+        with pytest.raises(BundleError, match=r"cannot write .*parity\.json"):
+            bundle.write_evidence("parity.json", {"run": "x" * 1000})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert json.loads((tmp_path / "gru" / "parity.json").read_text())["run"] == 1
+    left = sorted(path.name for path in (tmp_path / "gru").iterdir())
+    assert left == ["manifest.json", "model.onnx", "parity.json", "test_data_set_0"]
+
+
+@pytest.mark.parametrize("path", reference_bundles(), ids=lambda path: path.name)
+def test_the_reference_bundles_are_whole(path: Path) -> None:
+    assert load_bundle(path).manifest.task == "vowels"
