@@ -8,8 +8,7 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from rnnexport.inspecting.inspection import inspect_model, recurrent_nodes
-
-_GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
+from rnnexport.onnx_files.operators import GATES
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +62,7 @@ def recurrent_work(model: ir.Model, sizes: Mapping[str, int]) -> tuple[tuple[Lay
         if shape is None or layer.input_size is None or layer.hidden_size is None:
             left_out.append(layer.name)
             continue
-        work = LayerWork(layer.name, _GATES[node.op_type], layer.input_size, layer.hidden_size, *shape)
+        work = LayerWork(layer.name, len(GATES[node.op_type]), layer.input_size, layer.hidden_size, *shape)
         counted += [work] * (2 if layer.direction == "bidirectional" else 1)
     return tuple(counted), tuple(left_out)
 

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import onnx_ir as ir
@@ -23,8 +22,8 @@ from onnx_ir.tape import Tape
 from torch import Tensor, nn
 
 from rnnexport.models.cells import ResetBeforeGRU
+from rnnexport.onnx_files.operators import Cell
 
-Cell = Literal["LSTM", "GRU"]
 _ONNX_GATES: dict[Cell, tuple[int, ...]] = {"LSTM": (0, 3, 1, 2), "GRU": (1, 0, 2)}
 
 

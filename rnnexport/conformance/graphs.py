@@ -20,10 +20,10 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from rnnexport.conformance.examples import TAKE_ALPHA, TAKE_BETA, Example, Node
+from rnnexport.onnx_files.operators import GATES
 from rnnexport.parity.operators import evaluate
 
 Arrays = dict[str, NDArray[Any]]
-_GATES = {"LSTM": 4, "GRU": 3}
 _INPUTS = {
     "LSTM": ("X", "W", "R", "B", "sequence_lens", "initial_h", "initial_c", "P"),
     "GRU": ("X", "W", "R", "B", "sequence_lens", "initial_h"),
@@ -65,7 +65,7 @@ class Placed:
     @property
     def weights(self) -> Arrays:
         """Initializers, by the operator's names."""
-        size, directions, gates = self.node.hidden_size, self.node.directions, _GATES[self.node.op_type]
+        size, directions, gates = self.node.hidden_size, self.node.directions, len(GATES[self.node.op_type])
         shapes = {
             "W": (directions, gates * size, self.input_size),
             "R": (directions, gates * size, size),

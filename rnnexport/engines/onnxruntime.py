@@ -34,6 +34,7 @@ from rnnexport.engines.contract import (
 )
 from rnnexport.engines.onnxruntime_profile import node_times
 from rnnexport.errors import EngineError, InputError, RuntimeUnavailableError, UnknownNameError
+from rnnexport.onnx_files.operators import RECURRENT
 
 _CUDA = "CUDAExecutionProvider"
 _USE_GPU_PACKAGE = "pip uninstall -y onnxruntime && pip install onnxruntime-gpu"
@@ -50,7 +51,7 @@ _SESSION_OPTIONS: dict[str, str | bool] = {
 }
 _CUDA_OPTIONS = {"use_tf32", "gpu_mem_limit", "arena_extend_strategy", "cudnn_conv_algo_search"}
 # Where the time of a recurrent model goes; shape arithmetic may stay on the CPU.
-_HEAVY = {"LSTM", "GRU", "RNN", "MatMul", "Gemm", "Conv", "MatMulInteger", "QLinearMatMul"} | {
+_HEAVY = {*RECURRENT, "MatMul", "Gemm", "Conv", "MatMulInteger", "QLinearMatMul"} | {
     "MatMulNBits",
     "DynamicQuantizeMatMul",
     "DynamicQuantizeLSTM",  # ONNX Runtime's own operators

@@ -22,14 +22,10 @@ import onnx_ir as ir
 from onnx_ir.passes.common import ShapeInferencePass
 
 from rnnexport.onnx_files.nodes import node_name, optional_input
+from rnnexport.onnx_files.operators import INITIAL_H, LAYOUT, RECURRENT, SEQUENCE_LENS
 from rnnexport.onnx_files.zeros import is_zero
 from rnnexport.passes.written_out import fuse_cells
 from rnnexport.passes.written_steps import CellStep
-
-RECURRENT = ("LSTM", "GRU", "RNN")
-_GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
-_LAYOUT = ("Cast", "Concat", "Gather", "Identity", "Reshape", "Slice", "Split", "Squeeze", "Transpose", "Unsqueeze")
-_SEQUENCE_LENS, _INITIAL_H = 4, 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +114,7 @@ def _layer(node: ir.Node) -> RecurrentLayer:
     cell = node.op_type
     if cell == "GRU" and not node.attributes.get_int("linear_before_reset", 0):
         cell = "GRU, reset before"
-    lengths = optional_input(node, _SEQUENCE_LENS)
+    lengths = optional_input(node, SEQUENCE_LENS)
     products = sum(int(np.prod(shape)) for shape in (weights, recurrence) if shape)
     return RecurrentLayer(
         name=node_name(node),
@@ -127,7 +123,7 @@ def _layer(node: ir.Node) -> RecurrentLayer:
         input_size=weights[2] if weights else None,
         hidden_size=hidden_size,
         lengths=None if lengths is None else _origin(lengths),
-        initial_state=_initial_state(optional_input(node, _INITIAL_H)),
+        initial_state=_initial_state(optional_input(node, INITIAL_H)),
         multiply_adds_per_step=products,
     )
 
@@ -150,7 +146,7 @@ def _origin(value: ir.Value) -> str:
         if ir.convenience.get_const_tensor(seen) is not None:
             return "constant"
         node = seen.producer()
-        seen = node.inputs[0] if node is not None and node.op_type in _LAYOUT and node.inputs else None
+        seen = node.inputs[0] if node is not None and node.op_type in LAYOUT and node.inputs else None
     if seen is None:
         return "computed"
     return "constant" if seen.const_value is not None else f"input {seen.name}"
@@ -167,10 +163,10 @@ def _state_pairs(model: ir.Model) -> Iterator[tuple[str, str]]:
 def _is_state(before: ir.Value, after: ir.Value) -> bool:
     """Whether `before` reaches initial_h (input 5) and `after` comes from Y_h (output 1), or the same of c."""
     reached = {
-        user.outputs[position - _INITIAL_H + 1]
+        user.outputs[position - INITIAL_H + 1]
         for value in _reached(before)
         for user, position in value.uses()
-        if user.op_type in RECURRENT and _INITIAL_H <= position < len(user.outputs) + _INITIAL_H - 1
+        if user.op_type in RECURRENT and INITIAL_H <= position < len(user.outputs) + INITIAL_H - 1
     }
     return any(after in _reached(output) for output in reached)
 
@@ -180,7 +176,7 @@ def _reached(value: ir.Value) -> list[ir.Value]:
     found = [value]
     for each in found:
         for user, _ in each.uses():
-            if user.op_type in _LAYOUT:
+            if user.op_type in LAYOUT:
                 found.extend(output for output in user.outputs if output not in found)
     return found
 
@@ -232,7 +228,7 @@ def _cell_ending_in(node: ir.Node) -> str | None:
 def _maker(value: ir.Value | None) -> ir.Node | None:
     """What computes a value, seen through changes of layout."""
     node = value.producer() if value is not None else None
-    while node is not None and node.op_type in _LAYOUT and node.inputs and node.inputs[0] is not None:
+    while node is not None and node.op_type in LAYOUT and node.inputs and node.inputs[0] is not None:
         node = node.inputs[0].producer()
     return node
 

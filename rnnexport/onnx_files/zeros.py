@@ -5,19 +5,9 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
-_KEEPS_ZEROS = {
-    "Cast",
-    "CastLike",
-    "Expand",
-    "Gather",
-    "Identity",
-    "Reshape",
-    "Slice",
-    "Squeeze",
-    "Tile",
-    "Transpose",
-    "Unsqueeze",
-}
+from rnnexport.onnx_files.operators import LAYOUT
+
+_KEEPS_ZEROS = LAYOUT - {"Concat", "Split"} | {"CastLike", "Expand", "Tile"}
 
 
 def is_zero(value: ir.Value | None) -> bool:

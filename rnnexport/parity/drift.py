@@ -21,8 +21,8 @@ from rnnexport.bundle.bundle import Bundle, load_bundle
 from rnnexport.bundle.manifest import Tolerance
 from rnnexport.engines.contract import Definition, Feeds
 from rnnexport.errors import RuntimeUnavailableError
+from rnnexport.parity.diagnosis.localization import LayerOutput, with_layer_outputs
 from rnnexport.parity.grid import CaseShape, draw_feeds
-from rnnexport.parity.localization import LayerOutput, with_layer_outputs
 from rnnexport.parity.onnx_float64 import Float64Model
 from rnnexport.parity.verify import tolerance_for
 from rnnexport.runtime.definitions import RuntimeStatus, choose_runtimes, runtime_statuses

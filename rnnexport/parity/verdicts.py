@@ -11,7 +11,7 @@ from rnnexport.bundle.manifest import Tolerance
 from rnnexport.engines.contract import Definition
 from rnnexport.errors import RuntimeUnavailableError
 from rnnexport.parity.compare import Comparison, Reference, compare
-from rnnexport.parity.diagnosis import Diagnosis
+from rnnexport.parity.diagnosis.diagnosis import Diagnosis
 from rnnexport.parity.grid import GridName
 from rnnexport.runtime.definitions import RuntimeStatus
 from rnnexport.runtime.worker import CaseResult

@@ -23,7 +23,7 @@ from rnnexport.data.padding import pad_series
 from rnnexport.engines.contract import Definition, Feeds
 from rnnexport.errors import BundleError, InputError
 from rnnexport.parity.compare import Reference
-from rnnexport.parity.diagnosis import Judged, diagnose
+from rnnexport.parity.diagnosis.diagnosis import Judged, diagnose
 from rnnexport.parity.evidence import write_evidence
 from rnnexport.parity.grid import GRIDS, STREAM_GRID, Case, GridName, draw_cases
 from rnnexport.parity.non_finite import poisoned_calls, properties

@@ -9,8 +9,7 @@ from __future__ import annotations
 import onnx_ir as ir
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 
-_RECURRENT = ("LSTM", "GRU", "RNN")
-_SEQUENCE_LENS = 4
+from rnnexport.onnx_files.operators import RECURRENT, SEQUENCE_LENS
 
 
 class DropLengths(ir.passes.InPlacePass):
@@ -20,8 +19,8 @@ class DropLengths(ir.passes.InPlacePass):
         """Rewrite `model` in place."""
         dropped = 0
         for node in model.graph.all_nodes():
-            if node.op_type in _RECURRENT and len(node.inputs) > _SEQUENCE_LENS and node.inputs[_SEQUENCE_LENS]:
-                node.replace_input_with(_SEQUENCE_LENS, None)
+            if node.op_type in RECURRENT and len(node.inputs) > SEQUENCE_LENS and node.inputs[SEQUENCE_LENS]:
+                node.replace_input_with(SEQUENCE_LENS, None)
                 dropped += 1
         if dropped:
             RemoveUnusedNodesPass()(model)

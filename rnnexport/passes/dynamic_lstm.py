@@ -15,6 +15,7 @@ import numpy as np
 import onnx_ir as ir
 
 from rnnexport.onnx_files.nodes import node_name
+from rnnexport.onnx_files.operators import B, R, W, X
 from rnnexport.onnx_files.writer import GraphWriter
 from rnnexport.passes.large_columns import large_columns
 from rnnexport.passes.masks import LengthMasks
@@ -22,7 +23,6 @@ from rnnexport.passes.products import MICROSOFT
 from rnnexport.passes.quantization import quantize
 from rnnexport.passes.recurrent import Array, is_recurrent, read_layer, remove_unused, why_not_readable
 
-_X, _W, _R, _B = range(4)
 _INPUTS_BEFORE_SCALES = 8
 
 
@@ -60,13 +60,13 @@ class DynamicLstm(ir.passes.InPlacePass):
 
 
 def _rewrite(writer: GraphWriter, graph: ir.Graph, node: ir.Node) -> None:
-    layer, weights = read_layer(node), node.inputs[_W:_B]
+    layer, weights = read_layer(node), node.inputs[W:B]
     inputs: list[ir.Value | None] = [*node.inputs, *[None] * (_INPUTS_BEFORE_SCALES - len(node.inputs))]
     if layer.lengths is not None:
         valid = LengthMasks(writer, f"{layer.name}.lengths", layer.x, layer.lengths).valid()
         zero = writer.constant(np.array(0, np.float32), f"{layer.name}.zero")
-        inputs[_X] = writer.op("Where", [valid, layer.x, zero], f"{layer.name}.valid_x")
-    for position, letter in ((_W, "W"), (_R, "R")):
+        inputs[X] = writer.op("Where", [valid, layer.x, zero], f"{layer.name}.valid_x")
+    for position, letter in ((W, "W"), (R, "R")):
         rows = [direction.w if letter == "W" else direction.r for direction in layer.directions]
         inputs[position], *scale = _quantized(writer, rows, f"{layer.name}.{letter}")
         inputs += scale

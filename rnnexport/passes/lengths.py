@@ -29,15 +29,13 @@ import numpy as np
 import onnx_ir as ir
 
 from rnnexport.onnx_files.nodes import RefusedNodeError, node_name, optional_input, required_input, used_output
+from rnnexport.onnx_files.operators import INITIAL_H, RECURRENT, SEQUENCE_LENS, Y_C, Y_H, B, W, X, Y
 from rnnexport.onnx_files.writer import GraphWriter
 from rnnexport.onnx_files.zeros import is_zero
 from rnnexport.passes.directions import why_not_divisible, write_forward_nodes
 from rnnexport.passes.freezing import freezing_weights, why_not_freezable
 from rnnexport.passes.masks import LengthMasks
 
-_OPERATORS = ("LSTM", "GRU", "RNN")
-_X, _W, _R, _B, _LENGTHS, _INITIAL_H, _INITIAL_C = range(7)
-_Y, _Y_H, _Y_C = range(3)
 _MIN_OPSET = 11
 """The first operator set with Range and GatherND."""
 
@@ -84,8 +82,8 @@ class ExactLengths(ir.passes.InPlacePass):
 
 
 def _nodes_with_lengths(graph: ir.Graph) -> Iterator[ir.Node]:
-    recurrent = (node for node in graph if node.domain == "" and node.op_type in _OPERATORS)
-    return (node for node in recurrent if optional_input(node, _LENGTHS) is not None)
+    recurrent = (node for node in graph if node.domain == "" and node.op_type in RECURRENT)
+    return (node for node in recurrent if optional_input(node, SEQUENCE_LENS) is not None)
 
 
 def _check(node: ir.Node, opset_version: int) -> None:
@@ -96,7 +94,7 @@ def _check(node: ir.Node, opset_version: int) -> None:
     if node.attributes.get_int("layout", 0):
         raise RefusedNodeError(node, "layout=1 runs in no runtime; write the node with layout=0 and Transpose")
     _dtype(node)
-    reason = why_not_freezable(node) if used_output(node, _Y_C) else None
+    reason = why_not_freezable(node) if used_output(node, Y_C) else None
     if _must_divide(node):
         reason = reason or why_not_divisible(node)
     if reason:
@@ -109,17 +107,17 @@ def _direction(node: ir.Node) -> str:
 
 def _must_freeze(node: ir.Node) -> bool:
     """Rules 1 and 2."""
-    return _direction(node) != "forward" or used_output(node, _Y_C) is not None
+    return _direction(node) != "forward" or used_output(node, Y_C) is not None
 
 
 def _must_divide(node: ir.Node) -> bool:
     """Rule 3."""
-    loses_h = node.op_type == "LSTM" and not is_zero(optional_input(node, _INITIAL_H))
+    loses_h = node.op_type == "LSTM" and not is_zero(optional_input(node, INITIAL_H))
     return _direction(node) != "forward" and (loses_h or why_not_freezable(node) is not None)
 
 
 def _dtype(node: ir.Node) -> ir.DataType:
-    for value in node.inputs[: _B + 1]:
+    for value in node.inputs[: B + 1]:
         if value is not None and value.dtype is not None:
             return value.dtype
     raise RefusedNodeError(node, "the type of its inputs is unknown; infer shapes and types first")
@@ -142,10 +140,10 @@ class _GraphRewriter:
         masks = self._masks_for(node, time_axis)
         if _must_divide(node):
             halves, replaced = write_forward_nodes(self._writer, node, masks.lengths())
-            self._time_axes |= {required_input(half, _X): time_axis for half in halves}
+            self._time_axes |= {required_input(half, X): time_axis for half in halves}
         else:
             halves, replaced = [], self._write_without_lengths(node, masks)
-        self._time_axes |= {new: time_axis for old, new in replaced if old is node.outputs[_Y]}
+        self._time_axes |= {new: time_axis for old, new in replaced if old is node.outputs[Y]}
         self._replace(node, replaced)
         for half in halves:
             self.rewrite(half)
@@ -153,62 +151,60 @@ class _GraphRewriter:
     def _write_without_lengths(self, node: ir.Node, masks: LengthMasks) -> list[tuple[ir.Value, ir.Value]]:
         """Write the node without lengths; return each used output and what takes its place."""
         inputs = self._frozen_inputs(node, masks) if _must_freeze(node) else list(node.inputs)
-        inputs[_LENGTHS] = None
+        inputs[SEQUENCE_LENS] = None
         while inputs[-1] is None:
             inputs.pop()
         names = [f"{node_name(node)}.padded_{name}" for name in ("Y", "Y_h", "Y_c")]
-        count = 3 if used_output(node, _Y_C) else 1
+        count = 3 if used_output(node, Y_C) else 1
         padded = self._writer.node(node.op_type, inputs, names[:count], list(node.attributes.values()))
         replaced = []
-        if y := used_output(node, _Y):
-            replaced.append((y, self._valid_y(node, y, padded[_Y], masks)))
-        if y_h := used_output(node, _Y_H):
-            replaced.append((y_h, self._last_y_h(node, padded[_Y], masks)))
-        if y_c := used_output(node, _Y_C):
-            replaced.append((y_c, padded[_Y_C]))
+        if y := used_output(node, Y):
+            replaced.append((y, self._valid_y(node, y, padded[Y], masks)))
+        if y_h := used_output(node, Y_H):
+            replaced.append((y_h, self._last_y_h(node, padded[Y], masks)))
+        if y_c := used_output(node, Y_C):
+            replaced.append((y_c, padded[Y_C]))
         return replaced
 
     def _masks_for(self, node: ir.Node, time_axis: ir.Value) -> LengthMasks:
-        lengths = required_input(node, _LENGTHS)
+        lengths = required_input(node, SEQUENCE_LENS)
         key = (_uncast(lengths), time_axis)
         if key not in self._masks:
-            self._masks[key] = LengthMasks(
-                self._writer, f"{node_name(node)}.lengths", required_input(node, _X), lengths
-            )
+            self._masks[key] = LengthMasks(self._writer, f"{node_name(node)}.lengths", required_input(node, X), lengths)
         return self._masks[key]
 
     def _time_axis(self, node: ir.Node) -> ir.Value:
         """The value whose first axis is the node's time axis: that of the layer below, or its own X."""
-        x = required_input(node, _X)
+        x = required_input(node, X)
         return self._time_axes.get(_layer_output(x) or x, x)
 
     def _frozen_inputs(self, node: ir.Node, masks: LengthMasks) -> list[ir.Value | None]:
         """X with the freezing column and W with its weights; rule 2."""
         name = node_name(node)
         valid_x = self._writer.op(
-            "Where", [masks.valid(), required_input(node, _X), self._zero(node)], f"{name}.valid_X"
+            "Where", [masks.valid(), required_input(node, X), self._zero(node)], f"{name}.valid_X"
         )
         inputs = list(node.inputs)
-        inputs[_X] = self._writer.op("Concat", [valid_x, masks.padding(_dtype(node))], f"{name}.frozen_X", axis=2)
-        inputs[_W] = self._writer.constant(freezing_weights(node), f"{name}.frozen_W")
+        inputs[X] = self._writer.op("Concat", [valid_x, masks.padding(_dtype(node))], f"{name}.frozen_X", axis=2)
+        inputs[W] = self._writer.constant(freezing_weights(node), f"{name}.frozen_W")
         return inputs
 
     def _valid_y(self, node: ir.Node, y: ir.Value, padded_y: ir.Value, masks: LengthMasks) -> ir.Value:
         """Rule 4."""
-        if _only_read_where_valid(y, required_input(node, _LENGTHS)):
+        if _only_read_where_valid(y, required_input(node, SEQUENCE_LENS)):
             return padded_y
         inputs = [masks.valid_output(), padded_y, self._zero(node)]
         return self._writer.op("Where", inputs, f"{node_name(node)}.valid_Y")
 
     def _last_y_h(self, node: ir.Node, padded_y: ir.Value, masks: LengthMasks) -> ir.Value:
         """Rules 5 and 6."""
-        name, initial_h = node_name(node), optional_input(node, _INITIAL_H) or self._zero(node)
+        name, initial_h = node_name(node), optional_input(node, INITIAL_H) or self._zero(node)
         last = self._writer.op("GatherND", [padded_y, masks.last_state_index(_direction(node))], f"{name}.last_h")
         return self._writer.op("Where", [masks.is_empty(), initial_h, last], f"{name}.last_Y_h")
 
     def _replace(self, node: ir.Node, replaced: Sequence[tuple[ir.Value, ir.Value]]) -> None:
         """Let new values take the names and readers of old ones; remove the node, and weights that nobody reads."""
-        weights = [value for value in node.inputs[_W:_LENGTHS] if value is not None]
+        weights = [value for value in node.inputs[W:SEQUENCE_LENS] if value is not None]
         old, new = [each[0] for each in replaced], [each[1] for each in replaced]
         ir.convenience.replace_nodes_and_values(self._graph, node, [node], [], old, new)
         for weight in weights:
@@ -261,7 +257,7 @@ def _only_read_where_valid(value: ir.Value, lengths: ir.Value) -> bool:
     if value.is_graph_output():
         return False
     for node, index in value.uses():
-        other = optional_input(node, _LENGTHS) if node.op_type in _OPERATORS and index == _X else None
+        other = optional_input(node, SEQUENCE_LENS) if node.op_type in RECURRENT and index == X else None
         is_layer = other is not None and _uncast(other) is _uncast(lengths)
         if not is_layer and not (_joins_directions(node) and _only_read_where_valid(node.outputs[0], lengths)):
             return False

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
 from rnnexport.onnx_files.nodes import node_name, optional_input, required_input, used_output
+from rnnexport.onnx_files.operators import INITIAL_C, INITIAL_H, SEQUENCE_LENS, B, Cell, P, R, W, X
 
-Cell = Literal["LSTM", "GRU"]
-_X, _W, _R, _B, _LENGTHS, _INITIAL_H, _INITIAL_C, _P = range(8)
 _DEFAULT_ACTIVATIONS = {"LSTM": ["sigmoid", "tanh", "tanh"], "GRU": ["sigmoid", "tanh"]}
 Array = NDArray[np.float32]
 
@@ -62,7 +60,7 @@ def is_recurrent(node: ir.Node) -> bool:
 
 def time_steps(node: ir.Node) -> int | None:
     """The number of time steps that a node runs over, or `None` where it is dynamic."""
-    x = node.inputs[_X]
+    x = node.inputs[X]
     steps = x.shape[0] if x is not None and x.shape is not None else None
     return steps if isinstance(steps, int) else None
 
@@ -75,13 +73,13 @@ def why_not_readable(node: ir.Node) -> str | None:
         return f"its activations are {', '.join(activations)}"
     if "clip" in node.attributes:
         return "it clips what its gates take"
-    if optional_input(node, _P) is not None:
+    if optional_input(node, P) is not None:
         return "it has peepholes"
     if node.attributes.get_int("input_forget", 0):
         return "its input and forget gates are coupled"
     if node.attributes.get_int("layout", 0):
         return "it is batch-major (layout=1)"
-    tensors = [ir.convenience.get_const_tensor(value) for value in node.inputs[_W : _B + 1] if value is not None]
+    tensors = [ir.convenience.get_const_tensor(value) for value in node.inputs[W : B + 1] if value is not None]
     if any(tensor is None for tensor in tensors):
         return "its weights are computed"
     if any(tensor.dtype != ir.DataType.FLOAT for tensor in tensors if tensor is not None):
@@ -93,15 +91,15 @@ def read_layer(node: ir.Node) -> Layer:
     """Read a node for which `why_not_readable` is `None`."""
     cell: Cell = "LSTM" if node.op_type == "LSTM" else "GRU"
     reset_after = cell == "GRU" and node.attributes.get_int("linear_before_reset", 0) == 1
-    w, r = _array(required_input(node, _W)), _array(required_input(node, _R))
-    bias = optional_input(node, _B)
+    w, r = _array(required_input(node, W)), _array(required_input(node, R))
+    bias = optional_input(node, B)
     b = _array(bias) if bias is not None else np.zeros((len(w), 2 * w.shape[1]), np.float32)
     backward = {"forward": [False], "reverse": [True], "bidirectional": [False, True]}
     directions = tuple(
         _direction(node_name(node), is_backward, w[d], r[d], b[d], reset_after)
         for d, is_backward in enumerate(backward[node.attributes.get_string("direction", "forward")])
     )
-    states = (_INITIAL_H, _INITIAL_C) if cell == "LSTM" else (_INITIAL_H,)
+    states = (INITIAL_H, INITIAL_C) if cell == "LSTM" else (INITIAL_H,)
     return Layer(
         node=node,
         name=node_name(node),
@@ -109,8 +107,8 @@ def read_layer(node: ir.Node) -> Layer:
         reset_after=reset_after,
         hidden_size=r.shape[2],
         directions=directions,
-        x=required_input(node, _X),
-        lengths=optional_input(node, _LENGTHS),
+        x=required_input(node, X),
+        lengths=optional_input(node, SEQUENCE_LENS),
         initial_states=tuple(optional_input(node, index) for index in states),
         outputs=tuple(used_output(node, index) for index in range(len(states) + 1)),
     )

@@ -12,18 +12,18 @@ Run it before `ExactLengths`, which takes `sequence_lens` away.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
 import onnx_ir as ir
 
+from rnnexport.onnx_files.operators import INITIAL_C, INITIAL_H, LAYOUT, RECURRENT, SEQUENCE_LENS
+
 Role = Literal["features", "lengths", "indices", "state"]
-_RECURRENT = ("LSTM", "GRU", "RNN")
 _SAME_VALUES = ("Cast", "Identity")
-_SAME_LAYOUT = (*_SAME_VALUES, "Transpose", "Unsqueeze", "Squeeze", "Reshape", "Slice", "Split", "Gather")
+_SAME_LAYOUT = LAYOUT - {"Concat"}
 _COMPARISONS = ("Less", "LessOrEqual", "Greater", "GreaterOrEqual")
-_SEQUENCE_LENS, _INITIAL_H, _INITIAL_C = 4, 5, 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ def input_roles(model: ir.Model) -> dict[str, InputRole]:
 
 def _role(value: ir.Value) -> InputRole:
     for user, position in _uses(value, _SAME_VALUES):
-        if user.op_type in _RECURRENT and position == _SEQUENCE_LENS:
+        if user.op_type in RECURRENT and position == SEQUENCE_LENS:
             return InputRole("lengths", time_axis=_time_axis(user))
         if user.op_type == "Gather" and position == 1 and (size := _gathered_size(user)) is not None:
             return InputRole("indices", upper_bound=size)
@@ -53,7 +53,7 @@ def _role(value: ir.Value) -> InputRole:
             user.op_type in _COMPARISONS or (user.op_type == "ReverseSequence" and position == 1)
         ):
             return InputRole("lengths")
-        if user.op_type in _RECURRENT and position in (_INITIAL_H, _INITIAL_C):
+        if user.op_type in RECURRENT and position in (INITIAL_H, INITIAL_C):
             return InputRole("state")
     return InputRole("features")
 
@@ -63,7 +63,7 @@ def _is_list_of_integers(value: ir.Value) -> bool:
     return is_list and value.dtype is not None and value.dtype.is_integer()
 
 
-def _uses(value: ir.Value, through: tuple[str, ...]) -> Iterator[tuple[ir.Node, int]]:
+def _uses(value: ir.Value, through: Collection[str]) -> Iterator[tuple[ir.Node, int]]:
     """Yield every node and input position that `value` reaches, passing through the first input of `through` only."""
     for node, position in value.uses():
         yield node, position

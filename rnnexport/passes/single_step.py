@@ -10,11 +10,11 @@ from __future__ import annotations
 import onnx_ir as ir
 
 from rnnexport.onnx_files.nodes import node_name, optional_input
+from rnnexport.onnx_files.operators import Y_H, Y
 from rnnexport.passes.layer_outputs import squeezes
 from rnnexport.passes.recurrent import is_recurrent, time_steps
 
 _LENGTHS = 4
-_Y, _Y_H = range(2)
 
 
 def why_not_single_step(node: ir.Node) -> str | None:
@@ -40,16 +40,16 @@ class SingleStep(ir.passes.InPlacePass):
 
 
 def _replaceable(node: ir.Node) -> list[ir.Node]:
-    returns_state = len(node.outputs) > _Y_H and node.outputs[_Y_H].is_graph_output()
-    found = squeezes(node.outputs[_Y])
+    returns_state = len(node.outputs) > Y_H and node.outputs[Y_H].is_graph_output()
+    found = squeezes(node.outputs[Y])
     return [squeeze for squeeze in found if not (returns_state and squeeze.outputs[0].is_graph_output())]
 
 
 def _rewrite(node: ir.Node) -> None:
     graph = node.graph
     assert graph is not None
-    node.resize_outputs(max(len(node.outputs), _Y_H + 1))
-    y, state = node.outputs[_Y], node.outputs[_Y_H]
+    node.resize_outputs(max(len(node.outputs), Y_H + 1))
+    y, state = node.outputs[Y], node.outputs[Y_H]
     if not state.name:
         state.name, state.type = f"{node_name(node)}.Y_h", y.type
     for squeeze in _replaceable(node):

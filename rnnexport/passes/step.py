@@ -23,14 +23,13 @@ from onnx_ir.passes.common import ShapeInferencePass
 
 from rnnexport.errors import ExportError
 from rnnexport.onnx_files.nodes import RefusedNodeError, optional_input, required_input
+from rnnexport.onnx_files.operators import LAYOUT, STATES
 from rnnexport.onnx_files.zeros import is_zero
 from rnnexport.passes.drop_lengths import DropLengths
 
 STATE_PAIRS = "rnnexport.state_pairs"
 TIME_DIMENSION, BATCH_DIMENSION = "rnnexport.time_dimension", "rnnexport.batch_dimension"
-_STATES = {"LSTM": ((5, 1, "h"), (6, 2, "c")), "GRU": ((5, 1, "h"),), "RNN": ((5, 1, "h"),)}
-"""By operator: (input, output, letter) of each state."""
-_LAYOUT = ("Cast", "Concat", "Identity", "Reshape", "Slice", "Split", "Squeeze", "Transpose", "Unsqueeze")
+_SAME_ELEMENTS = LAYOUT - {"Gather"}
 
 
 class StepGraph(ir.passes.InPlacePass):
@@ -47,7 +46,7 @@ class StepGraph(ir.passes.InPlacePass):
             return ir.passes.PassResult(model, modified=False)
         DropLengths()(model)
         ShapeInferencePass()(model)
-        nodes = [node for node in model.graph if node.op_type in _STATES]
+        nodes = [node for node in model.graph if node.op_type in STATES]
         if not nodes:
             raise ExportError("the graph has no recurrent node, so there is nothing to run step by step")
         time_dimension, batch_dimension = common_dimension(nodes, 0), common_dimension(nodes, 1)
@@ -63,7 +62,7 @@ class StepGraph(ir.passes.InPlacePass):
         pairs: dict[str, str] = {}
         for number, node in enumerate(nodes):
             suffix = f"_l{number}" if len(nodes) > 1 else ""
-            pairs |= dict(_pair(model.graph, node, state, suffix) for state in _STATES[node.op_type])
+            pairs |= dict(_pair(model.graph, node, state, suffix) for state in STATES[node.op_type])
         model.metadata_props[STATE_PAIRS] = json.dumps(list(pairs.items()))
         model.metadata_props[TIME_DIMENSION] = time_dimension
         model.metadata_props[BATCH_DIMENSION] = batch_dimension
@@ -131,7 +130,7 @@ def _graph_input(value: ir.Value | None) -> ir.Value | None:
     """The graph input that `value` is, seen through changes of layout."""
     while value is not None and not value.is_graph_input():
         node = value.producer()
-        value = node.inputs[0] if node is not None and node.op_type in _LAYOUT else None
+        value = node.inputs[0] if node is not None and node.op_type in _SAME_ELEMENTS else None
     return value
 
 
@@ -139,6 +138,6 @@ def _reached(value: ir.Value) -> Iterator[ir.Value]:
     """`value` and what it becomes through changes of layout."""
     yield value
     for node, _ in value.uses():
-        if node.op_type in _LAYOUT:
+        if node.op_type in _SAME_ELEMENTS:
             for output in node.outputs:
                 yield from _reached(output)

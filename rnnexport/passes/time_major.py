@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
-_RECURRENT = ("LSTM", "GRU", "RNN")
+from rnnexport.onnx_files.operators import RECURRENT
+
 _SWAP = [1, 0, 2]
 _Y_FROM_TIME_MAJOR = [2, 0, 1, 3]
 _BATCHED_INPUTS = (0, 5, 6)
@@ -22,7 +23,7 @@ class TimeMajor(ir.passes.InPlacePass):
         found = [
             node
             for node in model.graph.all_nodes()
-            if node.op_type in _RECURRENT and node.attributes.get_int("layout", 0) == 1
+            if node.op_type in RECURRENT and node.attributes.get_int("layout", 0) == 1
         ]
         for node in found:
             _rewrite(node)

@@ -15,7 +15,8 @@ import numpy as np
 import onnx_ir as ir
 from onnx_ir.tape import Tape
 
-_RECURRENT = ("LSTM", "GRU", "RNN")
+from rnnexport.onnx_files.operators import RECURRENT
+
 SWAP = (1, 0, 2)
 """[T, B, I] to [B, T, I] and back."""
 
@@ -33,7 +34,7 @@ class Transpositions(ir.passes.InPlacePass):
             for count, node in enumerate(alongside):
                 if count:
                     _append_zero_columns(model.graph, node, count)
-        shared = [node for node in model.graph if node.op_type in _RECURRENT and _shares_its_input(node)]
+        shared = [node for node in model.graph if node.op_type in RECURRENT and _shares_its_input(node)]
         for node in shared:
             _give_input_of_its_own(model.graph, node)
         alike = [node for node in model.graph if permutation(node) == SWAP and _is_read_by_recurrent(node.inputs[0])]
@@ -71,7 +72,7 @@ def readers(value: ir.Value, graph: ir.Graph) -> list[ir.Node]:
     return [
         user
         for user, position in value.uses()
-        if user.op_type in _RECURRENT
+        if user.op_type in RECURRENT
         and position == 0
         and user.graph is graph
         and user.attributes.get_string("direction", "forward") != "bidirectional"
@@ -80,7 +81,7 @@ def readers(value: ir.Value, graph: ir.Graph) -> list[ir.Node]:
 
 def read_by_several(graph: ir.Graph) -> list[ir.Value]:
     """Values that are X of several one-directional recurrent nodes."""
-    inputs = dict.fromkeys(node.inputs[0] for node in graph if node.op_type in _RECURRENT)
+    inputs = dict.fromkeys(node.inputs[0] for node in graph if node.op_type in RECURRENT)
     return [value for value in inputs if value is not None and len(readers(value, graph)) > 1]
 
 
@@ -111,7 +112,7 @@ def _shares_its_input(node: ir.Node) -> bool:
     made_by = x.producer() if x is not None else None
     if x is None or made_by is None or made_by.op_type not in ("Squeeze", "Reshape"):
         return False
-    return x.is_graph_output() or any(user.op_type not in (*_RECURRENT, "Shape") for user, _ in x.uses())
+    return x.is_graph_output() or any(user.op_type not in (*RECURRENT, "Shape") for user, _ in x.uses())
 
 
 def _give_input_of_its_own(graph: ir.Graph, node: ir.Node) -> None:
@@ -126,14 +127,14 @@ def _give_input_of_its_own(graph: ir.Graph, node: ir.Node) -> None:
 
 
 def _is_read_by_recurrent(value: ir.Value | None) -> bool:
-    return value is not None and any(user.op_type in _RECURRENT and position == 0 for user, position in value.uses())
+    return value is not None and any(user.op_type in RECURRENT and position == 0 for user, position in value.uses())
 
 
 def _write_over_four_axes(graph: ir.Graph, transpose: ir.Node) -> None:
     """[T, B, I] → [T, B, I, 1] → [B, T, I, 1] → [B, T, I]."""
     x, result = transpose.inputs[0], transpose.outputs[0]
     assert x is not None
-    size = next(_input_size(user) for user, position in x.uses() if user.op_type in _RECURRENT and position == 0)
+    size = next(_input_size(user) for user, position in x.uses() if user.op_type in RECURRENT and position == 0)
     tape, name = Tape(), str(result.name)
     longer = _reshape(tape, x, [0, -1, size, 1], f"{name}.four_axes")
     swapped = tape.op(

@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 
 from rnnexport.errors import ExportError
 from rnnexport.onnx_files.nodes import node_name, optional_input
+from rnnexport.onnx_files.operators import RECURRENT
 from rnnexport.onnx_files.writer import GraphWriter
 from rnnexport.passes.large_columns import large_columns
 from rnnexport.passes.quantization import quantize
 from rnnexport.passes.recurrent import remove_unused
 
-_RECURRENT = ("LSTM", "GRU", "RNN")
 _WEIGHTS = {1: "W", 2: "R"}
 OLDEST_OPSET = 13
 """The first operator set whose DequantizeLinear has a scale for each row."""
@@ -53,7 +53,7 @@ class Weights8(ir.passes.InPlacePass):
         modified = False
         for graph in list(model.graphs()):
             writer = GraphWriter(model, graph)
-            for node in [node for node in graph if node.domain == "" and node.op_type in _RECURRENT]:
+            for node in [node for node in graph if node.domain == "" and node.op_type in RECURRENT]:
                 if node_name(node) not in self._keep_float32:
                     writer.before = node
                     modified = _rewrite(writer, node) or modified

@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.table import Table
 from rich.text import Text
 
-from rnnexport.parity.diagnosis import Diagnosis
+from rnnexport.parity.diagnosis.diagnosis import Diagnosis
 from rnnexport.parity.verdicts import ParityReport, RuntimeParity
 from rnnexport.report.numbers import metric_value, percent
 

@@ -9,8 +9,7 @@ import onnx_ir as ir
 from rnnexport.inspecting.inspection import recurrent_nodes
 from rnnexport.linting.rule import Rule
 from rnnexport.onnx_files.nodes import node_name, optional_input
-
-_PEEPHOLES = 7
+from rnnexport.onnx_files.operators import P
 
 
 class Ignored(Rule):
@@ -24,7 +23,7 @@ class Ignored(Rule):
     def check(self, model: ir.Model) -> Iterator[tuple[str, str]]:
         """Look at P, `input_forget` and `activations`."""
         for node in recurrent_nodes(model):
-            if node.op_type == "LSTM" and optional_input(node, _PEEPHOLES) is not None:
+            if node.op_type == "LSTM" and optional_input(node, P) is not None:
                 yield node_name(node), "it has peepholes (P)"
             if node.op_type == "LSTM" and node.attributes.get_int("input_forget", 0) == 1:
                 yield node_name(node), "its input and forget gates are coupled (input_forget)"

@@ -7,12 +7,13 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from rnnexport.parity.hypothesis import INITIAL_C, INITIAL_H, SEQUENCE_LENS, Hypothesis, NodeInputs, Results, Variant
+from rnnexport.onnx_files.operators import INITIAL_C, INITIAL_H, SEQUENCE_LENS
+from rnnexport.parity.diagnosis.fault_model import FaultModel, NodeInputs, Results, Variant
 from rnnexport.parity.onnx_float64 import Alteration
 from rnnexport.parity.operators import evaluate
 
 
-class BatchMajor(Hypothesis):
+class BatchMajor(FaultModel):
     """The layer runs over the rows of the batch as if they were time steps."""
 
     name: ClassVar[str] = "batch-major mistaken for time-major"

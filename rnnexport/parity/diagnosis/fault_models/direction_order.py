@@ -7,26 +7,15 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from rnnexport.parity.hypothesis import (
-    INITIAL_C,
-    INITIAL_H,
-    PEEPHOLES,
-    B,
-    Hypothesis,
-    NodeInputs,
-    R,
-    Results,
-    Variant,
-    W,
-    change_node,
-)
+from rnnexport.onnx_files.operators import INITIAL_C, INITIAL_H, B, P, R, W
+from rnnexport.parity.diagnosis.fault_model import FaultModel, NodeInputs, Results, Variant, change_node
 from rnnexport.parity.onnx_float64 import Alteration
 from rnnexport.parity.operators import evaluate
 
 _OTHER = {"forward": "reverse", "reverse": "forward"}
 
 
-class DirectionOrder(Hypothesis):
+class DirectionOrder(FaultModel):
     """The directions of a bidirectional layer in the other order, or a single one run the other way."""
 
     name: ClassVar[str] = "direction order"
@@ -37,7 +26,7 @@ class DirectionOrder(Hypothesis):
     def variants(self) -> Iterator[Variant]:
         """Weights, results, states, and the sense of a single direction."""
         for says, change in (
-            ("the weights of the two directions are swapped", _swap(W, R, B, PEEPHOLES)),
+            ("the weights of the two directions are swapped", _swap(W, R, B, P)),
             ("the initial states of the two directions are swapped", _swap(INITIAL_H, INITIAL_C)),
             ("a layer of one direction runs the other way", _turn),
         ):
@@ -88,5 +77,5 @@ def _both_forward(op_type: str, inputs: NodeInputs, **attributes: Any) -> Result
 
 
 def _half(index: int, array: Any, direction: int) -> Any:
-    per_direction = index in (W, R, B, INITIAL_H, INITIAL_C, PEEPHOLES)
+    per_direction = index in (W, R, B, INITIAL_H, INITIAL_C, P)
     return array[direction : direction + 1] if per_direction and array is not None else array

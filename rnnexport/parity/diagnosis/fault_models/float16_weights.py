@@ -8,16 +8,24 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from rnnexport.parity.hypothesis import B, Evidence, Hypothesis, NodeInputs, Prediction, Variant, change_node, evaluated
+from rnnexport.onnx_files.operators import GATES, B
+from rnnexport.parity.diagnosis.fault_model import (
+    Evidence,
+    FaultModel,
+    NodeInputs,
+    Prediction,
+    Variant,
+    change_node,
+    evaluated,
+)
 from rnnexport.parity.onnx_float64 import Alteration
 from rnnexport.parity.rounding import to_float16
 
 _ENOUGH = 32
 _SUMMED_GATES = {"LSTM": 4, "GRU": 2, "RNN": 1}
-_GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
 
 
-class Float16Weights(Hypothesis):
+class Float16Weights(FaultModel):
     """The weights are stored in float16, the arithmetic is that of float32."""
 
     name: ClassVar[str] = "weights stored in fp16"
@@ -50,7 +58,7 @@ def _with_summed_bias(op_type: str, inputs: NodeInputs, _: dict[str, Any]) -> No
     if inputs[B] is None:
         return
     directions = len(inputs[B])
-    halves = np.array(inputs[B], np.float64).reshape(directions, 2, _GATES[op_type], -1)
+    halves = np.array(inputs[B], np.float64).reshape(directions, 2, len(GATES[op_type]), -1)
     summed = _SUMMED_GATES[op_type]
     halves[:, 0, :summed] += halves[:, 1, :summed]
     halves[:, 1, :summed] = 0

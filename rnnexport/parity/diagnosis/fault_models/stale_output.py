@@ -7,10 +7,10 @@ from typing import ClassVar
 
 import numpy as np
 
-from rnnexport.parity.hypothesis import Call, Evidence, Hypothesis, Outputs, Prediction
+from rnnexport.parity.diagnosis.fault_model import Call, Evidence, FaultModel, Outputs, Prediction
 
 
-class StaleOutput(Hypothesis):
+class StaleOutput(FaultModel):
     """The runtime returns memory that this call did not write."""
 
     name: ClassVar[str] = "stale or undefined output"

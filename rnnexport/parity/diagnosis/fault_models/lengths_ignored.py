@@ -9,10 +9,10 @@ import numpy as np
 
 from rnnexport.bundle.manifest import TensorInfo
 from rnnexport.engines.contract import Feeds
-from rnnexport.parity.hypothesis import (
-    SEQUENCE_LENS,
+from rnnexport.onnx_files.operators import SEQUENCE_LENS
+from rnnexport.parity.diagnosis.fault_model import (
     Evidence,
-    Hypothesis,
+    FaultModel,
     NodeInputs,
     Prediction,
     Variant,
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import onnx
 
 
-class LengthsIgnored(Hypothesis):
+class LengthsIgnored(FaultModel):
     """The recurrent layers, or the whole model, run over every step of the batch."""
 
     name: ClassVar[str] = "lengths ignored"

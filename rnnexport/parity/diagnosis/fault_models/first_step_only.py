@@ -7,12 +7,13 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from rnnexport.parity.hypothesis import SEQUENCE_LENS, Hypothesis, NodeInputs, Results, Variant
+from rnnexport.onnx_files.operators import SEQUENCE_LENS
+from rnnexport.parity.diagnosis.fault_model import FaultModel, NodeInputs, Results, Variant
 from rnnexport.parity.onnx_float64 import Alteration
 from rnnexport.parity.operators import evaluate
 
 
-class FirstStepOnly(Hypothesis):
+class FirstStepOnly(FaultModel):
     """What follows the first step is zero, or the first step again."""
 
     name: ClassVar[str] = "only the first time step computed"

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import ClassVar
 
-from rnnexport.parity.hypothesis import Hypothesis, Variant, narrow_arithmetic
+from rnnexport.parity.diagnosis.fault_model import FaultModel, Variant, narrow_arithmetic
 from rnnexport.parity.rounding import to_float16
 
 
-class Float16(Hypothesis):
+class Float16(FaultModel):
     """Matrix products of float16 numbers."""
 
     name: ClassVar[str] = "fp16 arithmetic"

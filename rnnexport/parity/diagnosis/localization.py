@@ -18,15 +18,14 @@ from rnnexport.bundle.bundle import Bundle
 from rnnexport.bundle.manifest import Tolerance
 from rnnexport.engines.contract import Definition, Feeds
 from rnnexport.errors import InputError
+from rnnexport.onnx_files.operators import RECURRENT
 from rnnexport.parity.compare import compare
-from rnnexport.parity.hypothesis import Call, Evidence
+from rnnexport.parity.diagnosis.fault_model import Call, Evidence
 from rnnexport.parity.onnx_float64 import Float64Model
 from rnnexport.runtime.worker import infer
 
 if TYPE_CHECKING:
     import onnx
-
-_RECURRENT = ("LSTM", "GRU", "RNN")
 
 
 class Divergence(BaseModel):
@@ -82,7 +81,7 @@ def with_layer_outputs(model: onnx.ModelProto) -> tuple[onnx.ModelProto, list[La
     copy.CopyFrom(model)
     layers: list[LayerOutput] = []
     for node in copy.graph.node:
-        if node.op_type not in _RECURRENT:
+        if node.op_type not in RECURRENT:
             continue
         attributes = {item.name: onnx.helper.get_attribute_value(item) for item in node.attribute}
         direction = attributes.get("direction", b"forward").decode()
@@ -102,7 +101,7 @@ def with_layer_outputs(model: onnx.ModelProto) -> tuple[onnx.ModelProto, list[La
 
 def _element_type(model: onnx.ModelProto) -> int:
     """Of the recurrent layers: what their weights have."""
-    names = {node.input[1] for node in model.graph.node if node.op_type in _RECURRENT}
+    names = {node.input[1] for node in model.graph.node if node.op_type in RECURRENT}
     return next((t.data_type for t in model.graph.initializer if t.name in names), 1)
 
 

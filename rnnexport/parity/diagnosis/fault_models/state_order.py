@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, ClassVar
 
-from rnnexport.parity.hypothesis import INITIAL_C, INITIAL_H, Hypothesis, NodeInputs, Results, Variant, change_node
+from rnnexport.onnx_files.operators import INITIAL_C, INITIAL_H
+from rnnexport.parity.diagnosis.fault_model import FaultModel, NodeInputs, Results, Variant, change_node
 from rnnexport.parity.onnx_float64 import Alteration
 from rnnexport.parity.operators import evaluate
 
 
-class StateOrder(Hypothesis):
+class StateOrder(FaultModel):
     """On the way in or out, or not handed in at all."""
 
     name: ClassVar[str] = "state order"

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import ClassVar
 
-from rnnexport.parity.hypothesis import Hypothesis, Variant, narrow_arithmetic
+from rnnexport.parity.diagnosis.fault_model import FaultModel, Variant, narrow_arithmetic
 from rnnexport.parity.rounding import to_bfloat16
 
 
-class Bfloat16(Hypothesis):
+class Bfloat16(FaultModel):
     """Matrix products of bfloat16 numbers, as OpenVINO chooses by itself on CPUs that have them."""
 
     name: ClassVar[str] = "bf16 arithmetic"

@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 from rnnexport.bundle.manifest import TensorInfo, Tolerance
 from rnnexport.engines.contract import Feeds
 from rnnexport.parity.compare import Reference
-from rnnexport.parity.diagnosis import explain
-from rnnexport.parity.hypotheses import all_hypotheses
-from rnnexport.parity.hypothesis import Call, Evidence
+from rnnexport.parity.diagnosis.diagnosis import explain
+from rnnexport.parity.diagnosis.fault_model import Call, Evidence
+from rnnexport.parity.diagnosis.fault_models import all_fault_models
 from rnnexport.parity.onnx_float64 import Float64Model
 
 TOLERANCE = Tolerance(atol=1e-5, rtol=1.3e-6)
@@ -233,7 +233,7 @@ def test_an_unknown_fault_is_given_no_name(spec: Spec, seed: int) -> None:
     assert causes == [] or seed == spec.seed
 
 
-def test_every_hypothesis_says_what_to_do() -> None:
-    hypotheses = all_hypotheses()
-    assert len({hypothesis.name for hypothesis in hypotheses}) == len(hypotheses) >= 12
-    assert all(hypothesis.remedy for hypothesis in hypotheses)
+def test_every_fault_model_says_what_to_do() -> None:
+    fault_models = all_fault_models()
+    assert len({fault_model.name for fault_model in fault_models}) == len(fault_models) >= 12
+    assert all(fault_model.remedy for fault_model in fault_models)

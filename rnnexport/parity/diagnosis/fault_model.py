@@ -1,6 +1,6 @@
-"""What a hypothesis is: one way in which a recurrent model goes wrong without a word.
+"""What a fault model is: one way in which a recurrent model goes wrong without a word.
 
-A hypothesis is a file in `hypotheses/`; nothing else need know of it. It predicts what its fault would make of the
+A fault model is a file in `fault_models/`; nothing else need know of it. It predicts what its fault would make of the
 calls that went wrong, and is held against what was observed. Where only a wrong file is known and no right graph, it
 predicts what the file would give with the fault undone, and is held against what should have come.
 """
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from rnnexport.bundle.manifest import TensorInfo
 from rnnexport.engines.contract import Feeds
 from rnnexport.errors import InputError
+from rnnexport.onnx_files.operators import NUMBER_OF_INPUTS
 from rnnexport.parity.compare import Reference
 from rnnexport.parity.onnx_float64 import Alteration, Float64Model, everything_in
 from rnnexport.parity.operators import Arithmetic, Rounding, evaluate
@@ -31,9 +32,6 @@ Results = tuple[NDArray[np.float64], ...]
 NodeInputs = list[Any]
 """Inputs of a recurrent node in the operator's order; `None` or too few where they are missing."""
 FeedsChange = Callable[[Feeds, Sequence[TensorInfo]], Feeds]
-
-W, R, B, SEQUENCE_LENS, INITIAL_H, INITIAL_C, PEEPHOLES = 1, 2, 3, 4, 5, 6, 7
-_NUMBER_OF_INPUTS = {"LSTM": 8, "GRU": 6, "RNN": 6}
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +63,7 @@ class Evidence:
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """One form of a hypothesis, as a change of the right graph or of its inputs."""
+    """One form of a fault model, as a change of the right graph or of its inputs."""
 
     says: str
     """What happened, for a sentence."""
@@ -77,7 +75,7 @@ class Variant:
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """What a hypothesis would make of the calls."""
+    """What a fault model would make of the calls."""
 
     says: str
     outputs: Sequence[Outputs]
@@ -86,7 +84,7 @@ class Prediction:
     """Whether this is what the file would give with the fault undone."""
 
 
-class Hypothesis(abc.ABC):
+class FaultModel(abc.ABC):
     """One way of going wrong."""
 
     name: ClassVar[str]
@@ -138,7 +136,7 @@ def change_node(change: Callable[[str, NodeInputs, dict[str, Any]], None]) -> Al
     """
 
     def recurrent(op_type: str, inputs: NodeInputs, **attributes: Any) -> Results:
-        padded = [*inputs, *[None] * (_NUMBER_OF_INPUTS[op_type] - len(inputs))]
+        padded = [*inputs, *[None] * (NUMBER_OF_INPUTS[op_type] - len(inputs))]
         change(op_type, padded, attributes)
         return evaluate(op_type, padded, **attributes)
 
@@ -154,4 +152,4 @@ def narrow_arithmetic(precision: str, rounding: Rounding) -> Iterator[Variant]:
 
 def recurrent_outputs(model: onnx.ModelProto) -> list[str]:
     """The first output of every recurrent node outside sub-graphs, in order."""
-    return [next(filter(None, node.output)) for node in model.graph.node if node.op_type in _NUMBER_OF_INPUTS]
+    return [next(filter(None, node.output)) for node in model.graph.node if node.op_type in NUMBER_OF_INPUTS]

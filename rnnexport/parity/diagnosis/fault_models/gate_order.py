@@ -9,14 +9,14 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from rnnexport.parity.hypothesis import B, Hypothesis, NodeInputs, R, Variant, W, change_node
+from rnnexport.onnx_files.operators import GATES, B, R, W
+from rnnexport.parity.diagnosis.fault_model import FaultModel, NodeInputs, Variant, change_node
 
-_GATES = {"LSTM": "iofc", "GRU": "zrh"}
 _PARTS = {"the gates": (W, R, B), "the gates in W": (W,), "the gates in R": (R,), "the gates in B": (B,)}
 _KNOWN = {"ifco": "PyTorch's, Keras's", "ifoc": "a common textbook's", "rzh": "PyTorch's"}
 
 
-class GateOrder(Hypothesis):
+class GateOrder(FaultModel):
     """Every other order of the four or three gates is tried."""
 
     name: ClassVar[str] = "gate order"
@@ -27,7 +27,7 @@ class GateOrder(Hypothesis):
 
     def variants(self) -> Iterator[Variant]:
         """One for each order of each cell; the usual ones also where only some of the weights stand so."""
-        for cell, gates in _GATES.items():
+        for cell, gates in GATES.items():
             for order in permutations(range(len(gates))):
                 letters = "".join(gates[gate] for gate in order)
                 if letters == gates:

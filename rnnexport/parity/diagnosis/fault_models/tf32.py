@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import ClassVar
 
-from rnnexport.parity.hypothesis import Hypothesis, Variant, narrow_arithmetic
+from rnnexport.parity.diagnosis.fault_model import FaultModel, Variant, narrow_arithmetic
 from rnnexport.parity.rounding import to_tf32
 
 
-class TensorFloat32(Hypothesis):
+class TensorFloat32(FaultModel):
     """Matrix products of float32 numbers cut to 11 bits, the default of NVIDIA's tensor cores."""
 
     name: ClassVar[str] = "TF32 arithmetic"

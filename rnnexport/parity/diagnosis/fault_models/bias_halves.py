@@ -7,7 +7,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from rnnexport.parity.hypothesis import B, Hypothesis, NodeInputs, Variant, change_node
+from rnnexport.onnx_files.operators import B
+from rnnexport.parity.diagnosis.fault_model import FaultModel, NodeInputs, Variant, change_node
 
 _LOSSES: dict[str, Any] = {
     "the input half of the bias, Wb, is missing": lambda w, r: (0 * w, r),
@@ -17,7 +18,7 @@ _LOSSES: dict[str, Any] = {
 }
 
 
-class BiasHalves(Hypothesis):
+class BiasHalves(FaultModel):
     """Swapped, or one of them lost; an LSTM cannot tell the halves from each other, a GRU can."""
 
     name: ClassVar[str] = "bias halves"

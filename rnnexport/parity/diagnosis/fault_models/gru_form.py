@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, ClassVar
 
-from rnnexport.parity.hypothesis import Hypothesis, NodeInputs, Variant, change_node
+from rnnexport.parity.diagnosis.fault_model import FaultModel, NodeInputs, Variant, change_node
 
 
-class GruForm(Hypothesis):
+class GruForm(FaultModel):
     """The reset gate is applied on the other side of the matrix product than trained.
 
     Cho et al. 2014 apply it before, PyTorch and cuDNN after.

@@ -2,9 +2,9 @@
 
 1. If the file, evaluated in float64, gives what the source model gives, the runtime is wrong; else the file is.
 2. The recurrent layers' outputs are made visible, and the first that differs is named, with direction, step and row.
-3. Every hypothesis predicts the wrong answers. One explains them as far as its predictions come nearer to them than the
-   right answers are: share = 1 - sum of squares(observed - predicted) / sum of squares(observed - expected), past what
-   rounding allows; 0.99 is asked, since among many hypotheses one comes near a layer of few units by chance.
+3. Every fault model predicts the wrong answers. It explains them as far as its predictions come nearer to them than
+   the right answers are: share = 1 - sum of squares(observed - predicted) / sum of squares(observed - expected), past
+   what rounding allows; 0.99 is asked, since among many fault models one comes near a layer of few units by chance.
 4. Where a narrow precision rounds is a library's own affair, so there the errors, observed and predicted, need only be
    of one size within a factor of 2, and go together: share = their correlation squared, of which 0.05 is asked.
 5. The best is named, and every other whose unexplained rest is not twice as large.
@@ -25,12 +25,12 @@ from rnnexport.bundle.manifest import Tolerance
 from rnnexport.engines.contract import Definition, Feeds
 from rnnexport.errors import InputError
 from rnnexport.parity.compare import OWN_ERROR_FACTOR, Reference
+from rnnexport.parity.diagnosis.fault_model import Call, Evidence, FaultModel, Outputs, Prediction, recurrent_outputs
+from rnnexport.parity.diagnosis.fault_models import all_fault_models
+from rnnexport.parity.diagnosis.localization import Divergence, first_divergence
 from rnnexport.parity.frozen import REMEDY as FROZEN_REMEDY
 from rnnexport.parity.frozen import frozen_axis
 from rnnexport.parity.grid import Case
-from rnnexport.parity.hypotheses import all_hypotheses
-from rnnexport.parity.hypothesis import Call, Evidence, Hypothesis, Outputs, Prediction, recurrent_outputs
-from rnnexport.parity.localization import Divergence, first_divergence
 from rnnexport.parity.onnx_float64 import Float64Model
 from rnnexport.runtime.worker import CaseResult
 
@@ -48,7 +48,7 @@ _LARGEST = 1e6
 
 
 class Cause(BaseModel):
-    """A hypothesis that explains the wrong answers."""
+    """A fault model that explains the wrong answers."""
 
     name: str
     says: str
@@ -65,7 +65,7 @@ class Diagnosis(BaseModel):
     """`either` where the file cannot be evaluated in float64."""
     divergence: Divergence | None = None
     causes: list[Cause] = []
-    """Best first; several where they explain the answers equally well, none where no hypothesis does."""
+    """Best first; several where they explain the answers equally well, none where no fault model does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +176,7 @@ def _taken(graph: onnx.ModelProto, feeds: Feeds) -> Feeds:
 
 
 def explain(evidence: Evidence, tolerance: Tolerance) -> list[Cause]:
-    """Name the hypotheses that explain wrong answers, by the rules of this module.
+    """Name the fault models that explain wrong answers, by the rules of this module.
 
     A fault is looked for in all recurrent layers together, then in each alone.
     """
@@ -189,22 +189,22 @@ def explain(evidence: Evidence, tolerance: Tolerance) -> list[Cause]:
 
 def _explain(evidence: Evidence, tolerance: Tolerance, node: str | None) -> list[Cause]:
     best: dict[str, Cause] = {}
-    for hypothesis in all_hypotheses():
-        for prediction in hypothesis.predictions(evidence, node):
-            share = _share(hypothesis, prediction, evidence.calls, tolerance)
-            known = best.get(hypothesis.name)
+    for fault_model in all_fault_models():
+        for prediction in fault_model.predictions(evidence, node):
+            share = _share(fault_model, prediction, evidence.calls, tolerance)
+            known = best.get(fault_model.name)
             if share > 0 and (known is None or share > known.share + 1e-9):
-                best[hypothesis.name] = Cause(
-                    name=hypothesis.name, says=prediction.says, remedy=hypothesis.remedy, share=share
+                best[fault_model.name] = Cause(
+                    name=fault_model.name, says=prediction.says, remedy=fault_model.remedy, share=share
                 )
     causes = sorted(best.values(), key=lambda cause: -cause.share)
     rest = max((1 - causes[0].share) * _EQUALLY_WELL, _NEGLIGIBLE_SHARE) if causes else 0.0
     return [cause for cause in causes if 1 - cause.share <= rest]
 
 
-def _share(hypothesis: Hypothesis, prediction: Prediction, calls: Sequence[Call], tolerance: Tolerance) -> float:
+def _share(fault_model: FaultModel, prediction: Prediction, calls: Sequence[Call], tolerance: Tolerance) -> float:
     """How much a prediction explains, 0 where that is less than is asked."""
-    if hypothesis.of_rounding:
+    if fault_model.of_rounding:
         share = _explained_as_rounding(prediction, calls)
         return share if share >= _LEAST_SHARE_OF_ROUNDING else 0.0
     share = _explained(prediction, calls, tolerance)

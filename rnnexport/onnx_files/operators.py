@@ -1,0 +1,32 @@
+"""Facts about ONNX's recurrent operators and about operators that only change a layout: the one table of them.
+
+Source: the ONNX operator specification of LSTM (1, 7, 14, 22), GRU (1, 3, 7, 14, 22) and RNN (1, 7, 14, 22).
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+Cell = Literal["LSTM", "GRU"]
+
+RECURRENT = ("LSTM", "GRU", "RNN")
+GATES = {"LSTM": "iofc", "GRU": "zrh", "RNN": "i"}
+"""The order of the gates in W, R and B."""
+NUMBER_OF_INPUTS = {"LSTM": 8, "GRU": 6, "RNN": 6}
+
+X, W, R, B, SEQUENCE_LENS, INITIAL_H, INITIAL_C, P = range(8)
+"""Positions of the inputs; only an LSTM has the last two."""
+Y, Y_H, Y_C = range(3)
+"""Positions of the outputs; only an LSTM has the last."""
+
+STATES = {
+    "LSTM": ((INITIAL_H, Y_H, "h"), (INITIAL_C, Y_C, "c")),
+    "GRU": ((INITIAL_H, Y_H, "h"),),
+    "RNN": ((INITIAL_H, Y_H, "h"),),
+}
+"""Of each state: the position of the input that it enters by, that of the output that it leaves by, and its letter."""
+
+LAYOUT = frozenset(
+    ("Cast", "Concat", "Gather", "Identity", "Reshape", "Slice", "Split", "Squeeze", "Transpose", "Unsqueeze")
+)
+"""Operators that hand values on in another order, shape or type, and compute none."""

@@ -1,0 +1,1 @@
+"""Why a runtime is wrong: where it goes wrong first, and which known fault explains its answers."""
