@@ -35,6 +35,7 @@ from rnnexport.engines.contract import (
 from rnnexport.engines.onnxruntime_profile import node_times
 from rnnexport.errors import EngineError, InputError, RuntimeUnavailableError, UnknownNameError
 from rnnexport.onnx_files.operators import RECURRENT
+from rnnexport.versions import machine
 
 _CUDA = "CUDAExecutionProvider"
 _USE_GPU_PACKAGE = "pip uninstall -y onnxruntime && pip install onnxruntime-gpu"
@@ -241,6 +242,8 @@ class OnnxRuntimeEngine:
         library = _import_onnxruntime()
         missing = _preload_cuda(library) if definition.device != "cpu" else ""
         options = _session_options(library, definition)
+        if _needs_exact_products(model):
+            options.add_session_config_entry("session.x64quantprecision", "1")  # u8 times s8 becomes u8 times u8
         if profile_prefix:
             options.enable_profiling, options.profile_file_prefix = True, profile_prefix
         try:
@@ -251,6 +254,15 @@ class OnnxRuntimeEngine:
         if definition.device != "cpu":
             _check_on_cuda(session, definition, missing)
         return session
+
+
+def _needs_exact_products(model: Path) -> bool:
+    """Whether products of u8 and s8 would saturate here and can be mended.
+
+    A CPU without VNNI adds pairs of such products in 16 bits. With exact products ONNX Runtime 1.32 cannot load a file
+    with DynamicQuantizeLSTM, so that operator saturates.
+    """
+    return "vnni" not in machine()["features"] and b"DynamicQuantizeLSTM" not in model.read_bytes()
 
 
 def _session_options(library: Any, definition: Definition) -> Any:

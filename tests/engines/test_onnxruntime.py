@@ -3,11 +3,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from onnx import helper, load, numpy_helper, save
+from onnx import TensorProto, helper, load, numpy_helper, save
 
 from rnnexport.engines import get_engine
 from rnnexport.engines.contract import Definition
 from rnnexport.errors import RuntimeUnavailableError
+from rnnexport.versions import machine
 
 cuda = get_engine("onnxruntime").available(
     Definition(name="mine", engine="onnxruntime", device="cuda", precision="float32")
@@ -99,3 +100,19 @@ def test_gru_that_cuda_cannot_run_is_refused(engine, gru, define, tmp_path):
     save(model, tmp_path / "reset_before.onnx")
     with pytest.raises(RuntimeUnavailableError, match="GRU would run on the CPU"):
         engine.load(tmp_path / "reset_before.onnx", define("onnxruntime", device="cuda"))
+
+
+@pytest.mark.parametrize("features", ["avx2 fma", machine()["features"]], ids=["without VNNI", "as this CPU"])
+def test_products_of_8_bits_are_exact_on_every_cpu(features, engine, define, tmp_path, monkeypatch):
+    """At the ends of the range, a pair of products exceeds the 16 bits that a CPU without VNNI adds it in."""
+    monkeypatch.setattr("rnnexport.engines.onnxruntime.machine", lambda: {"features": features})
+    x, w = np.full((2, 64), 255, np.uint8), np.full((64, 3), 127, np.int8)
+    w[::4] = -128
+    nodes = [helper.make_node("MatMulInteger", ["x", "w"], ["y"])]
+    inputs = [helper.make_tensor_value_info("x", TensorProto.UINT8, ["batch", 64])]
+    outputs = [helper.make_tensor_value_info("y", TensorProto.INT32, ["batch", 3])]
+    graph = helper.make_graph(nodes, "product", inputs, outputs, [numpy_helper.from_array(w, "w")])
+    save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10), tmp_path / "m.onnx")
+    session = engine.load(tmp_path / "m.onnx", define("onnxruntime"))
+    np.testing.assert_array_equal(session.run({"x": x})["y"], x.astype(np.int32) @ w.astype(np.int32))
+    session.close()
