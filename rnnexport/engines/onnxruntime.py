@@ -52,6 +52,7 @@ _SESSION_OPTIONS: dict[str, str | bool] = {
 }
 _CUDA_OPTIONS = {"use_tf32", "gpu_mem_limit", "arena_extend_strategy", "cudnn_conv_algo_search"}
 # Where the time of a recurrent model goes; shape arithmetic may stay on the CPU.
+_EXACT_PRODUCTS = "session.x64quantprecision"
 _HEAVY = {*RECURRENT, "MatMul", "Gemm", "Conv", "MatMulInteger", "QLinearMatMul"} | {
     "MatMulNBits",
     "DynamicQuantizeMatMul",
@@ -242,12 +243,10 @@ class OnnxRuntimeEngine:
         library = _import_onnxruntime()
         missing = _preload_cuda(library) if definition.device != "cpu" else ""
         options = _session_options(library, definition)
-        if _needs_exact_products(model):
-            options.add_session_config_entry("session.x64quantprecision", "1")  # u8 times s8 becomes u8 times u8
         if profile_prefix:
             options.enable_profiling, options.profile_file_prefix = True, profile_prefix
         try:
-            session = library.InferenceSession(str(model), options, providers=_providers(definition))
+            session = _open_session(library, model, options, definition)
         except Exception as exc:
             raise _engine_error(f"cannot load {model.name!r}", exc) from exc
         session.disable_fallback()
@@ -256,13 +255,21 @@ class OnnxRuntimeEngine:
         return session
 
 
-def _needs_exact_products(model: Path) -> bool:
-    """Whether products of u8 and s8 would saturate here and can be mended.
+def _open_session(library: Any, model: Path, options: Any, definition: Definition) -> Any:
+    """Open a session whose products of u8 and s8 are exact wherever ONNX Runtime can.
 
-    A CPU without VNNI adds pairs of such products in 16 bits. With exact products ONNX Runtime 1.32 cannot load a file
-    with DynamicQuantizeLSTM, so that operator saturates.
+    A CPU without VNNI adds pairs of such products in 16 bits, which saturate. With the option that mends it, ONNX
+    Runtime 1.32 cannot load a file whose nodes share a weight, such as unrolled steps; there they go on to saturate.
     """
-    return "vnni" not in machine()["features"] and b"DynamicQuantizeLSTM" not in model.read_bytes()
+    providers = _providers(definition)
+    if "vnni" not in machine()["features"]:
+        options.add_session_config_entry(_EXACT_PRODUCTS, "1")
+        options.log_severity_level = 4  # what fails here is tried again
+        with contextlib.suppress(Exception):
+            return library.InferenceSession(str(model), options, providers=providers)
+        options.add_session_config_entry(_EXACT_PRODUCTS, "0")
+        options.log_severity_level = 3
+    return library.InferenceSession(str(model), options, providers=providers)
 
 
 def _session_options(library: Any, definition: Definition) -> Any:

@@ -16,10 +16,17 @@ from rnnexport.passes.fixed_time import FixedTime
 from rnnexport.passes.lowering import Choices, Lowering, layers_left
 from rnnexport.passes.products import FLOAT32, Product
 from rnnexport.passes.quantization import quantize
+from rnnexport.versions import machine
 
 CELLS = [("LSTM", {}), ("GRU", {"linear_before_reset": 1}), ("GRU", {"linear_before_reset": 0})]
 LENGTHS = st.lists(st.integers(0, 6), min_size=1, max_size=4)
 QUANTIZED = [Product("matmulnbits", 8), Product("matmulnbits", 4, 32), Product("dynamic"), Product("dequantize")]
+
+
+def skip_where_steps_saturate(form, product):
+    """ONNX Runtime can't keep products exact without VNNI where nodes share a weight, as unrolled steps do."""
+    if form == "unrolled" and product.kind == "dynamic" and "vnni" not in machine()["features"]:
+        pytest.skip("this CPU has no VNNI: products of 8 bits saturate in unrolled steps")
 
 
 def lowered(model, choices, steps=None):
@@ -56,6 +63,7 @@ def test_written_out_is_the_operator(form, engine, stacks, load, data, lengths, 
 @settings(max_examples=4, deadline=None)
 def test_quantized_is_the_operator_with_rounded_weights(engine, form, product, stack, load, data, lengths):
     """What is left is the rounding of h to 8 bits, in ONNX Runtime: up to 1/127 in each of its elements."""
+    skip_where_steps_saturate(form, product)
     op_type, attributes = data.draw(st.sampled_from(CELLS))
     direction = data.draw(st.sampled_from(["forward", "reverse", "bidirectional"]))
     drawn = stack(op_type, direction, inputs=4, hidden=data.draw(st.integers(8, 40)), attributes=attributes)
@@ -146,6 +154,7 @@ def test_a_second_run_changes_nothing_and_names_stay(form, stack):
 @pytest.mark.parametrize("product", QUANTIZED, ids=lambda product: f"{product.kind}-{product.bits}")
 def test_the_candidate_may_stay_float32(form, op_type, attributes, product, stack, load):
     """Then only the rounding of the other gates' weights is left."""
+    skip_where_steps_saturate(form, product)
     drawn = stack(op_type, "bidirectional", inputs=12, hidden=32, attributes=attributes, states=True)
     feeds = drawn.feeds([6, 3, 0], 6, padding=float("nan"))
     choices = Choices(form, product, product, float32_candidates=["rnn.0"])
