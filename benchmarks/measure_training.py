@@ -19,7 +19,7 @@ from rnnexport.data.batches import LengthBatches
 from rnnexport.data.padding import pad_series
 from rnnexport.data.task import Dataset, Split, Task
 from rnnexport.data.tasks import get_task
-from rnnexport.training.loop import Loop, ModelTraining, fit
+from rnnexport.training.loop import LoopSettings, ModelTraining, fit
 from rnnexport.training.training import Settings, build_model
 
 CASES = (("vowels", "lstm", 12), ("vowels", "gru", 12), ("plaid", "lstm", 4), ("adding-400", "lstm", 2))
@@ -76,7 +76,7 @@ def plain_seconds(task: Task, cell: str, dataset: Dataset, epochs: int) -> list[
     return seconds[1:]
 
 
-def new_training(task: Task, cell: str, dataset: Dataset, epochs: int) -> tuple[TimedTraining, Loop]:
+def new_training(task: Task, cell: str, dataset: Dataset, epochs: int) -> tuple[TimedTraining, LoopSettings]:
     defaults = task.defaults
     names = ("hidden_size", "dropout", "batch_size", "learning_rate", "weight_decay", "gradient_clip", "schedule")
     settings = Settings.model_validate(
@@ -93,7 +93,7 @@ def new_training(task: Task, cell: str, dataset: Dataset, epochs: int) -> tuple[
             "seed": 0,
         }
     )
-    loop = Loop(epochs=epochs, batch_size=defaults.batch_size, seed=0)
+    loop = LoopSettings(epochs=epochs, batch_size=defaults.batch_size, seed=0)
     model = build_model(task, settings, defaults, dataset)
     return TimedTraining(model, task, defaults, dataset, loop), loop
 

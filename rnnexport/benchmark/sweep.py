@@ -88,7 +88,7 @@ def sweep(
     for shape in wanted:
         on_progress(f"{shape} ({left})")
         with tempfile.TemporaryDirectory(prefix="rnnexport-sweep-") as folder:
-            found = _Layer(shape, Path(folder), seed, time_limit_seconds).measure(definitions, effort)
+            found = _BareLayer(shape, Path(folder), seed, time_limit_seconds).measure(definitions, effort)
         journal.append({"shape": str(shape), "rows": [row.model_dump(mode="json") for row in found]})
         rows += found
         left.one_more()
@@ -138,7 +138,7 @@ class _TimeLeft:
         return f"{place}, about {seconds / 60:.0f} min left"
 
 
-class _Layer:
+class _BareLayer:
     """One layer and one shape of its calls."""
 
     def __init__(self, shape: LayerShape, folder: Path, seed: int, time_limit_seconds: float) -> None:

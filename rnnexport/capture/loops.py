@@ -19,7 +19,7 @@ aten = torch.ops.aten
 
 
 @dataclass(frozen=True, slots=True)
-class Affine:
+class StepIndex:
     """The integer `per_length * number of steps + per_step * this step + constant`."""
 
     per_length: int
@@ -66,7 +66,7 @@ class Element:
 
     loop: int
     offset: int
-    index: Affine
+    index: StepIndex
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +91,7 @@ class Operation:
 class Loop:
     """Operations that repeat `count` times."""
 
-    count: Affine
+    count: StepIndex
     body: tuple[Operation, ...]
 
 
@@ -199,7 +199,7 @@ class _Comparison:
                 body = tuple(self.operation(*self.columns(run, offset), run) for offset in range(period))
             except NoMatchError:
                 continue
-            self.items.append(Loop(Affine(1, 0, shift), body))
+            self.items.append(Loop(StepIndex(1, 0, shift), body))
             self.mark(run)
             return True
         return False
@@ -307,11 +307,11 @@ class _Comparison:
             raise NoMatchError("an operand is computed later")
         return trace.place[node]
 
-    def affine(self, first: Sequence[int], second: Sequence[int]) -> Affine:
+    def affine(self, first: Sequence[int], second: Sequence[int]) -> StepIndex:
         short, long = (trace.length for trace in self.traces)
         per_step = first[1] - first[0] if len(first) > 1 else 0
         per_length, rest = divmod(second[0] - first[0], long - short)
-        result = Affine(per_length, per_step, first[0] - per_length * short)
+        result = StepIndex(per_length, per_step, first[0] - per_length * short)
         fits = all(
             value == result.at(length, step)
             for values, length in ((first, short), (second, long))

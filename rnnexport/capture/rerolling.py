@@ -20,7 +20,6 @@ from rnnexport.capture.failures import FrozenDimensionError
 from rnnexport.capture.inputs import InputSpec
 from rnnexport.capture.interception import opaque_layer
 from rnnexport.capture.loops import (
-    Affine,
     Constant,
     Element,
     Gathered,
@@ -29,6 +28,7 @@ from rnnexport.capture.loops import (
     Operation,
     Outer,
     Outline,
+    StepIndex,
     find_outline,
 )
 from rnnexport.capture.tracing import Entry, Trace, export, left_as_found
@@ -174,7 +174,7 @@ class _OutlineRun:
         match reference:
             case Constant(value):
                 return value
-            case Affine():
+            case StepIndex():
                 return reference.at(self.length)
             case Outer(source):
                 return self.placeholders[source] if isinstance(source, str) else self.results[source]

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
-from rnnexport.capture.loops import Affine, Constant, Element, Gathered, Loop, Operation, Outer, Previous, Same
+from rnnexport.capture.loops import Constant, Element, Gathered, Loop, Operation, Outer, Previous, Same, StepIndex
 
 aten = torch.ops.aten
 CELLS = {aten.lstm_cell.default: "LSTM", aten.gru_cell.default: "GRU"}
@@ -61,7 +61,7 @@ class VectorizedLoop:
     def __init__(self, loop: Loop, length: Any, outer: Callable[[Any], Any], run_cell: RunCell) -> None:
         self.body, self.length, self.outer, self.run_cell = loop.body, length, outer, run_cell
         self.count = loop.count.at(length)
-        self.last = Affine(loop.count.per_length, 0, loop.count.constant - 1)
+        self.last = StepIndex(loop.count.per_length, 0, loop.count.constant - 1)
         self.values: dict[int, Any] = {}
         self.writes: dict[int | str, Tensor] = {}
         self.written = self._written()
@@ -78,7 +78,7 @@ class VectorizedLoop:
             raise NotVectorizableError("a cell's c is used at every step")
         return value.steps  # type: ignore[no-any-return]
 
-    def element(self, offset: int, index: Affine) -> Any:
+    def element(self, offset: int, index: StepIndex) -> Any:
         """One step of an operation."""
         value = self.value(offset)
         if not isinstance(value, Series):
@@ -156,16 +156,16 @@ class VectorizedLoop:
     def window(self, operation: Operation) -> Any:
         """`x[:, t]` and `x[:, t:t+1]` at all steps are x with its steps in front."""
         base = self.resolve(operation.args[0])
-        numbers = [argument for argument in operation.args[1:] if isinstance(argument, Affine)]
+        numbers = [argument for argument in operation.args[1:] if isinstance(argument, StepIndex)]
         if isinstance(base, Series) or len(numbers) != len(operation.args) - 1:
             return None
         if operation.target is aten.slice.Tensor and len(numbers) > 2 and numbers[2].constant > _TO_THE_END:
-            return base if numbers[1] == Affine(0, 0, 0) else None
+            return base if numbers[1] == StepIndex(0, 0, 0) else None
         axis, start = numbers[0].constant, numbers[1]
         if start.per_step == 0:
             return None
         if operation.target is aten.slice.Tensor:
-            if numbers[2:] != [Affine(start.per_length, start.per_step, start.constant + 1)]:
+            if numbers[2:] != [StepIndex(start.per_length, start.per_step, start.constant + 1)]:
                 raise NotVectorizableError("a step reads several steps of a tensor")
             axis = axis % base.dim()
             moved = _run_of_steps(base.movedim(axis, 0), start, self.length, self.count)
@@ -181,9 +181,9 @@ class VectorizedLoop:
         base, axis, index = self.whole(view.args[0]), view.args[1].constant, view.args[2]
         value = self.resolve(source)
         steps = value.steps if isinstance(value, Series) else value.expand(self.count, *value.shape)
-        if index == Affine(1, -1, -1):
+        if index == StepIndex(1, -1, -1):
             steps = steps.flip(0)
-        elif index != Affine(0, 1, 0):
+        elif index != StepIndex(0, 1, 0):
             raise NotVectorizableError("the steps do not write every step of their output")
         if not isinstance(base, Outer):
             raise NotVectorizableError("a step writes into what a step made")
@@ -249,7 +249,7 @@ class VectorizedLoop:
         match reference:
             case Constant(value):
                 return value
-            case Affine():
+            case StepIndex():
                 if reference.per_step:
                     raise NotVectorizableError("a step computes with its own number")
                 return reference.at(self.length)
@@ -277,7 +277,7 @@ class Unbound:
 _PENDING = object()
 
 
-def _run_of_steps(tensor: Tensor, start: Affine, length: Any, count: Any) -> Tensor:
+def _run_of_steps(tensor: Tensor, start: StepIndex, length: Any, count: Any) -> Tensor:
     """Rows `start`, `start + 1` … or `start`, `start - 1` … of a tensor, `count` of them."""
     if abs(start.per_step) != 1:
         raise NotVectorizableError("a step reads more than one step ahead")

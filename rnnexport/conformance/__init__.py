@@ -4,7 +4,7 @@
 of `rnnexport.parity`, and boils every disagreement down to a minimal ONNX test case and the features that it needs.
 """
 
-from rnnexport.conformance.results import ConformanceReport, FeatureRow, Finding, RuntimeConformance
+from rnnexport.conformance.results import ConformanceReport, Disagreement, FeatureRow, RuntimeConformance
 from rnnexport.conformance.runtimes import conformance
 
-__all__ = ["ConformanceReport", "FeatureRow", "Finding", "RuntimeConformance", "conformance"]
+__all__ = ["ConformanceReport", "Disagreement", "FeatureRow", "RuntimeConformance", "conformance"]

@@ -10,7 +10,7 @@ from rnnexport.conformance.causes import describe
 from rnnexport.conformance.examples import ACTIVATIONS, GRAPH_VALUES, NODE_VALUES, Example, Node, Value
 from rnnexport.conformance.judging import Kind
 from rnnexport.conformance.results import FeatureRow
-from rnnexport.conformance.search import Search
+from rnnexport.conformance.search import CauseSearch
 
 EVERYTHING = "all examples"
 _ACTIVATIONS = ("f", "g", "h")
@@ -76,7 +76,7 @@ def _of_values(name: str, values: tuple[Value, ...]) -> Iterator[Feature]:
         yield Feature(_LABELS.get((name, value)) or describe(name, [value]).replace("_call", " call:"), (name,), value)
 
 
-def feature_rows(search: Search) -> list[FeatureRow]:
+def feature_rows(search: CauseSearch) -> list[FeatureRow]:
     """Two rows for each feature, for static and for dynamic shapes, and two for all examples."""
     return [
         FeatureRow(feature=label, shapes=shapes, counts=_counts(search, shapes, feature))
@@ -85,7 +85,7 @@ def feature_rows(search: Search) -> list[FeatureRow]:
     ]
 
 
-def _counts(search: Search, shapes: str, feature: Feature | None) -> Counter[Kind]:
+def _counts(search: CauseSearch, shapes: str, feature: Feature | None) -> Counter[Kind]:
     return Counter(
         outcome.kind
         for example, outcome in search.outcomes.items()
@@ -94,7 +94,7 @@ def _counts(search: Search, shapes: str, feature: Feature | None) -> Counter[Kin
     )
 
 
-def _says_something(search: Search, example: Example, feature: Feature) -> bool:
+def _says_something(search: CauseSearch, example: Example, feature: Feature) -> bool:
     """Whether the example is right, or not right because of this feature."""
     outcome = search.outcomes[example]
     if outcome.kind == "right":

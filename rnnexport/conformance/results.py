@@ -11,7 +11,7 @@ from rnnexport.engines.contract import Definition
 from rnnexport.runtime.definitions import RuntimeStatus
 
 
-class Finding(BaseModel):
+class Disagreement(BaseModel):
     """A cause of examples that are not right."""
 
     kind: Kind
@@ -46,7 +46,7 @@ class RuntimeConformance(BaseModel):
     version: str | None
     counts: dict[Kind, int]
     features: list[FeatureRow]
-    findings: list[Finding]
+    findings: list[Disagreement]
     """Crashes first, then what is wrong, then what is refused."""
 
 

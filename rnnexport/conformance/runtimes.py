@@ -15,8 +15,8 @@ from rnnexport.conformance.drawing import import_hypothesis
 from rnnexport.conformance.examples import GRAPH_VALUES, NODE_VALUES, Example
 from rnnexport.conformance.features import feature_rows
 from rnnexport.conformance.judging import Judge
-from rnnexport.conformance.results import ConformanceReport, Finding, RuntimeConformance
-from rnnexport.conformance.search import Search, search
+from rnnexport.conformance.results import ConformanceReport, Disagreement, RuntimeConformance
+from rnnexport.conformance.search import CauseSearch, search
 from rnnexport.engines.contract import Definition
 from rnnexport.errors import InputError
 from rnnexport.runtime.definitions import choose_runtimes, runtime_status
@@ -109,8 +109,8 @@ def _happens_again(cause: Cause, definition: Definition) -> bool:
         return judge(cause.example).resembles(cause.outcome)
 
 
-def _finding(cause: Cause, found: Search) -> Finding:
-    return Finding(
+def _finding(cause: Cause, found: CauseSearch) -> Disagreement:
+    return Disagreement(
         kind=cause.outcome.kind,
         cause=str(cause),
         message=cause.outcome.message,

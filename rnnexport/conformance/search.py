@@ -21,7 +21,7 @@ _ATTEMPTS = 4
 
 
 @dataclass(slots=True)
-class Search:
+class CauseSearch:
     """What was drawn and what became of it."""
 
     outcomes: dict[Example, Outcome] = field(default_factory=dict)
@@ -45,9 +45,9 @@ class Search:
         self.causes.append(replace(cause, example=simplest.example, outcome=simplest.outcome))
 
 
-def search(judge: Judge, examples: int, seed: int, on_progress: Callable[[str], None] = lambda _: None) -> Search:
+def search(judge: Judge, examples: int, seed: int, on_progress: Callable[[str], None] = lambda _: None) -> CauseSearch:
     """Draw and judge so many different examples, and find the causes of all that are not right."""
-    found = Search()
+    found = CauseSearch()
     origins: dict[Example, Block] = {}
     for block, example in _drawn(seed):
         if len(found.outcomes) == examples:
@@ -68,7 +68,7 @@ def _drawn(seed: int) -> Iterator[tuple[Block, Example]]:
     return ((block, example) for block in blocks(seed) for example in draw(block))
 
 
-def _explain(judge: Judge, found: Search, example: Example, block: Block) -> None:
+def _explain(judge: Judge, found: CauseSearch, example: Example, block: Block) -> None:
     """Add causes until one explains the example; as a last resort the example itself, as it was drawn."""
 
     def judge_what_is_new(candidate: Example) -> Outcome:

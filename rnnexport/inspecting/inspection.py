@@ -29,7 +29,7 @@ from rnnexport.passes.written_steps import CellStep
 
 
 @dataclass(frozen=True, slots=True)
-class RecurrentLayer:
+class LayerSummary:
     """One LSTM, GRU or RNN node."""
 
     name: str
@@ -67,7 +67,7 @@ class Inspection:
     operator_sets: dict[str, int]
     inputs: dict[str, str]
     outputs: dict[str, str]
-    layers: tuple[RecurrentLayer, ...]
+    layers: tuple[LayerSummary, ...]
     written_cells: tuple[WrittenCell, ...]
     state_pairs: tuple[tuple[str, str], ...]
     parameters: int
@@ -108,7 +108,7 @@ def recurrent_nodes(model: ir.Model) -> list[ir.Node]:
     return [node for node in model.graph.all_nodes() if node.op_type in RECURRENT]
 
 
-def _layer(node: ir.Node) -> RecurrentLayer:
+def _layer(node: ir.Node) -> LayerSummary:
     weights, recurrence = _shape(node, 1), _shape(node, 2)
     hidden_size = node.attributes.get_int("hidden_size", 0) or (recurrence[2] if recurrence else None)
     cell = node.op_type
@@ -116,7 +116,7 @@ def _layer(node: ir.Node) -> RecurrentLayer:
         cell = "GRU, reset before"
     lengths = optional_input(node, SEQUENCE_LENS)
     products = sum(int(np.prod(shape)) for shape in (weights, recurrence) if shape)
-    return RecurrentLayer(
+    return LayerSummary(
         name=node_name(node),
         cell=cell,
         direction=node.attributes.get_string("direction", "forward") or "forward",

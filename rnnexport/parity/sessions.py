@@ -33,7 +33,7 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class CallRow:
     """One call in one way."""
 
     case: int
@@ -45,19 +45,19 @@ class Row:
     """Whether the graph's dimensions are fixed to those of the call."""
 
 
-def draw_rows(bundle: Bundle, definition: Definition, cases: Sequence[Case], grid: GridName) -> list[Row]:
+def draw_rows(bundle: Bundle, definition: Definition, cases: Sequence[Case], grid: GridName) -> list[CallRow]:
     """All calls as defined, then some of them with one thread, and in a graph of static shapes."""
-    rows = [Row(number, case.name) for number, case in enumerate(cases)]
+    rows = [CallRow(number, case.name) for number, case in enumerate(cases)]
     chosen = _distinct(cases)[: _FEW[grid]]
     if definition.threads != 1:
-        rows += [Row(number, f"{cases[number].name}, 1 thread", threads=1) for number in chosen]
+        rows += [CallRow(number, f"{cases[number].name}, 1 thread", threads=1) for number in chosen]
     if definition.engine != "torch" and bundle.model_path.stat().st_size < _MOST_STATIC_BYTES:
-        rows += [Row(number, f"{cases[number].name}, static shapes", static=True) for number in chosen]
+        rows += [CallRow(number, f"{cases[number].name}, static shapes", static=True) for number in chosen]
     return rows
 
 
 def run_rows(
-    bundle: Bundle, definition: Definition, rows: Sequence[Row], feeds: Sequence[Feeds], limits: Limits
+    bundle: Bundle, definition: Definition, rows: Sequence[CallRow], feeds: Sequence[Feeds], limits: Limits
 ) -> Iterator[CaseResult]:
     """Run each row on the feeds of its case; results in the order of the rows."""
     sources = feeds_for(definition, feeds)

@@ -29,7 +29,7 @@ _MOST_CALLS = 64
 
 
 @dataclass(frozen=True)
-class Stream:
+class ChunkedSeries:
     """A series and how it is cut into calls."""
 
     case: str
@@ -54,7 +54,7 @@ def whole_series(manifest: Manifest, cases: Sequence[Case]) -> list[int]:
     ]
 
 
-def draw_streams(manifest: Manifest, case: Case, seed: int = 0) -> list[Stream]:
+def draw_streams(manifest: Manifest, case: Case, seed: int = 0) -> list[ChunkedSeries]:
     """Cut one batch of whole series into calls, in every way of this module's first rule; `whole` comes first."""
     assert manifest.step is not None
     generator = np.random.default_rng(seed)
@@ -68,12 +68,12 @@ def draw_streams(manifest: Manifest, case: Case, seed: int = 0) -> list[Stream]:
         "in drawn chunks": _cut(time_steps, lambda: int(generator.integers(1, max(2, time_steps // 2)))),
     }
     drawn = [
-        Stream(case.name, how, feeds, np.array([[size] + [1] * streams for size in sizes]))
+        ChunkedSeries(case.name, how, feeds, np.array([[size] + [1] * streams for size in sizes]))
         for how, sizes in chunkings.items()
     ]
     if streams > 1:
         turns = _taking_turns(streams, time_steps, generator)
-        drawn.append(Stream(case.name, "taking turns", feeds, turns))
+        drawn.append(ChunkedSeries(case.name, "taking turns", feeds, turns))
     return drawn
 
 
@@ -103,7 +103,7 @@ def _sizes(step: StepGraphInfo, feeds: Feeds) -> tuple[int, int]:
 
 
 def run_streams(
-    path: Path, manifest: Manifest, definition: Definition, streams: Sequence[Stream]
+    path: Path, manifest: Manifest, definition: Definition, streams: Sequence[ChunkedSeries]
 ) -> Iterator[CaseResult]:
     """Run the step graph at `path` over each stream, in one process of its own; results as the sequence graph's."""
     assert manifest.step is not None
@@ -125,10 +125,10 @@ def stream_job(arguments: dict[str, Any], cases: Iterator[Feeds]) -> Iterator[tu
     pairs = [(before, after) for before, after in arguments["state_pairs"]]
     for case in cases:
         feeds = {name.removeprefix("x/"): array for name, array in case.items() if name.startswith("x/")}
-        yield _Run(session, step, dict(pairs), feeds).all_calls(case["schedule"]), {}
+        yield _SeriesRun(session, step, dict(pairs), feeds).all_calls(case["schedule"]), {}
 
 
-class _Run:
+class _SeriesRun:
     """One series, from fresh states to its end."""
 
     def __init__(self, session: Session, step: StepGraphInfo, pairs: Mapping[str, str], feeds: Feeds) -> None:

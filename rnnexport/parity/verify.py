@@ -28,7 +28,7 @@ from rnnexport.parity.evidence import write_evidence
 from rnnexport.parity.grid import GRIDS, STREAM_GRID, Case, GridName, draw_cases
 from rnnexport.parity.non_finite import poisoned_calls, properties
 from rnnexport.parity.oracle import kept_cases, references
-from rnnexport.parity.sessions import Limits, Row, draw_rows, run_rows
+from rnnexport.parity.sessions import CallRow, Limits, draw_rows, run_rows
 from rnnexport.parity.streaming import WHOLE, draw_streams, run_streams, whole_series
 from rnnexport.parity.verdicts import CaseVerdict, ParityReport, RuntimeParity, judge_case
 from rnnexport.runtime.definitions import choose_runtimes
@@ -175,13 +175,13 @@ class _Judge:
         )
 
     def _run(
-        self, definition: Definition, rows: Sequence[Row], poisoned: Sequence[Feeds]
+        self, definition: Definition, rows: Sequence[CallRow], poisoned: Sequence[Feeds]
     ) -> tuple[list[CaseResult], list[CaseResult]]:
         """The rows' results, and those of the poisoned calls, which go to the session of the plain rows as its last."""
         plain = [row for row in rows if row.threads is None and not row.static]
         rest = rows[len(plain) :]
         feeds = [*(case.feeds for case in self.cases), *poisoned]
-        last = [Row(len(self.cases) + number, "") for number in range(len(poisoned))]
+        last = [CallRow(len(self.cases) + number, "") for number in range(len(poisoned))]
         results = list(run_rows(self.bundle, definition, [*plain, *last, *rest], feeds, self.limits))
         end = len(plain) + len(last)
         return results[: len(plain)] + results[end:], results[len(plain) : end]
@@ -223,7 +223,7 @@ class _Judge:
         return verdicts
 
     def _metric(
-        self, definition: Definition, rows: Sequence[Row], results: Sequence[CaseResult]
+        self, definition: Definition, rows: Sequence[CallRow], results: Sequence[CaseResult]
     ) -> tuple[float | None, bool]:
         """The task's metric from the evaluation set, and whether it is the reference's."""
         last = len(self.cases) - 1

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from rnnexport.onnx_files.nodes import optional_input
 from rnnexport.passes.constants import Constants
-from rnnexport.passes.selections import LARGEST_STATE, Columns, Selections, Source
+from rnnexport.passes.selections import LARGEST_STATE, Columns, SelectedValue, Selections
 
 Array = NDArray[Any]
 
@@ -30,11 +30,11 @@ Array = NDArray[Any]
 class Affine:
     """Σ source · matrix + bias."""
 
-    terms: dict[Source, Array]
+    terms: dict[SelectedValue, Array]
     """For each source of n columns the matrix [n, m]."""
     bias: Array
     """[m]."""
-    direct: frozenset[Source] = frozenset()
+    direct: frozenset[SelectedValue] = frozenset()
     """Sources that no constants were multiplied with as a matrix."""
 
 
@@ -130,7 +130,7 @@ class AffineMaps:
             return None
         if any(s.axis is not None or len(s.value.shape or ()) != len(source.value.shape or ()) for s in inner.terms):
             return None
-        terms = {Source(s.value, source.axis, source.index): m for s, m in inner.terms.items()}
+        terms = {SelectedValue(s.value, source.axis, source.index): m for s, m in inner.terms.items()}
         return Affine(terms, inner.bias, frozenset(replace(source, value=s.value) for s in inner.direct))
 
     def _matmul(self, node: ir.Node) -> Affine | None:
@@ -164,7 +164,7 @@ class AffineMaps:
             widths[widths.index(None)], known = len(weight) - known, len(weight)
         if None in widths or known != len(weight):
             return None
-        terms: dict[Source, Array] = {}
+        terms: dict[SelectedValue, Array] = {}
         first = 0
         for part, width in zip(parts, widths, strict=True):
             source, last = self.selections.source(part), first + (width or 0)
@@ -195,7 +195,7 @@ class AffineMaps:
         width = max(len(each.bias) for each in maps)
         if any(len(each.bias) != width and (each.terms or len(each.bias) != 1) for each in maps):
             return None
-        terms: dict[Source, Array] = {}
+        terms: dict[SelectedValue, Array] = {}
         for each, sign in zip(maps, signs, strict=True):
             for source, matrix in each.terms.items():
                 signed = (

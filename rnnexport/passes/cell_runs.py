@@ -11,7 +11,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from rnnexport.onnx_files.zeros import is_zero
-from rnnexport.passes.selections import Source
+from rnnexport.passes.selections import SelectedValue
 from rnnexport.passes.written_steps import CellStep
 
 Array = NDArray[Any]
@@ -32,26 +32,26 @@ class Weights:
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class CellRun:
     """The steps of one layer."""
 
     steps: tuple[CellStep, ...]
-    states: tuple[Source | None, ...]
+    states: tuple[SelectedValue | None, ...]
     """The h that goes into each; `None` for zeros."""
     weights: Weights
 
     @property
-    def inputs(self) -> list[list[Source]]:
+    def inputs(self) -> list[list[SelectedValue]]:
         """What goes into each step beside h, in the order of the rows of W."""
         return [_others(cell, h) for cell, h in zip(self.steps, self.states, strict=True)]
 
-    def single_steps(self) -> list[Run]:
+    def single_steps(self) -> list[CellRun]:
         """Each step for itself."""
         steps = zip(self.steps, self.states, strict=True)
-        return [Run((cell,), (h,), self.weights) for cell, h in steps if h is not None]
+        return [CellRun((cell,), (h,), self.weights) for cell, h in steps if h is not None]
 
 
-def find_runs(cells: Sequence[CellStep]) -> list[Run]:
+def find_runs(cells: Sequence[CellStep]) -> list[CellRun]:
     """Put the cells of one graph together; those whose weights differ from step to step are left out."""
     by_state = {cell.h_n: cell for cell in cells}
     before = {cell.h_n: _before(cell, by_state) for cell in cells}
@@ -83,15 +83,15 @@ def _before(cell: CellStep, by_state: dict[ir.Value, CellStep]) -> CellStep | No
     return None
 
 
-def _settled(steps: list[CellStep], before: CellStep | None, by_state: dict[ir.Value, CellStep]) -> Run | None:
+def _settled(steps: list[CellStep], before: CellStep | None, by_state: dict[ir.Value, CellStep]) -> CellRun | None:
     """The run of these steps, if one h for the first makes all weights the same."""
-    later: list[Source | None] = [Source(step.h_n) for step in steps[:-1]]
+    later: list[SelectedValue | None] = [SelectedValue(step.h_n) for step in steps[:-1]]
     known = [step_weights(step, h) for step, h in zip(steps[1:], later, strict=True)]
     if any(not _same(weights, known[0]) for weights in known[1:]):
         return None
     first = steps[0]
     if before is not None:
-        choices: list[Source | None] = [Source(before.h_n)]
+        choices: list[SelectedValue | None] = [SelectedValue(before.h_n)]
     elif first.cell == "GRU":
         choices = [first.h]
     else:
@@ -99,16 +99,18 @@ def _settled(steps: list[CellStep], before: CellStep | None, by_state: dict[ir.V
     for h in choices:
         weights = step_weights(first, h if h in first.inputs else None)
         if known and _same(weights, known[0]):
-            return Run(tuple(steps), (h if weights.r is not None or first.cell == "GRU" else None, *later), known[0])
+            return CellRun(
+                tuple(steps), (h if weights.r is not None or first.cell == "GRU" else None, *later), known[0]
+            )
         if not known and weights.r is not None:
-            return Run((first,), (h,), weights)
+            return CellRun((first,), (h,), weights)
     return None
 
 
-def _candidates(cell: CellStep, by_state: dict[ir.Value, CellStep]) -> list[Source]:
+def _candidates(cell: CellStep, by_state: dict[ir.Value, CellStep]) -> list[SelectedValue]:
     """What may be the h that belongs to a c, the likeliest first."""
 
-    def unlikeliness(source: Source) -> tuple[bool, bool, int]:
+    def unlikeliness(source: SelectedValue) -> tuple[bool, bool, int]:
         c = cell.c
         assert c is not None
         inputs = list(c.graph.inputs) if c.graph is not None else []
@@ -120,11 +122,11 @@ def _candidates(cell: CellStep, by_state: dict[ir.Value, CellStep]) -> list[Sour
     return sorted(wide_enough, key=unlikeliness)
 
 
-def _others(cell: CellStep, h: Source | None) -> list[Source]:
+def _others(cell: CellStep, h: SelectedValue | None) -> list[SelectedValue]:
     return [source for source in cell.inputs if source != h]
 
 
-def step_weights(cell: CellStep, h: Source | None) -> Weights:
+def step_weights(cell: CellStep, h: SelectedValue | None) -> Weights:
     """The weights of one step, if this is its h."""
     others = [cell.inputs[source] for source in _others(cell, h)]
     w = others[0] if len(others) == 1 else np.concatenate([np.zeros((0, len(cell.bias)), np.float32), *others])

@@ -1,6 +1,6 @@
 """One step of an LSTM or GRU as nodes, as few as there can be: one Sigmoid for all gates that have one.
 
-`CellStep` takes X·Wᵀ + b, written for all steps at once. `JointStep` takes x itself and multiplies x and h in one
+`StepWriter` takes X·Wᵀ + b, written for all steps at once. `JointStep` takes x itself and multiplies x and h in one
 product, for graphs of a single step, in which there are no other steps to share a product with.
 """
 
@@ -31,7 +31,7 @@ def projection_sizes(layer: Layer, *, float32_candidate: bool) -> list[int]:
     return [2 * size, size]
 
 
-class CellStep:
+class StepWriter:
     """Writes steps of one direction of a layer; the weights are written once."""
 
     def __init__(
@@ -155,7 +155,7 @@ class CellStep:
         return self._writer.op(op_type, inputs, f"{self._prefix}.{name}")
 
 
-class JointStep(CellStep):
+class JointStep(StepWriter):
     """Writes a step whose x is no product yet: one product with the weights of both, of x and h side by side.
 
     In a GRU the candidate wants what x and what h give apart, so rows of the one have zeros for the other.

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from rnnexport.onnx_files.nodes import node_name
 from rnnexport.onnx_files.writer import GraphWriter
-from rnnexport.passes.cell_steps import CellStep, JointStep, projection_sizes
+from rnnexport.passes.cell_steps import JointStep, StepWriter, projection_sizes
 from rnnexport.passes.layer_outputs import replace_outputs
 from rnnexport.passes.masks import LengthMasks
 from rnnexport.passes.products import FLOAT32, MICROSOFT, Product
@@ -242,10 +242,10 @@ class _LayerRewriter:
         y = self._writer.op("Concat", in_order, f"{prefix}.y", axis=0) if steps > 1 else in_order[0]
         return [y, *states]
 
-    def _cell_step(self, direction: Direction, number: int, writer: GraphWriter) -> CellStep:
+    def _cell_step(self, direction: Direction, number: int, writer: GraphWriter) -> StepWriter:
         moments = self._moments.h[number] if self._moments else None
         if not self._joint:
-            return CellStep(
+            return StepWriter(
                 writer,
                 self._layer,
                 direction,

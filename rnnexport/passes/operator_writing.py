@@ -10,9 +10,9 @@ import onnx_ir as ir
 from rnnexport.onnx_files.nodes import node_name, required_input
 from rnnexport.onnx_files.writer import GraphWriter
 from rnnexport.onnx_files.zeros import is_zero
-from rnnexport.passes.cell_runs import Run
+from rnnexport.passes.cell_runs import CellRun
 from rnnexport.passes.scans import is_reverse, scan_inputs, scan_outputs
-from rnnexport.passes.selections import Source
+from rnnexport.passes.selections import SelectedValue
 
 _AXES_ARE_AN_INPUT = 13
 
@@ -23,9 +23,9 @@ class OperatorWriter:
     def __init__(self, model: ir.Model, graph: ir.Graph) -> None:
         self._writer = GraphWriter(model, graph)
         self._opset = model.opset_imports.get("", 1)
-        self._written: dict[ir.Value, Source] = {}
+        self._written: dict[ir.Value, SelectedValue] = {}
 
-    def write(self, run: Run) -> None:
+    def write(self, run: CellRun) -> None:
         """Write the operator of a run, and give its outputs to whoever read the steps'."""
         last, name = run.steps[-1], node_name(run.steps[-1].node)
         reverse = all(_goes_backwards(self._steps(step)) for step in zip(*run.inputs, strict=True))
@@ -44,13 +44,13 @@ class OperatorWriter:
                 else self._element(every_h, 0, position, name)
             )
             self._replace(cell.h_n, h)
-            self._written[cell.h_n] = Source(every_h, 0, position, h)
+            self._written[cell.h_n] = SelectedValue(every_h, 0, position, h)
         if last.c_n is not None:
             c = self._squeezed(final[1], 0, f"{name}.c_n")
             self._replace(last.c_n, c)
-            self._written[last.c_n] = Source(c)
+            self._written[last.c_n] = SelectedValue(c)
 
-    def write_scan(self, node: ir.Node, run: Run) -> None:
+    def write_scan(self, node: ir.Node, run: CellRun) -> None:
         """Write the operator of a Scan's body, and give its outputs to whoever read the Scan's."""
         name = node_name(node)
         sequences, first = scan_inputs(node, run)
@@ -65,7 +65,7 @@ class OperatorWriter:
             self._replace(old, self._time_at(axis % 3, y, name))
 
     def _operator(
-        self, run: Run, x: ir.Value, states: list[ir.Value | None], reverse: bool, name: str
+        self, run: CellRun, x: ir.Value, states: list[ir.Value | None], reverse: bool, name: str
     ) -> Sequence[ir.Value]:
         """Write the operator itself."""
         inputs = [x, *self._weights(run, name), None, *states]
@@ -78,7 +78,7 @@ class OperatorWriter:
         names = [f"{name}.{kind}" for kind in ("Y", "Y_h", "Y_c")[: 3 if step.cell == "LSTM" else 2]]
         return self._writer.node(step.cell, inputs, names, ir.convenience.convert_attributes(attributes))
 
-    def _weights(self, run: Run, name: str) -> list[ir.Value | None]:
+    def _weights(self, run: CellRun, name: str) -> list[ir.Value | None]:
         weights = run.weights
         assert weights.r is not None
         arrays = {"W": weights.w.T, "R": weights.r.T, "B": np.concatenate([weights.bias, weights.recurrent_bias])}
@@ -89,28 +89,28 @@ class OperatorWriter:
         }
         return [values["W"], values["R"], values.get("B")]
 
-    def _initial_states(self, run: Run, name: str) -> Iterator[ir.Value | None]:
+    def _initial_states(self, run: CellRun, name: str) -> Iterator[ir.Value | None]:
         """h_0 and c_0, [1, B, H]; `None` where it is zero."""
         h, c = run.states[0], run.steps[0].c
-        for source, letter in ((h, "h"), (Source(c) if c is not None else None, "c")):
+        for source, letter in ((h, "h"), (SelectedValue(c) if c is not None else None, "c")):
             if source is None or is_zero(source.tensor):
                 yield None
             else:
                 yield self._unsqueezed(self._tensor(self._now(source), name), 0, f"{name}.{letter}_0")
 
-    def _now(self, source: Source) -> Source:
+    def _now(self, source: SelectedValue) -> SelectedValue:
         """Where a value is, now that earlier runs have been written."""
         return self._written.get(source.value, source) if source.axis is None else source
 
-    def _steps(self, sources: Sequence[Source]) -> list[Source]:
+    def _steps(self, sources: Sequence[SelectedValue]) -> list[SelectedValue]:
         return [self._now(source) for source in sources]
 
-    def _tensor(self, source: Source, name: str) -> ir.Value:
+    def _tensor(self, source: SelectedValue, name: str) -> ir.Value:
         if source.axis is None or source.origin is not None:
             return source.tensor
         return self._element(source.value, source.axis, source.index, name)
 
-    def _sequence(self, steps: list[Source], reverse: bool, name: str) -> ir.Value:
+    def _sequence(self, steps: list[SelectedValue], reverse: bool, name: str) -> ir.Value:
         """The inputs of all steps as [T, B, n]; of a reverse layer, in the order of time."""
         first = steps[-1] if reverse else steps[0]
         if not (_goes_forwards(steps) or reverse) or len(steps) == 1 or first.axis is None:
@@ -164,7 +164,7 @@ class OperatorWriter:
         return self._writer.op(op_type, [value, self._writer.constant(np.array([axis], np.int64), "axis")], name)
 
 
-def _goes_forwards(steps: Sequence[Source]) -> bool:
+def _goes_forwards(steps: Sequence[SelectedValue]) -> bool:
     """Whether these are consecutive elements of one tensor of rank 3."""
     first = steps[0]
     whole = first.axis is not None and len(first.value.shape or ()) == 3
@@ -174,7 +174,7 @@ def _goes_forwards(steps: Sequence[Source]) -> bool:
     )
 
 
-def _goes_backwards(steps: Sequence[Source]) -> bool:
+def _goes_backwards(steps: Sequence[SelectedValue]) -> bool:
     return len(steps) > 1 and _goes_forwards(steps[::-1])
 
 

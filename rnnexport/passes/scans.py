@@ -6,12 +6,12 @@ from collections.abc import Sequence
 
 import onnx_ir as ir
 
-from rnnexport.passes.cell_runs import Run, step_weights
-from rnnexport.passes.selections import Source, without_identity
+from rnnexport.passes.cell_runs import CellRun, step_weights
+from rnnexport.passes.selections import SelectedValue, without_identity
 from rnnexport.passes.written_steps import CellStep
 
 
-def scan_run(node: ir.Node, steps: Sequence[CellStep]) -> Run | None:
+def scan_run(node: ir.Node, steps: Sequence[CellStep]) -> CellRun | None:
     """The cell of a Scan's body as a run, its values those of the body; `None` where the body is more than a cell.
 
     Args:
@@ -24,25 +24,25 @@ def scan_run(node: ir.Node, steps: Sequence[CellStep]) -> Run | None:
     states, inputs = _divided(node)
     after = dict(zip(states, map(without_identity, body.outputs), strict=False))
     h = next((value for value, new in after.items() if new is step.h_n), None)
-    if h is None or Source(h) not in step.inputs or len(step.inputs[Source(h)]) != step.hidden_size:
+    if h is None or SelectedValue(h) not in step.inputs or len(step.inputs[SelectedValue(h)]) != step.hidden_size:
         return None
     expected = {h: step.h_n} if step.c is None or step.c_n is None else {h: step.h_n, step.c: step.c_n}
     outputs = list(map(without_identity, body.outputs))[len(states) :]
-    others = [source for source in step.inputs if source != Source(h)]
+    others = [source for source in step.inputs if source != SelectedValue(h)]
     simple = after == expected and all(value is step.h_n for value in outputs)
     if not simple or any(source.axis is not None or source.value not in inputs for source in others):
         return None
-    if step.h is not None and step.h != Source(h):
+    if step.h is not None and step.h != SelectedValue(h):
         return None
     directions = {
         direction
         for name, values in (("scan_input_directions", inputs), ("scan_output_directions", outputs))
         for direction in node.attributes.get_ints(name, [0] * len(values))
     }
-    return Run((step,), (Source(h),), step_weights(step, Source(h))) if len(directions) == 1 else None
+    return CellRun((step,), (SelectedValue(h),), step_weights(step, SelectedValue(h))) if len(directions) == 1 else None
 
 
-def scan_inputs(node: ir.Node, run: Run) -> tuple[list[tuple[ir.Value, int]], list[ir.Value]]:
+def scan_inputs(node: ir.Node, run: CellRun) -> tuple[list[tuple[ir.Value, int]], list[ir.Value]]:
     """What the Scan gets for the inputs of a run, each with its axis of time, and for its h (and c)."""
     states, inputs = _divided(node)
     outer = dict(zip([*states, *inputs], node.inputs, strict=True))
@@ -53,7 +53,7 @@ def scan_inputs(node: ir.Node, run: Run) -> tuple[list[tuple[ir.Value, int]], li
     return [(value, axis) for value, axis in sequences if value is not None], [v for v in given if v is not None]
 
 
-def scan_outputs(node: ir.Node, run: Run) -> tuple[list[ir.Value], list[tuple[ir.Value, int]]]:
+def scan_outputs(node: ir.Node, run: CellRun) -> tuple[list[ir.Value], list[tuple[ir.Value, int]]]:
     """The Scan's last h (and c), and each of its sequences of h with the axis of time."""
     states, _ = _divided(node)
     first = [value for value in (run.states[0].value if run.states[0] else None, run.steps[0].c) if value is not None]

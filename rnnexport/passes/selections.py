@@ -19,7 +19,7 @@ _ELEMENTWISE = ("Add", "Identity", "Mul", "Neg", "Sigmoid", "Sub", "Tanh")
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class SelectedValue:
     """A value, or its element `index` along `axis`."""
 
     value: ir.Value
@@ -55,12 +55,12 @@ class Selections:
             return None
         return taken, found[1]
 
-    def source(self, value: ir.Value) -> Source:
+    def source(self, value: ir.Value) -> SelectedValue:
         """What `value` is an element of; itself where it is none, or an element of the last axis."""
         whole = self._first_of_its_kind(without_identity(value))
         node = whole.producer()
         found = None if node is None else self._squeezed(node) if node.op_type == "Squeeze" else self._picked(node)
-        return Source(whole) if found is None else Source(*found, value)
+        return SelectedValue(whole) if found is None else SelectedValue(*found, value)
 
     def _picked(self, node: ir.Node) -> tuple[ir.Value, int, int] | None:
         """The value, axis and index of a single element that a Gather takes."""

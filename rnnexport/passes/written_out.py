@@ -20,12 +20,12 @@ from onnx_ir.passes.common import RemoveUnusedNodesPass
 
 from rnnexport.onnx_files.zeros import is_zero
 from rnnexport.passes.affine import AffineMaps
-from rnnexport.passes.cell_runs import Run, find_runs
+from rnnexport.passes.cell_runs import CellRun, find_runs
 from rnnexport.passes.constants import Constants
 from rnnexport.passes.operator_writing import OperatorWriter
 from rnnexport.passes.output_shapes import infer_shapes
 from rnnexport.passes.scans import scan_run
-from rnnexport.passes.selections import Source
+from rnnexport.passes.selections import SelectedValue
 from rnnexport.passes.written_steps import StepFinder
 
 
@@ -37,7 +37,7 @@ class FuseCells(ir.passes.InPlacePass):
         return ir.passes.PassResult(model, modified=bool(fuse_cells(model)))
 
 
-def fuse_cells(model: ir.Model) -> list[Run]:
+def fuse_cells(model: ir.Model) -> list[CellRun]:
     """Rewrite `model` in place, and return the layers that are operators now."""
     infer_shapes(model)
     finder = StepFinder(model, AffineMaps(Constants(model)))
@@ -64,7 +64,7 @@ def fuse_cells(model: ir.Model) -> list[Run]:
     return written
 
 
-def _scanned(node: ir.Node, finder: StepFinder) -> list[Run]:
+def _scanned(node: ir.Node, finder: StepFinder) -> list[CellRun]:
     """The cell that a Scan is."""
     run = scan_run(node, [*finder.steps(node.attributes["body"].as_graph())]) if node.op_type == "Scan" else None
     return [run] if run is not None and _fits(run) else []
@@ -74,24 +74,24 @@ def _bodies(node: ir.Node) -> list[ir.Graph]:
     return [each.as_graph() for each in node.attributes.values() if each.type == ir.AttributeType.GRAPH]
 
 
-def _fits(run: Run) -> bool:
+def _fits(run: CellRun) -> bool:
     """Whether every input and state is [B, n], with the same B as far as it is known."""
     h_n, c = run.steps[0].h_n, run.steps[0].c
     sources = [source for step in run.inputs for source in step]
-    first = [value for value in (run.states[0], Source(c) if c is not None else None) if value is not None]
+    first = [value for value in (run.states[0], SelectedValue(c) if c is not None else None) if value is not None]
     sources += [state for state in first if not is_zero(state.tensor)]
-    batches = [_batch(Source(h_n)), *(_batch(source) for source in sources)]
+    batches = [_batch(SelectedValue(h_n)), *(_batch(source) for source in sources)]
     return None not in batches and (batches[0] == 1 or 1 not in batches)
 
 
-def _batch(source: Source) -> int | ir.SymbolicDim | None:
+def _batch(source: SelectedValue) -> int | ir.SymbolicDim | None:
     """The size of the first axis of a matrix."""
     shape = source.value.shape
     rest = [] if shape is None else [size for axis, size in enumerate(shape) if axis != source.axis]
     return rest[0] if len(rest) == 2 else None
 
 
-def _is_whole(graph: ir.Graph, run: Run) -> bool:
+def _is_whole(graph: ir.Graph, run: CellRun) -> bool:
     """Whether the run can be one operator; rule 5."""
     if len(run.steps) == 1:
         return True

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from rnnexport.onnx_files.nodes import optional_input
 from rnnexport.passes.affine import Affine, AffineMaps
 from rnnexport.passes.polynomials import Atom, Polynomial, Products
-from rnnexport.passes.selections import Source, without_identity
+from rnnexport.passes.selections import SelectedValue, without_identity
 
 Array = NDArray[Any]
 
@@ -37,14 +37,14 @@ class CellStep:
     cell: Literal["LSTM", "GRU"]
     node: ir.Node
     """The last one."""
-    inputs: dict[Source, Array]
+    inputs: dict[SelectedValue, Array]
     """The matrix [n, G·H] of every input, h among them unless it is known to be zero."""
     bias: Array
     """[G·H]."""
     recurrent_bias: Array
     """[G·H]; zeros but for the reset gate's inside."""
     reset_before: bool
-    h: Source | None
+    h: SelectedValue | None
     """A GRU's state; of an LSTM, `None`."""
     c: ir.Value | None
     h_n: ir.Value
@@ -146,7 +146,7 @@ class StepFinder:
             "GRU", node, self._stacked(maps), bias, recurrent_bias, before, state, None, node.outputs[0], None
         )
 
-    def _reset(self, inner: Source, state: Source, new: Affine) -> tuple[Affine, Affine] | None:
+    def _reset(self, inner: SelectedValue, state: SelectedValue, new: Affine) -> tuple[Affine, Affine] | None:
         """The reset gate's map, and that of what comes from h into the new state."""
         product = self._products.of(inner.value)
         matrix = new.terms[inner]
@@ -179,7 +179,7 @@ class StepFinder:
             return None
         return self.maps.take(found, atom.columns)
 
-    def _stacked(self, gates: list[Affine]) -> dict[Source, Array]:
+    def _stacked(self, gates: list[Affine]) -> dict[SelectedValue, Array]:
         rows = {source: len(gate.terms[source]) for gate in gates for source in gate.terms}
         blank = {source: self.maps.zeros(n, len(gates[0].bias)) for source, n in rows.items()}
         return {source: self.maps.beside([gate.terms.get(source, blank[source]) for gate in gates]) for source in rows}

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from rich.table import Table
 from rich.text import Text
 
-from rnnexport.conformance.results import ConformanceReport, Finding, RuntimeConformance
+from rnnexport.conformance.results import ConformanceReport, Disagreement, RuntimeConformance
 
 _WORDS = {"crash": "crash", "wrong": "WRONG", "refused": "refused", "right": "right"}
 _STYLES = {"crash": "red", "WRONG": "red", "refused": "yellow"}
@@ -71,7 +71,7 @@ def _findings(runtime: RuntimeConformance) -> _Cells:
     return _Cells(title, headings, rows)
 
 
-def _message(finding: Finding) -> str:
+def _message(finding: Disagreement) -> str:
     alone = "" if finding.reproduced is not False else " (not in a fresh process)"
     message = finding.message
     if len(message) > _LONGEST_MESSAGE:
@@ -79,7 +79,7 @@ def _message(finding: Finding) -> str:
     return message + alone
 
 
-def _example(finding: Finding) -> str:
+def _example(finding: Disagreement) -> str:
     nodes = [_pairs(node) for node in finding.example["nodes"]]
     graph = _pairs({name: value for name, value in finding.example.items() if name != "nodes"})
     return "; ".join([*nodes, graph])

@@ -25,7 +25,7 @@ Verdict = Literal["supported", "refuted", "undecided"]
 Value = Callable[[RunResult], float]
 
 
-class Comparison(BaseModel):
+class CellComparison(BaseModel):
     """LSTM and GRU on one task."""
 
     task: str
@@ -48,7 +48,7 @@ class Claim(BaseModel):
     verdict: Verdict
     evidence: str
     test: str
-    comparisons: list[Comparison] = []
+    comparisons: list[CellComparison] = []
 
 
 def judge(results: Sequence[RunResult]) -> list[Claim]:
@@ -93,7 +93,7 @@ def interval(values: Sequence[float]) -> tuple[float, float]:
 
 def compare_cells(
     results: Sequence[RunResult], value: Value, less_is_better: Callable[[str], bool]
-) -> list[Comparison]:
+) -> list[CellComparison]:
     """Compare the two cells on every task that both were trained on; p-values are adjusted for their number."""
     found = []
     for task in dict.fromkeys(result.run.task for result in results):
@@ -102,7 +102,7 @@ def compare_cells(
         if lstm and gru:
             less = np.mean(gru) < np.mean(lstm)
             found.append(
-                Comparison(
+                CellComparison(
                     task=task,
                     lstm=float(np.mean(lstm)),
                     gru=float(np.mean(gru)),
@@ -113,7 +113,7 @@ def compare_cells(
     return _adjusted(found)
 
 
-def _adjusted(found: list[Comparison]) -> list[Comparison]:
+def _adjusted(found: list[CellComparison]) -> list[CellComparison]:
     from scipy.stats import false_discovery_control
 
     p_values = false_discovery_control([one.p_value for one in found]) if found else []
@@ -171,7 +171,7 @@ def _lstm_on_long(results: Sequence[RunResult]) -> Claim:
     return _decided(sentence, comparisons, gru=False, what="updates until a long-memory task is learned")
 
 
-def _decided(sentence: str, comparisons: list[Comparison], *, gru: bool, what: str) -> Claim:
+def _decided(sentence: str, comparisons: list[CellComparison], *, gru: bool, what: str) -> Claim:
     """Supported where the cell is significantly better on a task and worse on none; refuted if reversed."""
     wins = [c.task for c in comparisons if c.significant and c.gru_better == gru]
     losses = [c.task for c in comparisons if c.significant and c.gru_better != gru]

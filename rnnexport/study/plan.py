@@ -14,7 +14,7 @@ GATES = {"lstm": 4, "gru": 3, "gru-reset-before": 3}
 """Products with a weight matrix in each step, the candidate's among them."""
 
 
-class Run(BaseModel):
+class TrainingRun(BaseModel):
     """One training."""
 
     model_config = ConfigDict(frozen=True)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from pydantic import BaseModel
 
-from rnnexport.study.plan import Run
+from rnnexport.study.plan import TrainingRun
 
 
 class RunResult(BaseModel):
     """What one training came to."""
 
-    run: Run
+    run: TrainingRun
     folder: str
     failure: str | None = None
     """Why there are no figures: it diverged at once, or the cell had failed at a shorter length."""

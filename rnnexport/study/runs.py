@@ -16,18 +16,18 @@ from pydantic import ValidationError
 
 from rnnexport.errors import TrainingError
 from rnnexport.study.order import hopeless, seconds_left, startable
-from rnnexport.study.plan import Run
+from rnnexport.study.plan import TrainingRun
 from rnnexport.study.results import RunResult
 
 RESULT = "run.json"
 
 
-def run_all(runs: Sequence[Run], cache: Path, on_progress: Callable[[str], None]) -> list[RunResult]:
+def run_all(runs: Sequence[TrainingRun], cache: Path, on_progress: Callable[[str], None]) -> list[RunResult]:
     """Do every run that `cache` does not hold; an interrupted study goes on with those that are missing."""
     runs = list(dict.fromkeys(runs))
     results = {run: found for run in runs if (found := _cached(run, cache))}
     processes = max(1, min(len(os.sched_getaffinity(0)), len(runs) - len(results)))
-    running: dict[Future[RunResult], Run] = {}
+    running: dict[Future[RunResult], TrainingRun] = {}
     with ProcessPoolExecutor(processes, get_context("spawn"), initializer=_one_thread) as pool:
         try:
             while True:
@@ -45,14 +45,14 @@ def run_all(runs: Sequence[Run], cache: Path, on_progress: Callable[[str], None]
             raise
 
 
-def _progress(runs: Sequence[Run], results: dict[Run, RunResult], processes: int) -> str:
+def _progress(runs: Sequence[TrainingRun], results: dict[TrainingRun, RunResult], processes: int) -> str:
     last = list(results.values())[-1]
     left = seconds_left(runs, results, processes) / 60
     about = f"about {left:.0f} minutes left" if left >= 1 else "less than a minute left"
     return f"{len(results)} of {len(runs)} trainings ({last.run.task}, {last.run.cell}, seed {last.run.seed}), {about}"
 
 
-def do_run(run: Run, cache: Path) -> RunResult:
+def do_run(run: TrainingRun, cache: Path) -> RunResult:
     """Train once, and keep the result as the last thing."""
     from rnnexport.data.metrics import reaches
     from rnnexport.data.tasks import get_task
@@ -94,7 +94,7 @@ def do_run(run: Run, cache: Path) -> RunResult:
     return result
 
 
-def _cached(run: Run, cache: Path) -> RunResult | None:
+def _cached(run: TrainingRun, cache: Path) -> RunResult | None:
     try:
         return RunResult.model_validate_json((cache / run.key / RESULT).read_text(encoding="utf-8"))
     except (OSError, ValidationError):

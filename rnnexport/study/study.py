@@ -17,7 +17,14 @@ from rnnexport.exporting.export import export
 from rnnexport.study.claims import Claim, judge
 from rnnexport.study.facts import TaskFacts, task_facts
 from rnnexport.study.kernels import KernelTimes, kernel_times
-from rnnexport.study.plan import Match, Run, layer_input_size, matched_hidden_size, multiply_adds, settings_digest
+from rnnexport.study.plan import (
+    Match,
+    TrainingRun,
+    layer_input_size,
+    matched_hidden_size,
+    multiply_adds,
+    settings_digest,
+)
 from rnnexport.study.results import RunResult
 from rnnexport.study.runs import run_all
 from rnnexport.training.checkpoints import CHECKPOINTS
@@ -105,7 +112,7 @@ def compare(
     versions = tool_versions()
     hidden_sizes = _hidden_sizes(tasks, cells, match)
     runs = [
-        Run(
+        TrainingRun(
             task=name,
             cell=cell,
             hidden_size=hidden_size,

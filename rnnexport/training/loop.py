@@ -45,7 +45,7 @@ _PRECISIONS: dict[str, Any] = {"float32": "32-true", "bfloat16-mixed": "bf16-mix
 
 
 @dataclass(frozen=True, slots=True)
-class Loop:
+class LoopSettings:
     """How long, with what, and on what is trained."""
 
     epochs: int
@@ -66,7 +66,9 @@ class Loop:
 class ModelTraining(LightningModule):
     """Loss and optimizer of a `SequenceClassifier`."""
 
-    def __init__(self, model: SequenceClassifier, task: Task, defaults: TrainingDefaults, dataset: Dataset, loop: Loop):
+    def __init__(
+        self, model: SequenceClassifier, task: Task, defaults: TrainingDefaults, dataset: Dataset, loop: LoopSettings
+    ):
         """Train `model` in place."""
         super().__init__()
         self.model = model
@@ -213,9 +215,15 @@ def classification_losses(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def fit(
-    training: ModelTraining, task: Task, defaults: TrainingDefaults, dataset: Dataset, folder: Path, *, loop: Loop,
+    training: ModelTraining,
+    task: Task,
+    defaults: TrainingDefaults,
+    dataset: Dataset,
+    folder: Path,
+    *,
+    loop: LoopSettings,
     resume: bool,
-) -> str | None:  # fmt: skip
+) -> str | None:
     """Train until the last epoch or until patience runs out, and leave the best epoch's weights in `training.model`.
 
     Writes `last.ckpt` and `best.ckpt` into `folder` after each epoch; with `resume`, goes on from `last.ckpt` if it is
@@ -270,7 +278,7 @@ def fit(
     return stopped
 
 
-def _strategy(loop: Loop) -> str:
+def _strategy(loop: LoopSettings) -> str:
     """Processes are started here, unless torchrun has started this one."""
     if loop.processes == 1 and loop.strategy == "auto":
         return "auto"

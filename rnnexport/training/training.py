@@ -177,12 +177,12 @@ def _train(
     work = folder / "trainer"
     if is_first_process():
         _prepare_work_folder(work, settings, resume=resume)
-    from rnnexport.training.loop import Loop, ModelTraining, fit
+    from rnnexport.training.loop import LoopSettings, ModelTraining, fit
 
     started = time.perf_counter()
     model = build_model(task, settings, defaults, dataset)
     sizes = settings.model_dump(include={"epochs", "batch_size", "seed", "devices", "num_nodes", "precision"})
-    loop = Loop(**sizes, strategy=strategy, log=log)
+    loop = LoopSettings(**sizes, strategy=strategy, log=log)
     training = ModelTraining(model, task, defaults, dataset, loop)
     stopped = fit(training, task, defaults, dataset, work, loop=loop, resume=resume)
     result = TrainingResult(

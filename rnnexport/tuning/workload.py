@@ -27,7 +27,7 @@ from rnnexport.optimizing.calibration import check_finite
 from rnnexport.parity.compare import Reference, compare
 from rnnexport.parity.grid import CaseShape, draw_feeds, symbol_sizes
 from rnnexport.parity.oracle import feeds_for, references
-from rnnexport.parity.streaming import Stream, run_streams
+from rnnexport.parity.streaming import ChunkedSeries, run_streams
 from rnnexport.parity.verify import evaluation_feeds, judged_cases, tolerance_for
 from rnnexport.runtime.worker import Arrays, CaseResult, infer, run_job
 from rnnexport.tuning.budget import Quality
@@ -219,7 +219,9 @@ class StepWorkload(Workload):
         for shape, (feeds, _) in zip(self.shapes, self.judged, strict=True):
             batch = shape.batch_size if step.batch_dimension else 1
             schedule = np.tile(np.array([shape.time_steps, *[1] * batch], np.int64), (_CHUNKS, 1))
-            streams.append(Stream(shape.name, "chunks", {n: a for n, a in feeds.items() if n in taken}, schedule))
+            streams.append(
+                ChunkedSeries(shape.name, "chunks", {n: a for n, a in feeds.items() if n in taken}, schedule)
+            )
         return list(run_streams(path, self.bundle.manifest, definition, streams))
 
 

@@ -16,14 +16,14 @@ from rnnexport.report.study_page import write_study
 from rnnexport.study.claims import interval, judge, permutation_p
 from rnnexport.study.facts import task_facts
 from rnnexport.study.order import hopeless, seconds_left, startable
-from rnnexport.study.plan import Run, layer_parameters, matched_hidden_size
+from rnnexport.study.plan import TrainingRun, layer_parameters, matched_hidden_size
 from rnnexport.study.results import RunResult
 from rnnexport.study.runs import RESULT
 from rnnexport.study.study import TASKS, compare, study_epochs
 
 
 def run(task: str, cell: str, seed: int, *, test: float, seconds: float = 1.0, baseline: float = 0.1) -> RunResult:
-    of = Run(task=task, cell=cell, hidden_size=8, epochs=2, seed=seed, settings="", version="0")
+    of = TrainingRun(task=task, cell=cell, hidden_size=8, epochs=2, seed=seed, settings="", version="0")
     metric = get_task(task).metric
     return RunResult(
         run=of,
@@ -116,14 +116,14 @@ def test_a_study_is_kept_and_goes_on_where_it_was(tmp_path: Path) -> None:
         assert (tmp_path / "out" / name).read_text().lstrip().startswith("<?xml")
 
 
-def learned(run_: Run, updates: int | None) -> RunResult:
+def learned(run_: TrainingRun, updates: int | None) -> RunResult:
     return RunResult(run=run_, folder="somewhere", updates=10, updates_to_target=updates, seconds=60.0)
 
 
-def plan(*tasks: str, seeds: int = 2) -> list[Run]:
+def plan(*tasks: str, seeds: int = 2) -> list[TrainingRun]:
     """LSTM runs of a study."""
     shared = {"cell": "lstm", "hidden_size": 8, "epochs": 2, "settings": "", "version": "0"}
-    return [Run(task=task, seed=seed, **shared) for seed in range(seeds) for task in tasks]  # type: ignore[arg-type]
+    return [TrainingRun(task=task, seed=seed, **shared) for seed in range(seeds) for task in tasks]  # type: ignore[arg-type]
 
 
 def test_a_longer_length_waits_for_a_seed_that_learned_the_shorter() -> None:

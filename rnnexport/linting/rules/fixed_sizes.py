@@ -28,7 +28,7 @@ class FixedBatch(Rule):
                 yield node_name(node), f"its batch is always {fixed[0]}"
 
 
-class FixedTime(Rule):
+class FixedTimeRule(Rule):
     """A recurrent layer for one number of steps."""
 
     name = "fixed-time"

@@ -25,7 +25,14 @@ from rnnexport.bundle.manifest import Tolerance
 from rnnexport.engines.contract import Definition, Feeds
 from rnnexport.errors import InputError
 from rnnexport.parity.compare import OWN_ERROR_FACTOR, Reference
-from rnnexport.parity.diagnosis.fault_model import Call, Evidence, FaultModel, Outputs, Prediction, recurrent_outputs
+from rnnexport.parity.diagnosis.fault_model import (
+    Call,
+    Evidence,
+    FaultModel,
+    Outputs,
+    PredictedOutputs,
+    recurrent_outputs,
+)
 from rnnexport.parity.diagnosis.fault_models import all_fault_models
 from rnnexport.parity.diagnosis.localization import Divergence, first_divergence
 from rnnexport.parity.frozen import REMEDY as FROZEN_REMEDY
@@ -47,7 +54,7 @@ _MOST_ELEMENTS = 5000
 _LARGEST = 1e6
 
 
-class Cause(BaseModel):
+class Explanation(BaseModel):
     """A fault model that explains the wrong answers."""
 
     name: str
@@ -64,7 +71,7 @@ class Diagnosis(BaseModel):
     fault_in: Literal["file", "runtime", "either"]
     """`either` where the file cannot be evaluated in float64."""
     divergence: Divergence | None = None
-    causes: list[Cause] = []
+    causes: list[Explanation] = []
     """Best first; several where they explain the answers equally well, none where no fault model does."""
 
 
@@ -111,7 +118,7 @@ def _frozen(bundle: Bundle, definition: Definition, judged: Judged) -> Diagnosis
     if found is None:
         return None
     says = f"it works at {found[0]}={found[1]} only"
-    cause = Cause(name=f"{found[0]} axis frozen", says=says, remedy=FROZEN_REMEDY, share=1.0)
+    cause = Explanation(name=f"{found[0]} axis frozen", says=says, remedy=FROZEN_REMEDY, share=1.0)
     return Diagnosis(fault_in="file", causes=[cause])
 
 
@@ -175,7 +182,7 @@ def _taken(graph: onnx.ModelProto, feeds: Feeds) -> Feeds:
     return {name: array for name, array in feeds.items() if name in names}
 
 
-def explain(evidence: Evidence, tolerance: Tolerance) -> list[Cause]:
+def explain(evidence: Evidence, tolerance: Tolerance) -> list[Explanation]:
     """Name the fault models that explain wrong answers, by the rules of this module.
 
     A fault is looked for in all recurrent layers together, then in each alone.
@@ -187,14 +194,14 @@ def explain(evidence: Evidence, tolerance: Tolerance) -> list[Cause]:
     return []
 
 
-def _explain(evidence: Evidence, tolerance: Tolerance, node: str | None) -> list[Cause]:
-    best: dict[str, Cause] = {}
+def _explain(evidence: Evidence, tolerance: Tolerance, node: str | None) -> list[Explanation]:
+    best: dict[str, Explanation] = {}
     for fault_model in all_fault_models():
         for prediction in fault_model.predictions(evidence, node):
             share = _share(fault_model, prediction, evidence.calls, tolerance)
             known = best.get(fault_model.name)
             if share > 0 and (known is None or share > known.share + 1e-9):
-                best[fault_model.name] = Cause(
+                best[fault_model.name] = Explanation(
                     name=fault_model.name, says=prediction.says, remedy=fault_model.remedy, share=share
                 )
     causes = sorted(best.values(), key=lambda cause: -cause.share)
@@ -202,7 +209,7 @@ def _explain(evidence: Evidence, tolerance: Tolerance, node: str | None) -> list
     return [cause for cause in causes if 1 - cause.share <= rest]
 
 
-def _share(fault_model: FaultModel, prediction: Prediction, calls: Sequence[Call], tolerance: Tolerance) -> float:
+def _share(fault_model: FaultModel, prediction: PredictedOutputs, calls: Sequence[Call], tolerance: Tolerance) -> float:
     """How much a prediction explains, 0 where that is less than is asked."""
     if fault_model.of_rounding:
         share = _explained_as_rounding(prediction, calls)
@@ -211,7 +218,7 @@ def _share(fault_model: FaultModel, prediction: Prediction, calls: Sequence[Call
     return share if share >= _LEAST_SHARE else 0.0
 
 
-def _explained_as_rounding(prediction: Prediction, calls: Sequence[Call]) -> float:
+def _explained_as_rounding(prediction: PredictedOutputs, calls: Sequence[Call]) -> float:
     """The share of the module's fourth rule, of all finite elements."""
     errors = []
     for outputs, call in zip(prediction.outputs, calls, strict=True):
@@ -232,7 +239,7 @@ def _size(expected: NDArray[np.float64]) -> float:
     return float(np.sqrt(np.mean(np.square(finite)))) or 1.0 if finite.size else 1.0
 
 
-def _explained(prediction: Prediction, calls: Sequence[Call], tolerance: Tolerance) -> float:
+def _explained(prediction: PredictedOutputs, calls: Sequence[Call], tolerance: Tolerance) -> float:
     """The share of the module's third rule, over all outputs of all calls, each relative to its output's size."""
     fault = unexplained = 0.0
     for outputs, call in zip(prediction.outputs, calls, strict=True):

@@ -74,7 +74,7 @@ class Variant:
 
 
 @dataclass(frozen=True, slots=True)
-class Prediction:
+class PredictedOutputs:
     """What a fault model would make of the calls."""
 
     says: str
@@ -98,7 +98,7 @@ class FaultModel(abc.ABC):
         """Yield the forms that it takes."""
         yield from ()
 
-    def predictions(self, evidence: Evidence, node: str | None = None) -> Iterator[Prediction]:
+    def predictions(self, evidence: Evidence, node: str | None = None) -> Iterator[PredictedOutputs]:
         """Yield what each form would give; one that cannot be computed on these calls is left out.
 
         `node` is the first output of the only recurrent node that the fault is in; by default it is in all.
@@ -109,7 +109,7 @@ class FaultModel(abc.ABC):
                 yield from evaluated(evidence.right, evidence, says, variant.alteration, variant.feeds, node)
             elif variant.undo is not None:
                 for each in evaluated(evidence.file, evidence, says, variant.undo, node=node):
-                    yield Prediction(each.says, each.outputs, undone=True)
+                    yield PredictedOutputs(each.says, each.outputs, undone=True)
 
 
 def evaluated(
@@ -119,14 +119,14 @@ def evaluated(
     alteration: Alteration = Alteration(),  # noqa: B008 - it is frozen
     change_feeds: FeedsChange = lambda feeds, _: feeds,
     node: str | None = None,
-) -> Iterator[Prediction]:
+) -> Iterator[PredictedOutputs]:
     """Yield what an altered model gives for the calls; nothing where it cannot run them, such as for its shapes."""
     try:
         evaluator = Float64Model(model, alteration=alteration, altered_node=node)
         outputs = [evaluator.run(change_feeds(call.feeds, evidence.inputs)) for call in evidence.calls]
     except InputError:
         return
-    yield Prediction(says, outputs)
+    yield PredictedOutputs(says, outputs)
 
 
 def change_node(change: Callable[[str, NodeInputs, dict[str, Any]], None]) -> Alteration:

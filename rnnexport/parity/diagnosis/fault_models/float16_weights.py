@@ -13,7 +13,7 @@ from rnnexport.parity.diagnosis.fault_model import (
     Evidence,
     FaultModel,
     NodeInputs,
-    Prediction,
+    PredictedOutputs,
     Variant,
     change_node,
     evaluated,
@@ -40,7 +40,7 @@ class Float16Weights(FaultModel):
         summed = change_node(_with_summed_bias).recurrent
         yield Variant(says, Alteration(summed, constant=lambda x: x if _may_be_bias(x) else to_float16(x)))
 
-    def predictions(self, evidence: Evidence, node: str | None = None) -> Iterator[Prediction]:
+    def predictions(self, evidence: Evidence, node: str | None = None) -> Iterator[PredictedOutputs]:
         """As always; where the right graph is not known, the file's own weights tell."""
         if evidence.right is not None:
             yield from super().predictions(evidence, node)

@@ -14,7 +14,7 @@ from rnnexport.parity.diagnosis.fault_model import (
     Evidence,
     FaultModel,
     NodeInputs,
-    Prediction,
+    PredictedOutputs,
     Variant,
     change_node,
     evaluated,
@@ -38,7 +38,7 @@ class LengthsIgnored(FaultModel):
         yield Variant("sequence_lens of the recurrent layers is ignored", change_node(_without_lengths))
         yield Variant("the lengths are ignored everywhere", feeds=_full_lengths)
 
-    def predictions(self, evidence: Evidence, node: str | None = None) -> Iterator[Prediction]:
+    def predictions(self, evidence: Evidence, node: str | None = None) -> Iterator[PredictedOutputs]:
         """As always; where the right graph is not known, what the file would give if its layers read its lengths."""
         if evidence.right is not None:
             yield from super().predictions(evidence, node)
@@ -46,7 +46,7 @@ class LengthsIgnored(FaultModel):
         for lengths in (info.name for info in evidence.inputs if info.role == "lengths"):
             mended = _reading(evidence.file, lengths, node)
             for each in evaluated(mended, evidence, f"no recurrent layer of the file reads {lengths!r}"):
-                yield Prediction(each.says, each.outputs, undone=True)
+                yield PredictedOutputs(each.says, each.outputs, undone=True)
 
 
 def _reading(file: onnx.ModelProto, lengths: str, only: str | None) -> onnx.ModelProto:

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from rnnexport.parity.diagnosis.fault_model import Call, Evidence, FaultModel, Outputs, Prediction
+from rnnexport.parity.diagnosis.fault_model import Call, Evidence, FaultModel, Outputs, PredictedOutputs
 
 
 class StaleOutput(FaultModel):
@@ -19,15 +19,15 @@ class StaleOutput(FaultModel):
         "it, or with static shapes"
     )
 
-    def predictions(self, evidence: Evidence, node: str | None = None) -> Iterator[Prediction]:
+    def predictions(self, evidence: Evidence, node: str | None = None) -> Iterator[PredictedOutputs]:
         """Zeros, and for each distance the memory of the call so many before."""
         if node is not None:
             return
         shapes = [{name: np.shape(array) for name, array in call.observed.items()} for call in evidence.calls]
         zeros = [{name: np.zeros(shape) for name, shape in each.items()} for each in shapes]
-        yield Prediction("the output was never written", zeros)
+        yield PredictedOutputs("the output was never written", zeros)
         stale = [_nearest_earlier(evidence, call) for call in evidence.calls]
-        yield Prediction("the output is that of an earlier call", stale)
+        yield PredictedOutputs("the output is that of an earlier call", stale)
 
 
 def _nearest_earlier(evidence: Evidence, call: Call) -> Outputs:
