@@ -21,6 +21,7 @@ from rnnexport.benchmark.scenarios import ScenarioRow, batch_axes, check, pack, 
 from rnnexport.benchmark.statistics import LEAST_SAMPLES
 from rnnexport.benchmark.timing import WARMUP_RUNS, WARMUP_SECONDS, repeat, timed_load
 from rnnexport.bundle.bundle import Bundle
+from rnnexport.engines import reads_source
 from rnnexport.engines.contract import Definition, Feeds, Session
 from rnnexport.errors import InputError
 from rnnexport.parity.grid import CaseShape, draw_feeds
@@ -89,7 +90,7 @@ class Server:
         axes = batch_axes(inputs, (*inputs, *bundle.manifest.outputs))
         if self.max_batch_size > 1 and any(info.name not in axes for info in inputs):
             raise InputError(f"bundle {str(bundle.path)!r} has inputs without a batch, so requests cannot be joined")
-        if definition.engine == "torch":
+        if reads_source(definition):
             axes = {**axes, "lengths": 0}
         shape = CaseShape(1, self.time_steps, from_series=True, mixed_lengths=False)
         generator = np.random.default_rng(self.seed)

@@ -19,6 +19,7 @@ from rnnexport.benchmark.statistics import LEAST_SAMPLES
 from rnnexport.benchmark.timing import WARMUP_SECONDS, timed_load
 from rnnexport.bundle.bundle import Bundle
 from rnnexport.bundle.manifest import StepGraphInfo, TensorInfo
+from rnnexport.engines import reads_source
 from rnnexport.engines.contract import Definition, Feeds, Session
 from rnnexport.errors import InputError
 from rnnexport.parity.grid import CaseShape, draw_feeds
@@ -73,7 +74,7 @@ class Streaming:
             InputError: The bundle has no step graph.
         """
         names = {"bundle": str(bundle.path), "definition": definition}
-        if definition.engine == "torch":
+        if reads_source(definition):
             return ScenarioRow(**names, not_applicable="n/a: the step graph is for runtimes that read ONNX")
         if bundle.manifest.step is None:
             raise InputError(f"bundle {str(bundle.path)!r} has no step graph; export it with --streaming")

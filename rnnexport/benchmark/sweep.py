@@ -26,6 +26,7 @@ from rnnexport.benchmark.scenarios import run_one
 from rnnexport.benchmark.timing import JOB
 from rnnexport.benchmark.work import LayerWork
 from rnnexport.bundle.manifest import Tolerance
+from rnnexport.engines import reads_source
 from rnnexport.engines.contract import Definition, Feeds
 from rnnexport.errors import RnnexportError
 from rnnexport.parity.compare import Reference, compare
@@ -77,7 +78,7 @@ def sweep(
     """
     watch = ConditionsWatch()
     chosen, not_usable = choose_runtimes(runtimes)
-    definitions = [definition for definition in chosen if definition.engine != "torch"]
+    definitions = [definition for definition in chosen if not reads_source(definition)]
     settings = {"seconds": seconds, "repetitions": repetitions, "seed": seed, "runtimes": [d.name for d in definitions]}
     journal = Journal(out, {**settings, "versions": tool_versions()}, resume=resume)
     rows = [Measurement.model_validate(row) for line in journal.lines for row in line["rows"]]

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from rnnexport.bundle.manifest import MANIFEST, Manifest, parse_manifest
 from rnnexport.bundle.store import mend_interrupted_exchange, sha256_of
+from rnnexport.engines import reads_source
 from rnnexport.engines.contract import Definition
 from rnnexport.errors import BundleError
 
@@ -62,11 +63,11 @@ class Bundle:
 
     def file_for(self, definition: Definition) -> Path:
         """What the definition's engine loads: the source model for the torch engine, else the graph."""
-        return self.description_path if definition.engine == "torch" else self.model_path
+        return self.description_path if reads_source(definition) else self.model_path
 
     def why_not_applicable(self, definition: Definition) -> str | None:
         """Say why the definition's engine has nothing to run here, or `None` where it has."""
-        if definition.engine == "torch" and self.manifest.source.kind != "builtin":
+        if reads_source(definition) and self.manifest.source.kind != "builtin":
             return f"n/a: the bundle keeps no PyTorch source, since it was made from {self.manifest.source.description}"
         return None
 

@@ -17,6 +17,7 @@ from rnnexport.conformance.features import feature_rows
 from rnnexport.conformance.judging import Judge
 from rnnexport.conformance.results import ConformanceReport, Disagreement, RuntimeConformance
 from rnnexport.conformance.search import CauseSearch, search
+from rnnexport.engines import reads_source
 from rnnexport.engines.contract import Definition
 from rnnexport.errors import InputError
 from rnnexport.runtime.definitions import choose_runtimes, runtime_status
@@ -57,7 +58,7 @@ def conformance(
     import_hypothesis()
     usable, not_usable = choose_runtimes(runtimes)
     for definition in usable:
-        if definition.engine == "torch":
+        if reads_source(definition):
             raise InputError(f"runtime {definition.name!r} runs PyTorch modules, not ONNX files; choose another")
     if out:
         _make_room(out)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from importlib.metadata import entry_points
 from typing import cast
 
-from rnnexport.engines.contract import Engine
+from rnnexport.engines.contract import Definition, Engine, SourceEngine
 from rnnexport.errors import EngineError, UnknownNameError
 
 GROUP = "rnnexport.engines"
@@ -37,3 +37,12 @@ def get_engine(name: str) -> Engine:
         return cast(Engine, found[0].load()())
     except Exception as exc:
         raise EngineError(f"engine {name!r} ({found[0].value}) cannot be loaded: {type(exc).__name__}: {exc}") from exc
+
+
+def reads_source(definition: Definition) -> bool:
+    """Whether the definition's engine runs a bundle's source model, and no ONNX file.
+
+    Raises:
+        UnknownNameError, EngineError: As `get_engine`.
+    """
+    return isinstance(get_engine(definition.engine), SourceEngine)

@@ -184,6 +184,16 @@ class Engine(Protocol):
         ...
 
 
+@runtime_checkable
+class SourceEngine(Engine, Protocol):
+    """An engine that runs the source model of a bundle instead of an ONNX file; no engine need be one."""
+
+    @property
+    def reads_source(self) -> Literal[True]:
+        """Its `load` takes the bundle's `model.json`."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class NodeTime:
     """What one node of a library's own graph takes, by the library's own profiler."""

@@ -11,7 +11,7 @@ import contextlib
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -141,6 +141,7 @@ class TorchEngine:
     """PyTorch eager mode on the CPU or on CUDA."""
 
     name = "torch"
+    reads_source: Literal[True] = True
 
     def available(self, definition: Definition) -> Availability:
         """Say whether PyTorch has the definition's device."""

@@ -19,6 +19,7 @@ from pydantic import BaseModel
 
 from rnnexport.bundle.bundle import Bundle, load_bundle
 from rnnexport.bundle.manifest import Tolerance
+from rnnexport.engines import reads_source
 from rnnexport.engines.contract import Definition, Feeds
 from rnnexport.errors import RuntimeUnavailableError
 from rnnexport.parity.diagnosis.localization import LayerOutput, with_layer_outputs
@@ -145,7 +146,7 @@ def _follow(
     expected: dict[str, NDArray[np.float64]],
 ) -> RuntimeDrift:
     tolerance = tolerance_for(bundle, definition.precision)
-    if definition.engine == "torch":
+    if reads_source(definition):
         reason = "n/a: PyTorch runs the source model, whose layers' outputs are not to be seen"
         return RuntimeDrift(definition=definition, tolerance=tolerance, not_applicable=reason)
     (result,) = infer(model, definition, [feeds])

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rnnexport.bundle.bundle import Bundle
-from rnnexport.engines import get_engine
+from rnnexport.engines import get_engine, reads_source
 from rnnexport.engines.contract import Definition, Feeds
 from rnnexport.parity.compare import Reference
 from rnnexport.parity.grid import Case, Values
@@ -54,7 +54,7 @@ def source_feeds(feeds: Feeds) -> Feeds:
 
 def feeds_for(definition: Definition, cases: Sequence[Feeds]) -> Sequence[Feeds]:
     """Return what a runtime takes for calls of the graph; the torch engine runs the source model."""
-    return [source_feeds(feeds) for feeds in cases] if definition.engine == "torch" else cases
+    return [source_feeds(feeds) for feeds in cases] if reads_source(definition) else cases
 
 
 def keep_cases(path: Path, cases: Sequence[Case], outputs: Sequence[Feeds]) -> None:

@@ -13,6 +13,7 @@ from itertools import groupby
 from pathlib import Path
 
 from rnnexport.bundle.bundle import Bundle
+from rnnexport.engines import reads_source
 from rnnexport.engines.contract import Definition, Feeds
 from rnnexport.parity.grid import Case, GridName
 from rnnexport.parity.oracle import feeds_for
@@ -51,7 +52,7 @@ def draw_rows(bundle: Bundle, definition: Definition, cases: Sequence[Case], gri
     chosen = _distinct(cases)[: _FEW[grid]]
     if definition.threads != 1:
         rows += [CallRow(number, f"{cases[number].name}, 1 thread", threads=1) for number in chosen]
-    if definition.engine != "torch" and bundle.model_path.stat().st_size < _MOST_STATIC_BYTES:
+    if not reads_source(definition) and bundle.model_path.stat().st_size < _MOST_STATIC_BYTES:
         rows += [CallRow(number, f"{cases[number].name}, static shapes", static=True) for number in chosen]
     return rows
 

@@ -20,6 +20,7 @@ from rnnexport.bundle.bundle import Bundle, Evaluation, load_bundle
 from rnnexport.bundle.manifest import Tolerance
 from rnnexport.data.metrics import ERRORS, counted_rows, get_metric
 from rnnexport.data.padding import pad_series
+from rnnexport.engines import reads_source
 from rnnexport.engines.contract import Definition, Feeds
 from rnnexport.errors import BundleError, InputError
 from rnnexport.parity.compare import Reference
@@ -159,7 +160,7 @@ class _Judge:
             [verdict.passed for verdict in verdicts],
         )
         diagnosis = diagnose(self.bundle, definition, tolerance, told)
-        if self.bundle.manifest.step and definition.engine != "torch":
+        if self.bundle.manifest.step and not reads_source(definition):
             verdicts += self._streams(definition, tolerance, len(rows))
         if self.only is not None and not verdicts:
             raise InputError(f"there is no case {self.only} in {definition.name!r}; the cases are 0 to {len(rows) - 1}")

@@ -20,7 +20,7 @@ from pydantic import BaseModel
 from rnnexport.bundle.bundle import Bundle, load_bundle
 from rnnexport.bundle.plan import GraphKind, Plan, differences_from_here, read_plan
 from rnnexport.data.batches import batches_by_length
-from rnnexport.engines import get_engine
+from rnnexport.engines import get_engine, reads_source
 from rnnexport.engines.contract import Definition, Feeds, Session
 from rnnexport.errors import BundleError, EngineError, InputError, RnnexportWarning, RuntimeUnavailableError
 from rnnexport.predicting.series import Series, series_input
@@ -142,11 +142,11 @@ class Predictor:
     def _plain_step(self) -> Session:
         """The session of `step.onnx`, loaded when it is first needed."""
         definition = self.definition
-        if definition.engine == "torch" and self.plan is None:
+        if reads_source(definition) and self.plan is None:
             raise InputError(f"runtime {definition.name!r} reads no step graph; choose one that runs ONNX files")
         with self._lock:
             if self._plain_step_session is None:
-                runs = load_definition(_PLAIN) if definition.engine == "torch" else definition
+                runs = load_definition(_PLAIN) if reads_source(definition) else definition
                 self._plain_step_session = _load(self.bundle.step_path, runs)
             return self._plain_step_session
 

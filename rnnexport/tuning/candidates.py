@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from rnnexport.engines import reads_source
 from rnnexport.engines.contract import Definition
 from rnnexport.errors import InputError
 from rnnexport.runtime.definitions import choose_runtimes, list_definitions, runtime_status
@@ -34,9 +35,9 @@ def candidates_for(
         RuntimeUnavailableError: None of the runtimes named is usable.
     """
     definitions, _ = choose_runtimes(runtimes)
-    definitions = [d for d in definitions if workload.kind == "sequence" or d.engine != "torch"]
+    definitions = [d for d in definitions if workload.kind == "sequence" or not reads_source(d)]
     definitions.sort(key=lambda d: d.engine != _FIRST_ENGINE)
-    if not definitions or definitions[0].engine == "torch":
+    if not definitions or reads_source(definitions[0]):
         raise InputError("a plan needs a runtime that reads ONNX files; name one with --runtime, such as ort-cpu")
     if lossy and not runtimes:
         definitions += [d for d in list_definitions() if d.precision in _HALF and runtime_status(d).availability.usable]

@@ -26,6 +26,7 @@ from rnnexport.benchmark.interleaving import (
 )
 from rnnexport.benchmark.timing import JOB
 from rnnexport.benchmark.verdicts import judge
+from rnnexport.engines import reads_source
 from rnnexport.parity.oracle import feeds_for
 from rnnexport.tuning.results import Candidate
 from rnnexport.tuning.workload import TIME_LIMIT_SECONDS, Workload
@@ -141,7 +142,7 @@ class Search:
 
     def file_of(self, candidate: Candidate) -> Path:
         """What the candidate's engine loads."""
-        if candidate.definition.engine == "torch":
+        if reads_source(candidate.definition):
             return self.workload.bundle.description_path
         return self.files[candidate.form]
 

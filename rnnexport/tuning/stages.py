@@ -16,6 +16,7 @@ from pathlib import Path
 
 from rnnexport.benchmark.journal import Journal
 from rnnexport.bundle.plan import Purpose
+from rnnexport.engines import reads_source
 from rnnexport.errors import RnnexportError
 from rnnexport.optimizing.rewrite import CANDIDATES, LayerOutcome
 from rnnexport.tuning.bounds import drop_by_bound
@@ -191,7 +192,7 @@ class Stages:
             ranked.remove(best)
 
     def _by_size(self) -> list[Candidate]:
-        alive = [c for c in self.candidates if c.outcome != "dropped" and c.definition.engine != "torch"]
+        alive = [c for c in self.candidates if c.outcome != "dropped" and not reads_source(c.definition)]
         alive = [c for c in alive if c.times_plain is not None]
         smallest = min((c.bytes for c in alive), default=0)
         return sorted(alive, key=lambda c: (c.bytes > smallest * _SAME_SIZE, c.bytes, -(c.times_plain or 0.0)))

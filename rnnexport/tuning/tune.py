@@ -11,6 +11,7 @@ from rnnexport.benchmark.journal import Journal
 from rnnexport.bundle.bundle import Bundle, load_bundle
 from rnnexport.bundle.plan import GraphKind, Plan, Purpose, Tuned, graph_name, plan_name, write_plan
 from rnnexport.bundle.store import sha256_of
+from rnnexport.engines import reads_source
 from rnnexport.errors import BundleError, InputError
 from rnnexport.parity.grid import CaseShape
 from rnnexport.tuning.budget import Budget
@@ -142,7 +143,7 @@ def _keep(bundle: Bundle, kind: GraphKind, stages: Stages, report: TuneReport) -
     """Write graph and plan; between the two, an older plan is refused because its graph was changed."""
     best = report.chosen
     assert best is not None
-    if best.definition.engine == "torch":
+    if reads_source(best.definition):
         graph = bundle.description_path.name
     elif best.form == PLAIN.name:
         graph = stages.workload.source.name

@@ -22,6 +22,7 @@ from pydantic import BaseModel
 
 from rnnexport.bundle.bundle import Bundle
 from rnnexport.bundle.manifest import Tolerance
+from rnnexport.engines import reads_source
 from rnnexport.engines.contract import Definition, Feeds
 from rnnexport.errors import InputError
 from rnnexport.parity.compare import OWN_ERROR_FACTOR, Reference
@@ -112,7 +113,7 @@ def diagnose(bundle: Bundle, definition: Definition, tolerance: Tolerance, judge
 
 def _frozen(bundle: Bundle, definition: Definition, judged: Judged) -> Diagnosis | None:
     """Name the axis that is frozen, where one is; numbers that are wrong in the right shape are no sign of it."""
-    if definition.engine == "torch":
+    if reads_source(definition):
         return None
     found = frozen_axis(bundle, definition, judged.cases, judged.passed)
     if found is None:

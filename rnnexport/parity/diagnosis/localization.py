@@ -16,6 +16,7 @@ from pydantic import BaseModel
 
 from rnnexport.bundle.bundle import Bundle
 from rnnexport.bundle.manifest import Tolerance
+from rnnexport.engines import reads_source
 from rnnexport.engines.contract import Definition, Feeds
 from rnnexport.errors import InputError
 from rnnexport.onnx_files.operators import RECURRENT
@@ -137,7 +138,7 @@ def _run_visible(bundle: Bundle, definition: Definition, model: onnx.ModelProto,
     """Run the altered file in the runtime; nothing where that has no ONNX file to run or cannot."""
     import onnx
 
-    if definition.engine == "torch":
+    if reads_source(definition):
         return {}
     with tempfile.TemporaryDirectory(prefix="rnnexport-") as folder:
         path = Path(folder) / "model.onnx"
