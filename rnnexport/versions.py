@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -23,16 +24,29 @@ CPU_FEATURES = (
 
 def machine() -> dict[str, str]:
     """Return the CPU's name, those of `CPU_FEATURES` that it has, and how many cores this process may use."""
-    fields: dict[str, str] = {}
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        name, _, value = line.partition(":")
-        fields.setdefault(name.strip(), value.strip())
+    fields = _cpu_info()
     present = set(fields.get("flags", "").split())
     return {
         "cpu": fields.get("model name", "unknown"),
         "features": " ".join(feature for feature in CPU_FEATURES if feature in present),
         "cores": str(len(os.sched_getaffinity(0))),
     }
+
+
+def lacks_vnni() -> bool:
+    """Whether this is an x86 CPU without VNNI, on which products of u8 and s8 saturate; false where nothing says so."""
+    flags = _cpu_info().get("flags", "")
+    return bool(flags) and "vnni" not in flags
+
+
+def _cpu_info() -> dict[str, str]:
+    """What Linux says of the first core; nothing where it can't be read."""
+    fields: dict[str, str] = {}
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text(errors="replace").splitlines():
+            name, _, value = line.partition(":")
+            fields.setdefault(name.strip(), value.strip())
+    return fields
 
 
 def tool_versions() -> dict[str, str]:

@@ -35,7 +35,7 @@ from rnnexport.engines.contract import (
 from rnnexport.engines.onnxruntime_profile import node_times
 from rnnexport.errors import EngineError, InputError, RuntimeUnavailableError, UnknownNameError
 from rnnexport.onnx_files.operators import RECURRENT
-from rnnexport.versions import machine
+from rnnexport.versions import lacks_vnni
 
 _CUDA = "CUDAExecutionProvider"
 _USE_GPU_PACKAGE = "pip uninstall -y onnxruntime && pip install onnxruntime-gpu"
@@ -51,8 +51,8 @@ _SESSION_OPTIONS: dict[str, str | bool] = {
     "allow_spinning": True,
 }
 _CUDA_OPTIONS = {"use_tf32", "gpu_mem_limit", "arena_extend_strategy", "cudnn_conv_algo_search"}
-# Where the time of a recurrent model goes; shape arithmetic may stay on the CPU.
 _EXACT_PRODUCTS = "session.x64quantprecision"
+# Where the time of a recurrent model goes; shape arithmetic may stay on the CPU.
 _HEAVY = {*RECURRENT, "MatMul", "Gemm", "Conv", "MatMulInteger", "QLinearMatMul"} | {
     "MatMulNBits",
     "DynamicQuantizeMatMul",
@@ -262,7 +262,7 @@ def _open_session(library: Any, model: Path, options: Any, definition: Definitio
     Runtime 1.32 cannot load a file whose nodes share a weight, such as unrolled steps; there they go on to saturate.
     """
     providers = _providers(definition)
-    if "vnni" not in machine()["features"]:
+    if lacks_vnni():
         options.add_session_config_entry(_EXACT_PRODUCTS, "1")
         options.log_severity_level = 4  # what fails here is tried again
         with contextlib.suppress(Exception):

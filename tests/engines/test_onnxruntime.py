@@ -8,7 +8,7 @@ from onnx import TensorProto, helper, load, numpy_helper, save
 from rnnexport.engines import get_engine
 from rnnexport.engines.contract import Definition
 from rnnexport.errors import RuntimeUnavailableError
-from rnnexport.versions import machine
+from rnnexport.versions import lacks_vnni
 
 cuda = get_engine("onnxruntime").available(
     Definition(name="mine", engine="onnxruntime", device="cuda", precision="float32")
@@ -102,7 +102,7 @@ def test_gru_that_cuda_cannot_run_is_refused(engine, gru, define, tmp_path):
         engine.load(tmp_path / "reset_before.onnx", define("onnxruntime", device="cuda"))
 
 
-WITHOUT_VNNI = "avx2 fma"
+EXACT_PRODUCTS = "session.x64quantprecision"
 
 
 @pytest.fixture
@@ -126,20 +126,22 @@ def products(tmp_path):
     return products
 
 
-@pytest.mark.parametrize("features", [WITHOUT_VNNI, machine()["features"]], ids=["without VNNI", "as this CPU"])
-def test_products_of_8_bits_are_exact_on_every_cpu(features, engine, define, products, monkeypatch):
+@pytest.mark.parametrize("lacks", [True, lacks_vnni()], ids=["without VNNI", "as this CPU"])
+def test_products_of_8_bits_are_exact_on_every_cpu(lacks, engine, define, products, monkeypatch):
     """At the ends of the range, a pair of products exceeds the 16 bits that a CPU without VNNI adds it in."""
-    monkeypatch.setattr("rnnexport.engines.onnxruntime.machine", lambda: {"features": features})
+    monkeypatch.setattr("rnnexport.engines.onnxruntime.lacks_vnni", lambda: lacks)
     model, w = products(1)
     x = np.full((2, 64), 255, np.uint8)
     session = engine.load(model, define("onnxruntime"))
     np.testing.assert_array_equal(session.run({"x": x})["y0"], x.astype(np.int32) @ w.astype(np.int32))
+    if lacks:  # where VNNI is, the product is exact with and without
+        assert session._session.get_session_options().get_session_config_entry(EXACT_PRODUCTS) == "1"
     session.close()
 
 
 def test_nodes_that_share_a_weight_load_without_vnni(engine, define, products, monkeypatch, capfd):
     """ONNX Runtime 1.32 cannot load them with exact products."""
-    monkeypatch.setattr("rnnexport.engines.onnxruntime.machine", lambda: {"features": WITHOUT_VNNI})
+    monkeypatch.setattr("rnnexport.engines.onnxruntime.lacks_vnni", lambda: True)
     session = engine.load(products(2)[0], define("onnxruntime"))
     assert set(session.run({"x": np.ones((1, 64), np.uint8)})) == {"y0", "y1"}
     session.close()
