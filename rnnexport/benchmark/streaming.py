@@ -18,7 +18,8 @@ from rnnexport.benchmark.scenarios import ScenarioRow, check, percentiles, run_o
 from rnnexport.benchmark.statistics import LEAST_SAMPLES
 from rnnexport.benchmark.timing import WARMUP_SECONDS, timed_load
 from rnnexport.bundle.bundle import Bundle
-from rnnexport.bundle.manifest import StepGraphInfo, TensorInfo
+from rnnexport.bundle.chunks import ChunkFeeder, cut, fresh_states, joined, sizes
+from rnnexport.bundle.manifest import StepGraphInfo
 from rnnexport.engines import reads_source
 from rnnexport.engines.contract import Definition, Feeds, Session
 from rnnexport.errors import InputError
@@ -169,49 +170,18 @@ class _Stream:
         self, session: Session, step: StepGraphInfo, pairs: dict[str, str], feeds: Feeds, time_steps: int
     ) -> None:
         self.session, self.step, self.pairs = session, step, pairs
-        sizes = {
-            d: n
-            for info in step.inputs
-            if info.name in feeds
-            for d, n in zip(info.shape, feeds[info.name].shape, strict=True)
-        }
-        self.chunks = [
-            {
-                info.name: _chunk(info, step, feeds[info.name], start, time_steps)
-                for info in step.inputs
-                if info.name in feeds and info.name not in pairs
-            }
-            for start in range(0, sizes[step.time_dimension], time_steps)
-        ]
-        self.fresh = {
-            info.name: feeds[info.name]
-            if info.name in feeds
-            else np.zeros([sizes[d] if isinstance(d, str) else d for d in info.shape], info.dtype)
-            for info in step.inputs
-            if info.name in pairs
-        }
+        streams, whole = sizes(step, feeds)
+        series = {name: array for name, array in feeds.items() if name not in pairs}
+        self.chunks = [cut(step, series, start, start + time_steps) for start in range(0, whole, time_steps)]
+        self.fresh = {name: feeds.get(name, zeros) for name, zeros in fresh_states(step, pairs, streams).items()}
 
     def whole_series(self, samples: list[int]) -> Arrays:
         """Feed all chunks from fresh states; appends each one's nanoseconds to `samples`, returns joined outputs."""
-        states = self.fresh
+        feed = ChunkFeeder(self.session, self.pairs, self.fresh)
         results: list[Arrays] = []
         for chunk in self.chunks:
             before = time.perf_counter_ns()
-            result = self.session.run({**chunk, **states})
-            states = {name: result[after] for name, after in self.pairs.items()}
+            result = feed(chunk)
             samples.append(time.perf_counter_ns() - before)
             results.append(result)
-        return {info.name: self._joined(info, results) for info in self.step.outputs}
-
-    def _joined(self, info: TensorInfo, results: list[Arrays]) -> NDArray[Any]:
-        if self.step.time_dimension not in info.shape:
-            return results[-1][info.name]
-        axis = info.shape.index(self.step.time_dimension)
-        return np.concatenate([result[info.name] for result in results], axis=axis)
-
-
-def _chunk(info: TensorInfo, step: StepGraphInfo, whole: NDArray[Any], start: int, time_steps: int) -> NDArray[Any]:
-    if step.time_dimension not in info.shape:
-        return whole
-    axis = info.shape.index(step.time_dimension)
-    return np.ascontiguousarray(np.take(whole, range(start, min(start + time_steps, whole.shape[axis])), axis=axis))
+        return {info.name: joined(self.step, info, results) for info in self.step.outputs}

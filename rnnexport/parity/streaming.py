@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rnnexport.bundle.chunks import ChunkFeeder, batch_axis, fresh_states, sizes
 from rnnexport.bundle.manifest import Manifest, StepGraphInfo, TensorInfo
 from rnnexport.engines import get_engine
 from rnnexport.engines.contract import Definition, Feeds, Session
@@ -50,7 +51,7 @@ def whole_series(manifest: Manifest, cases: Sequence[Case]) -> list[int]:
     return [
         number
         for number, case in enumerate(cases)
-        if all(np.all(case.feeds[name] == _sizes(manifest.step, case.feeds)[1]) for name in lengths)
+        if all(np.all(case.feeds[name] == sizes(manifest.step, case.feeds)[1]) for name in lengths)
     ]
 
 
@@ -60,7 +61,7 @@ def draw_streams(manifest: Manifest, case: Case, seed: int = 0) -> list[ChunkedS
     generator = np.random.default_rng(seed)
     taken = {info.name for info in manifest.step.inputs}
     feeds = {name: array for name, array in case.feeds.items() if name in taken}
-    streams, time_steps = _sizes(manifest.step, feeds)
+    streams, time_steps = sizes(manifest.step, feeds)
     chunk = -(-time_steps // _MOST_CALLS)
     chunkings = {
         WHOLE: [time_steps],
@@ -68,8 +69,8 @@ def draw_streams(manifest: Manifest, case: Case, seed: int = 0) -> list[ChunkedS
         "in drawn chunks": _cut(time_steps, lambda: int(generator.integers(1, max(2, time_steps // 2)))),
     }
     drawn = [
-        ChunkedSeries(case.name, how, feeds, np.array([[size] + [1] * streams for size in sizes]))
-        for how, sizes in chunkings.items()
+        ChunkedSeries(case.name, how, feeds, np.array([[size] + [1] * streams for size in steps]))
+        for how, steps in chunkings.items()
     ]
     if streams > 1:
         turns = _taking_turns(streams, time_steps, generator)
@@ -78,10 +79,10 @@ def draw_streams(manifest: Manifest, case: Case, seed: int = 0) -> list[ChunkedS
 
 
 def _cut(time_steps: int, draw: Any) -> list[int]:
-    sizes: list[int] = []
-    while (rest := time_steps - sum(sizes)) > 0:
-        sizes.append(min(rest, draw()))
-    return sizes
+    cuts: list[int] = []
+    while (rest := time_steps - sum(cuts)) > 0:
+        cuts.append(min(rest, draw()))
+    return cuts
 
 
 def _taking_turns(streams: int, time_steps: int, generator: np.random.Generator) -> Schedule:
@@ -93,13 +94,6 @@ def _taking_turns(streams: int, time_steps: int, generator: np.random.Generator)
             calls.append([size, *fed.astype(int)])
             rest[fed] -= size
     return np.array(calls)
-
-
-def _sizes(step: StepGraphInfo, feeds: Feeds) -> tuple[int, int]:
-    """Streams and time steps of a call."""
-    given = [info for info in step.inputs if info.name in feeds]
-    sizes = {d: n for info in given for d, n in zip(info.shape, feeds[info.name].shape, strict=True)}
-    return sizes.get(step.batch_dimension, 1), sizes[step.time_dimension]
 
 
 def run_streams(
@@ -132,27 +126,26 @@ class _SeriesRun:
     """One series, from fresh states to its end."""
 
     def __init__(self, session: Session, step: StepGraphInfo, pairs: Mapping[str, str], feeds: Feeds) -> None:
-        self.session, self.step, self.pairs, self.feeds = session, step, pairs, feeds
-        self.streams, self.time_steps = _sizes(step, feeds)
-        self.states = {name: feeds[name] if name in feeds else self.fresh(name) for name in pairs}
+        self.step, self.pairs, self.feeds = step, pairs, feeds
+        self.streams, self.time_steps = sizes(step, feeds)
+        fresh = fresh_states(step, pairs, self.streams)
+        self.feed = ChunkFeeder(session, pairs, {name: feeds.get(name, zeros) for name, zeros in fresh.items()})
         self.outputs: Arrays = {}
         self.position = np.zeros(self.streams, int)
-
-    def fresh(self, name: str) -> NDArray[Any]:
-        info = next(info for info in self.step.inputs if info.name == name)
-        return np.zeros([self.streams if isinstance(d, str) else d for d in info.shape], info.dtype)
 
     def all_calls(self, schedule: Schedule) -> Arrays:
         for size, *fed in schedule:
             rows = np.flatnonzero(fed)
-            results = self.session.run({**self.chunks(int(size), rows), **self.states})
+            before = self.feed.states
+            results = self.feed(self.chunks(int(size), rows))
             for info in self.step.outputs:
                 if info.name not in self.pairs.values():
                     self.keep(info, results[info.name], rows)
-            for before, after in self.pairs.items():
-                self.states[before] = self.merged(before, results[after], rows)
+            after = self.feed.states
+            states = [info for info in self.step.inputs if info.name in self.pairs]
+            self.feed.states = {i.name: self.merged(i, before[i.name], after[i.name], rows) for i in states}
             self.position[rows] += size
-        return self.outputs | {after: self.states[before] for before, after in self.pairs.items()}
+        return self.outputs | {output: self.feed.states[name] for name, output in self.pairs.items()}
 
     def chunks(self, size: int, rows: NDArray[np.int64]) -> Arrays:
         """The next `size` steps of each stream that is fed; an idle one gets its first steps again."""
@@ -169,7 +162,7 @@ class _SeriesRun:
 
     def keep(self, info: TensorInfo, result: NDArray[Any], rows: NDArray[np.int64]) -> None:
         if self.step.time_dimension not in info.shape:
-            self.outputs[info.name] = self.joined(info, self.outputs.get(info.name), result, rows)
+            self.outputs[info.name] = self.merged(info, self.outputs.get(info.name), result, rows)
             return
         chunk = self.streams_first(info, result)
         if info.name not in self.outputs:
@@ -180,17 +173,13 @@ class _SeriesRun:
         for row in rows:
             whole[row, self.position[row] : self.position[row] + chunk.shape[1]] = chunk[row]
 
-    def merged(self, name: str, new: NDArray[Any], rows: NDArray[np.int64]) -> NDArray[Any]:
-        info = next(info for info in self.step.inputs if info.name == name)
-        return self.joined(info, self.states[name], new, rows)
-
-    def joined(
+    def merged(
         self, info: TensorInfo, old: NDArray[Any] | None, new: NDArray[Any], rows: NDArray[np.int64]
     ) -> NDArray[Any]:
         """`old` with the rows of the streams that were fed taken from `new`."""
-        if old is None or self.step.batch_dimension not in info.shape:
+        axis = batch_axis(self.step, info)
+        if old is None or axis is None:
             return new
-        axis = info.shape.index(self.step.batch_dimension)
         result = old.copy()
         np.moveaxis(result, axis, 0)[rows] = np.moveaxis(new, axis, 0)[rows]
         return result

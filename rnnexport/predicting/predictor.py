@@ -18,13 +18,13 @@ from numpy.typing import NDArray
 from pydantic import BaseModel
 
 from rnnexport.bundle.bundle import Bundle, load_bundle
+from rnnexport.bundle.chunks import Arrays
 from rnnexport.bundle.plan import GraphKind, Plan, differences_from_here, read_plan
 from rnnexport.data.batches import batches_by_length
 from rnnexport.engines import get_engine, reads_source
 from rnnexport.engines.contract import Definition, Feeds, Session
 from rnnexport.errors import BundleError, EngineError, InputError, RnnexportWarning, RuntimeUnavailableError
 from rnnexport.predicting.series import Series, series_input
-from rnnexport.predicting.step_buffers import Arrays
 from rnnexport.predicting.streams import Stream, fits
 from rnnexport.runtime.definitions import load_definition
 

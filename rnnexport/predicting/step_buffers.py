@@ -12,9 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rnnexport.bundle.chunks import Arrays
 from rnnexport.engines.contract import InPlaceSession
-
-Arrays = dict[str, NDArray[Any]]
 
 
 class StepBuffers:

@@ -14,11 +14,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from rnnexport.bundle.chunks import Arrays, ChunkFeeder, fresh_states, joined
 from rnnexport.bundle.manifest import Manifest, StepGraphInfo, TensorInfo
 from rnnexport.engines.contract import InPlaceSession, Session
 from rnnexport.errors import InputError
 from rnnexport.predicting.series import check_values
-from rnnexport.predicting.step_buffers import Arrays, StepBuffers
+from rnnexport.predicting.step_buffers import StepBuffers
 
 
 class Stream:
@@ -50,7 +51,7 @@ class Stream:
             raise InputError(f"batch_size is {batch_size}; choose 1{' or more' if self._step.batch_dimension else ''}")
         self._time_axis = self._series.shape.index(self._step.time_dimension)
         self._one_step = bool(_fixed(self._step, session, self._step.time_dimension))
-        self._states = self._fresh()
+        self._feed = ChunkFeeder(session, self._pairs, self._fresh())
         self._buffers: StepBuffers | None = None
         """Where the states are instead, for chunks of one size."""
         self._last_shape: tuple[int, ...] = ()
@@ -99,8 +100,7 @@ class Stream:
         states = self._current_states()
         for info in self._step.inputs:
             if info.name in fresh and self._step.batch_dimension in info.shape:
-                axis = info.shape.index(self._step.batch_dimension)
-                np.moveaxis(states[info.name], axis, 0)[list(rows)] = 0
+                np.moveaxis(states[info.name], info.shape.index(self._step.batch_dimension), 0)[list(rows)] = 0
                 fresh[info.name] = states[info.name]
         self._set_states(fresh)
 
@@ -109,9 +109,8 @@ class Stream:
         if self._buffers is not None:
             if chunk.shape == self._buffers.shape:
                 return self._buffers(chunk)
-            self._states, self._buffers = self._buffers.states, None
-        results = self._session.run({self._series.name: chunk, **self._states})
-        self._states = {before: results[after] for before, after in self._pairs.items()}
+            self._feed.states, self._buffers = self._buffers.states, None
+        results = self._feed({self._series.name: chunk})
         if chunk.shape == self._last_shape and isinstance(self._session, InPlaceSession):
             returned = [info.name for info in self._outputs]
             self._buffers = StepBuffers(
@@ -124,20 +123,16 @@ class Stream:
         """As copies."""
         if self._buffers is not None:
             return self._buffers.states
-        return {name: array.copy() for name, array in self._states.items()}
+        return {name: array.copy() for name, array in self._feed.states.items()}
 
     def _set_states(self, states: Arrays) -> None:
         if self._buffers is not None:
             self._buffers.set_states(states)
         else:
-            self._states = states
+            self._feed.states = states
 
     def _fresh(self) -> Arrays:
-        inputs = [info for info in self._step.inputs if info.name in self._pairs]
-        return {
-            info.name: np.zeros([self.batch_size if isinstance(d, str) else d for d in info.shape], info.dtype)
-            for info in inputs
-        }
+        return fresh_states(self._step, self._pairs, self.batch_size)
 
     def _checked(self, chunk: NDArray[Any], bare: bool) -> NDArray[Any]:
         """The chunk as the graph declares it; a bare one has no batch axis yet."""
@@ -161,11 +156,7 @@ class Stream:
 
     def _joined(self, info: TensorInfo, results: list[Arrays]) -> NDArray[Any]:
         """The output of the whole chunk, with the streams first; without time steps the last one counts."""
-        array = results[-1][info.name]
-        if len(results) > 1 and self._step.time_dimension in info.shape:
-            axis = info.shape.index(self._step.time_dimension)
-            array = np.concatenate([result[info.name] for result in results], axis=axis)
-        return _moved(array, self._batch_axes.get(info.name, 0), 0)
+        return _moved(joined(self._step, info, results), self._batch_axes.get(info.name, 0), 0)
 
 
 def _moved(array: NDArray[Any], source: int, target: int) -> NDArray[Any]:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from rnnexport.benchmark.subjects import Prepared
 from rnnexport.bundle.bundle import Bundle, Evaluation
+from rnnexport.bundle.chunks import fresh_states, sizes
 from rnnexport.bundle.manifest import StepGraphInfo
 from rnnexport.bundle.plan import GraphKind
 from rnnexport.data.metrics import counted_rows, get_metric
@@ -259,18 +260,8 @@ def _halves(evaluation: Evaluation) -> tuple[Evaluation, Evaluation]:
 
 def _with_fresh_states(step: StepGraphInfo, series: Feeds) -> Feeds:
     """A whole series as one chunk, with states of 0."""
-    sizes = {
-        d: n
-        for info in step.inputs
-        if info.name in series
-        for d, n in zip(info.shape, series[info.name].shape, strict=True)
-    }
-    return {
-        info.name: series[info.name]
-        if info.name in series
-        else np.zeros([sizes[d] if isinstance(d, str) else d for d in info.shape], info.dtype)
-        for info in step.inputs
-    }
+    names = [info.name for info in step.inputs]
+    return fresh_states(step, names, sizes(step, series)[0]) | {n: series[n] for n in names if n in series}
 
 
 def _float64(path: Path, step: StepGraphInfo, feeds: Sequence[Feeds]) -> list[References]:
