@@ -26,9 +26,9 @@ EXTERNAL_DATA_BYTES = 2**31 - 2**20
 
 def input_infos(graph: onnx_ir.Model) -> tuple[TensorInfo, ...]:
     """Describe the inputs of a graph that still has its `sequence_lens`, with the role of each."""
-    from rnnexport.passes.roles import input_roles
+    from rnnexport.passes.recognising.input_kinds import input_kinds
 
-    roles = input_roles(graph)
+    roles = input_kinds(graph)
     return tuple(
         TensorInfo(
             **_described(value),

@@ -4,7 +4,7 @@
 2. A graph input and output are states of each other where the one reaches a node's initial state and the other comes
    from its final state, through changes of layout; or, where a body hides that, where type and rank are the same and
    the output's name begins with the input's (`h` → `hn`, `state` → `stateN`).
-3. A cell written out is an LSTM or GRU where `passes.written_out` can make an operator of it. What only looks like one
+3. A cell written out is an LSTM or GRU where `passes.fuse_cells` can make an operator of it. What only looks like one
    is found by its last step: an LSTM's o ⊙ tanh(c), a GRU's (1 − z) ⊙ n or z ⊙ (h − n), where o and z come from a
    Sigmoid and n from a Tanh. Cells that share a weight are one cell, unrolled over time.
 """
@@ -24,8 +24,8 @@ from onnx_ir.passes.common import ShapeInferencePass
 from rnnexport.onnx_files.nodes import node_name, optional_input
 from rnnexport.onnx_files.operators import INITIAL_H, LAYOUT, RECURRENT, SEQUENCE_LENS
 from rnnexport.onnx_files.zeros import is_zero
-from rnnexport.passes.written_out import fuse_cells
-from rnnexport.passes.written_steps import CellStep
+from rnnexport.passes.fuse_cells import fuse_cells
+from rnnexport.passes.recognising.decomposed_cells import CellStep
 
 
 @dataclass(frozen=True, slots=True)

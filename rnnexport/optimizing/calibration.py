@@ -14,7 +14,7 @@ from rnnexport.engines.contract import Definition, Feeds
 from rnnexport.errors import InputError
 from rnnexport.onnx_files.nodes import node_name, required_input
 from rnnexport.passes.lowering import Moments
-from rnnexport.passes.recurrent import is_recurrent
+from rnnexport.passes.recognising.recurrent import is_recurrent
 from rnnexport.runtime.worker import Arrays, infer
 
 _RUNTIME = Definition(name="ort-cpu", engine="onnxruntime", precision="float32", threads=1)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import onnx_ir
 
     from rnnexport.passes.lowering import Moments
-    from rnnexport.passes.products import Kind, Product
+    from rnnexport.passes.writing.matmul_kernels import Kind, MatmulKernel
 
 _BITS: dict[str, Literal[4, 8]] = {"int8": 8, "int4": 4}
 _BLOCK_SIZE = 128
@@ -36,7 +36,7 @@ class Rewrite:
     weights8: bool = False
     """Store the weights of fused operators in 8 bits, and compute in float32."""
     product: Literal["auto", "matmulnbits", "dynamic", "dequantize"] = "auto"
-    """See `rnnexport.passes.products`."""
+    """See `rnnexport.passes.writing.matmul_kernels`."""
     input_projection: Literal["float32", "same", "dynamic"] = "float32"
     """The product with W, over all steps: `same` as that with R, or int8 by `dynamic`, the fastest for many rows."""
     block_size: int | None = None
@@ -109,7 +109,7 @@ def apply(
 
     from rnnexport.onnx_files.nodes import node_name
     from rnnexport.passes.fixed_time import FixedTime
-    from rnnexport.passes.recurrent import is_recurrent
+    from rnnexport.passes.recognising.recurrent import is_recurrent
     from rnnexport.passes.time_major import TimeMajor
 
     TimeMajor()(model)
@@ -158,7 +158,7 @@ def _outcome(
     from rnnexport.passes.dynamic_lstm import why_not_dynamic
     from rnnexport.passes.lowering import why_not_lowerable
     from rnnexport.passes.single_step import why_not_single_step
-    from rnnexport.passes.weights8 import why_not_stored
+    from rnnexport.passes.weight_only_int8 import why_not_stored
 
     kept = node_name(node) in rewrite.keep_float32
     if rewrite.lowering != "fused":
@@ -177,14 +177,14 @@ def _outcome(
     return LayerOutcome(name=node_name(node), cell=node.op_type, form=None if reason else form, reason=reason)
 
 
-def _words(product: Product) -> str:
+def _words(product: MatmulKernel) -> str:
     blocks = f" in blocks of {product.block_size}" if product.kind == "matmulnbits" else ""
     return f"int{product.bits} by {product.kind}{blocks}"
 
 
-def recurrent_product(rewrite: Rewrite, model: onnx_ir.Model) -> Product:
+def recurrent_product(rewrite: Rewrite, model: onnx_ir.Model) -> MatmulKernel:
     """The form of the product with R; `auto` is `dynamic` where the graph fixes a batch for which that pays."""
-    from rnnexport.passes.products import FLOAT32, Product
+    from rnnexport.passes.writing.matmul_kernels import FLOAT32, MatmulKernel
 
     if rewrite.weights == "float32":
         return FLOAT32
@@ -192,12 +192,12 @@ def recurrent_product(rewrite: Rewrite, model: onnx_ir.Model) -> Product:
     dynamic_pays = bits == 8 and _fixed_batch(model) >= _DYNAMIC_PAYS_FROM
     automatic: Kind = "dynamic" if dynamic_pays else "matmulnbits"
     kind: Kind = automatic if rewrite.product == "auto" else rewrite.product
-    return Product(kind, bits, rewrite.block_size or _BLOCK_SIZE)
+    return MatmulKernel(kind, bits, rewrite.block_size or _BLOCK_SIZE)
 
 
 def _fixed_batch(model: onnx_ir.Model) -> int:
     """The batch size of the recurrent layers; 0 where it is dynamic."""
-    from rnnexport.passes.recurrent import is_recurrent
+    from rnnexport.passes.recognising.recurrent import is_recurrent
 
     shapes = [node.inputs[0].shape for node in model.graph if is_recurrent(node) and node.inputs[0] is not None]
     sizes = [shape[1] for shape in shapes if shape is not None and len(shape) == 3]
@@ -209,14 +209,14 @@ def _run(
 ) -> None:
     from rnnexport.passes.dynamic_lstm import DynamicLstm
     from rnnexport.passes.lowering import Choices, Lowering
-    from rnnexport.passes.products import FLOAT32, Product
     from rnnexport.passes.single_step import SingleStep
-    from rnnexport.passes.weights8 import Weights8
+    from rnnexport.passes.weight_only_int8 import WeightOnlyInt8
+    from rnnexport.passes.writing.matmul_kernels import FLOAT32, MatmulKernel
 
     if rewrite.lowering == "fused":
         SingleStep()(model)
         if rewrite.weights8:
-            Weights8(rewrite.keep_float32)(model)
+            WeightOnlyInt8(rewrite.keep_float32)(model)
         elif rewrite.weights != "float32":
             DynamicLstm(rewrite.keep_float32)(model)
         return
@@ -226,6 +226,6 @@ def _run(
         raise InputError(
             f"--product dequantize needs operator set {_DEQUANTIZE_OPSET}, the model has {version}; choose matmulnbits"
         )
-    projection = {"float32": FLOAT32, "same": recurrent, "dynamic": Product("dynamic")}[rewrite.input_projection]
+    projection = {"float32": FLOAT32, "same": recurrent, "dynamic": MatmulKernel("dynamic")}[rewrite.input_projection]
     choices = Choices(rewrite.lowering, recurrent, projection, rewrite.keep_float32, float32_candidates, moments)
     Lowering(choices)(model)

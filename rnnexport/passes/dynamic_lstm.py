@@ -17,11 +17,11 @@ import onnx_ir as ir
 from rnnexport.onnx_files.nodes import node_name
 from rnnexport.onnx_files.operators import B, R, W, X
 from rnnexport.onnx_files.writer import GraphWriter
-from rnnexport.passes.large_columns import large_columns
-from rnnexport.passes.masks import LengthMasks
-from rnnexport.passes.products import MICROSOFT
-from rnnexport.passes.quantization import quantize
-from rnnexport.passes.recurrent import Array, is_recurrent, read_layer, remove_unused, why_not_readable
+from rnnexport.passes.quantizing.outlier_columns import outlier_columns
+from rnnexport.passes.quantizing.quantization import quantize
+from rnnexport.passes.recognising.recurrent import Array, is_recurrent, read_layer, remove_unused, why_not_readable
+from rnnexport.passes.writing.length_masks import LengthMasks
+from rnnexport.passes.writing.matmul_kernels import MICROSOFT
 
 _INPUTS_BEFORE_SCALES = 8
 
@@ -32,7 +32,7 @@ def why_not_dynamic(node: ir.Node) -> str | None:
         return "there is no fused GRU with int8 weights; write it out with scan or unrolled"
     if reason := why_not_readable(node):
         return reason
-    if any(len(large_columns(direction.w)) for direction in read_layer(node).directions):
+    if any(len(outlier_columns(direction.w)) for direction in read_layer(node).directions):
         return "some columns of W are too large to share a scale with the others"
     return None
 

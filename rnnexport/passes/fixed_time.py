@@ -9,7 +9,7 @@ import onnx_ir as ir
 from onnx_ir.passes.common import ShapeInferencePass
 
 from rnnexport.errors import ExportError
-from rnnexport.passes.recurrent import is_recurrent
+from rnnexport.passes.recognising.recurrent import is_recurrent
 from rnnexport.passes.step import TIME_DIMENSION, common_dimension
 
 

@@ -6,7 +6,7 @@ length 0. The fused operators without lengths are right everywhere, so the lengt
 1. A forward node reads padding only after a row's last valid step, so what it does there can be left as it is, whatever
    stands in X. This covers all attributes. Its Y_c is the exception: no output holds c at the last valid step.
 2. A reverse or bidirectional node, and one whose Y_c is used, must stand still on padding: X is replaced there by 0
-   (NaN or 1e30 never reaches a state) and gets the column of `freezing.py`, which is 1 on padding.
+   (NaN or 1e30 never reaches a state) and gets the column of `padding_mask.py`, which is 1 on padding.
 3. A reverse or bidirectional node that cannot stand still becomes one or two forward nodes on reversed input, see
    `directions.py`. So does an LSTM with an initial h: its backward half meets padding first, where h would become 0.
 4. Y is 0 on padding, as the operator says, by a Where; left out if Y only feeds recurrent nodes with the same lengths,
@@ -32,9 +32,9 @@ from rnnexport.onnx_files.nodes import RefusedNodeError, node_name, optional_inp
 from rnnexport.onnx_files.operators import INITIAL_H, RECURRENT, SEQUENCE_LENS, Y_C, Y_H, B, W, X, Y
 from rnnexport.onnx_files.writer import GraphWriter
 from rnnexport.onnx_files.zeros import is_zero
-from rnnexport.passes.directions import why_not_divisible, write_forward_nodes
-from rnnexport.passes.freezing import freezing_weights, why_not_freezable
-from rnnexport.passes.masks import LengthMasks
+from rnnexport.passes.writing.directions import why_not_divisible, write_forward_nodes
+from rnnexport.passes.writing.length_masks import LengthMasks
+from rnnexport.passes.writing.padding_mask import mask_weights, why_not_maskable
 
 _MIN_OPSET = 11
 """The first operator set with Range and GatherND."""
@@ -94,7 +94,7 @@ def _check(node: ir.Node, opset_version: int) -> None:
     if node.attributes.get_int("layout", 0):
         raise RefusedNodeError(node, "layout=1 runs in no runtime; write the node with layout=0 and Transpose")
     _dtype(node)
-    reason = why_not_freezable(node) if used_output(node, Y_C) else None
+    reason = why_not_maskable(node) if used_output(node, Y_C) else None
     if _must_divide(node):
         reason = reason or why_not_divisible(node)
     if reason:
@@ -105,7 +105,7 @@ def _direction(node: ir.Node) -> str:
     return node.attributes.get_string("direction", "forward")
 
 
-def _must_freeze(node: ir.Node) -> bool:
+def _needs_mask(node: ir.Node) -> bool:
     """Rules 1 and 2."""
     return _direction(node) != "forward" or used_output(node, Y_C) is not None
 
@@ -113,7 +113,7 @@ def _must_freeze(node: ir.Node) -> bool:
 def _must_divide(node: ir.Node) -> bool:
     """Rule 3."""
     loses_h = node.op_type == "LSTM" and not is_zero(optional_input(node, INITIAL_H))
-    return _direction(node) != "forward" and (loses_h or why_not_freezable(node) is not None)
+    return _direction(node) != "forward" and (loses_h or why_not_maskable(node) is not None)
 
 
 def _dtype(node: ir.Node) -> ir.DataType:
@@ -150,7 +150,7 @@ class _GraphRewriter:
 
     def _write_without_lengths(self, node: ir.Node, masks: LengthMasks) -> list[tuple[ir.Value, ir.Value]]:
         """Write the node without lengths; return each used output and what takes its place."""
-        inputs = self._frozen_inputs(node, masks) if _must_freeze(node) else list(node.inputs)
+        inputs = self._masked_inputs(node, masks) if _needs_mask(node) else list(node.inputs)
         inputs[SEQUENCE_LENS] = None
         while inputs[-1] is None:
             inputs.pop()
@@ -178,15 +178,15 @@ class _GraphRewriter:
         x = required_input(node, X)
         return self._time_axes.get(_layer_output(x) or x, x)
 
-    def _frozen_inputs(self, node: ir.Node, masks: LengthMasks) -> list[ir.Value | None]:
-        """X with the freezing column and W with its weights; rule 2."""
+    def _masked_inputs(self, node: ir.Node, masks: LengthMasks) -> list[ir.Value | None]:
+        """X with the column of the padding mask and W with its weights; rule 2."""
         name = node_name(node)
         valid_x = self._writer.op(
             "Where", [masks.valid(), required_input(node, X), self._zero(node)], f"{name}.valid_X"
         )
         inputs = list(node.inputs)
         inputs[X] = self._writer.op("Concat", [valid_x, masks.padding(_dtype(node))], f"{name}.frozen_X", axis=2)
-        inputs[W] = self._writer.constant(freezing_weights(node), f"{name}.frozen_W")
+        inputs[W] = self._writer.constant(mask_weights(node), f"{name}.frozen_W")
         return inputs
 
     def _valid_y(self, node: ir.Node, y: ir.Value, padded_y: ir.Value, masks: LengthMasks) -> ir.Value:

@@ -21,12 +21,7 @@ from numpy.typing import NDArray
 
 from rnnexport.onnx_files.nodes import node_name
 from rnnexport.onnx_files.writer import GraphWriter
-from rnnexport.passes.cell_steps import JointStep, StepWriter, projection_sizes
-from rnnexport.passes.layer_outputs import replace_outputs
-from rnnexport.passes.masks import LengthMasks
-from rnnexport.passes.products import FLOAT32, MICROSOFT, Product
-from rnnexport.passes.projection import Projection
-from rnnexport.passes.recurrent import (
+from rnnexport.passes.recognising.recurrent import (
     Direction,
     Layer,
     is_recurrent,
@@ -35,6 +30,11 @@ from rnnexport.passes.recurrent import (
     time_steps,
     why_not_readable,
 )
+from rnnexport.passes.writing.cell_steps import JointStep, StepWriter, projection_sizes
+from rnnexport.passes.writing.layer_outputs import replace_outputs
+from rnnexport.passes.writing.length_masks import LengthMasks
+from rnnexport.passes.writing.matmul_kernels import FLOAT32, MICROSOFT, MatmulKernel
+from rnnexport.passes.writing.projection import Projection
 
 Form = Literal["scan", "unrolled"]
 LARGEST_UNROLLED = 64
@@ -55,9 +55,9 @@ class Choices:
     """How layers are written."""
 
     form: Form = "scan"
-    recurrent: Product = FLOAT32
+    recurrent: MatmulKernel = FLOAT32
     """The product with R."""
-    projection: Product = FLOAT32
+    projection: MatmulKernel = FLOAT32
     """The product with W, over all steps."""
     keep_float32: Collection[str] = ()
     """Names of nodes whose weights are not quantized."""

@@ -11,8 +11,8 @@ import onnx_ir as ir
 
 from rnnexport.onnx_files.nodes import node_name, optional_input
 from rnnexport.onnx_files.operators import Y_H, Y
-from rnnexport.passes.layer_outputs import squeezes
-from rnnexport.passes.recurrent import is_recurrent, time_steps
+from rnnexport.passes.recognising.recurrent import is_recurrent, time_steps
+from rnnexport.passes.writing.layer_outputs import squeezes
 
 _LENGTHS = 4
 

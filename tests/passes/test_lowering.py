@@ -14,13 +14,18 @@ from rnnexport.errors import ExportError
 from rnnexport.parity.operators import evaluate
 from rnnexport.passes.fixed_time import FixedTime
 from rnnexport.passes.lowering import Choices, Lowering, layers_left
-from rnnexport.passes.products import FLOAT32, Product
-from rnnexport.passes.quantization import quantize
+from rnnexport.passes.quantizing.quantization import quantize
+from rnnexport.passes.writing.matmul_kernels import FLOAT32, MatmulKernel
 from rnnexport.versions import lacks_vnni
 
 CELLS = [("LSTM", {}), ("GRU", {"linear_before_reset": 1}), ("GRU", {"linear_before_reset": 0})]
 LENGTHS = st.lists(st.integers(0, 6), min_size=1, max_size=4)
-QUANTIZED = [Product("matmulnbits", 8), Product("matmulnbits", 4, 32), Product("dynamic"), Product("dequantize")]
+QUANTIZED = [
+    MatmulKernel("matmulnbits", 8),
+    MatmulKernel("matmulnbits", 4, 32),
+    MatmulKernel("dynamic"),
+    MatmulKernel("dequantize"),
+]
 
 
 def skip_where_steps_saturate(form, product):
@@ -93,7 +98,7 @@ def test_a_dequantized_product_has_a_bias(op_type, attributes, stack):
 
 
 @pytest.mark.parametrize("product", QUANTIZED, ids=lambda product: f"{product.kind}-{product.bits}")
-@pytest.mark.parametrize("projection", [None, Product("dynamic")], ids=["same", "dynamic"])
+@pytest.mark.parametrize("projection", [None, MatmulKernel("dynamic")], ids=["same", "dynamic"])
 def test_the_product_with_w_may_be_quantized_too(product, projection, stack, load):
     drawn = stack("GRU", "bidirectional", layers=2, inputs=20, hidden=32, attributes={"linear_before_reset": 1})
     feeds = drawn.feeds([7, 3, 0], 7, padding=float("nan"))
@@ -112,14 +117,14 @@ def test_very_large_columns_stay_out_of_a_quantized_product(stack, load):
     feeds["X"][:, :, 4] = 0
     feeds["X"][5:, 0, 4] = 1
     expected = load(model, "onnxruntime").run(feeds)
-    product = Product("matmulnbits", 8, 32)
+    product = MatmulKernel("matmulnbits", 8, 32)
     assert_close(
         load(lowered(model, Choices(recurrent=product, projection=product)), "onnxruntime").run(feeds), expected, 0.03
     )
 
 
 @pytest.mark.parametrize("padding", [np.nan, np.inf, -1e30, 1e4])
-@pytest.mark.parametrize("projection", [None, Product("dynamic")], ids=["same", "dynamic"])
+@pytest.mark.parametrize("projection", [None, MatmulKernel("dynamic")], ids=["same", "dynamic"])
 @pytest.mark.parametrize("product", QUANTIZED, ids=lambda product: f"{product.kind}-{product.bits}")
 def test_one_row_does_not_reach_another(product, projection, padding, stack, load):
     """A row of anything, as padding may be where the graph has no lengths any more."""

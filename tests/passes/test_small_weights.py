@@ -11,7 +11,7 @@ from onnx import numpy_helper
 from rnnexport.errors import ExportError
 from rnnexport.passes.dynamic_lstm import DynamicLstm, why_not_dynamic
 from rnnexport.passes.lengths import ExactLengths
-from rnnexport.passes.weights8 import Weights8
+from rnnexport.passes.weight_only_int8 import WeightOnlyInt8
 from rnnexport.versions import lacks_vnni
 
 LENGTHS = st.lists(st.integers(1, 6), min_size=1, max_size=4)
@@ -70,13 +70,13 @@ def test_stored_weights_are_near_the_operator(engine, stacks, load, data, length
     model = ir.from_proto(drawn.model())
     ExactLengths()(model)
     feeds = drawn.feeds(lengths, max(lengths), padding=float("nan"))
-    stored = rewritten(ir.to_proto(model), Weights8())
+    stored = rewritten(ir.to_proto(model), WeightOnlyInt8())
     assert_close(load(stored, engine).run(feeds), drawn.expected(feeds), atol=0.1)
 
 
 def test_stored_weights_take_a_quarter(stack):
     model = stack("GRU", inputs=200, hidden=200, outputs=("Y_h",)).model()
-    assert 3.8 < model.ByteSize() / rewritten(model, Weights8()).ByteSize() < 4
+    assert 3.8 < model.ByteSize() / rewritten(model, WeightOnlyInt8()).ByteSize() < 4
 
 
 def test_large_columns_in_between_keep_their_weights_float32(stack, load):
@@ -84,7 +84,7 @@ def test_large_columns_in_between_keep_their_weights_float32(stack, load):
     w = numpy_helper.to_array(model.graph.initializer[0]).copy()
     w[:, :, 1] = 1e4
     model.graph.initializer[0].CopyFrom(numpy_helper.from_array(w, "W.0"))
-    stored = rewritten(model, Weights8())
+    stored = rewritten(model, WeightOnlyInt8())
     kept = {tensor.name: tensor.data_type for tensor in stored.graph.initializer}
     assert kept["W.0"] == onnx.TensorProto.FLOAT
     assert "R.0" not in kept
@@ -92,4 +92,4 @@ def test_large_columns_in_between_keep_their_weights_float32(stack, load):
 
 def test_an_old_operator_set_is_refused(stack):
     with pytest.raises(ExportError, match="weights of 8 bits need operator set 13, the model has 11; convert it"):
-        Weights8()(ir.from_proto(stack("GRU", opset=11).model()))
+        WeightOnlyInt8()(ir.from_proto(stack("GRU", opset=11).model()))

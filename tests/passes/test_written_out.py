@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import nn
 from written_cells import GATES, WRITTEN, Written, scan_model
 
-from rnnexport.passes.written_out import FuseCells
+from rnnexport.passes.fuse_cells import FuseCells
 
 
 def fused(model: onnx.ModelProto) -> tuple[onnx.ModelProto, bool]:

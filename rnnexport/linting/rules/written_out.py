@@ -8,7 +8,7 @@ import onnx_ir as ir
 
 from rnnexport.inspecting.inspection import written_cells
 from rnnexport.linting.rule import Rule
-from rnnexport.passes.written_out import FuseCells
+from rnnexport.passes.fuse_cells import FuseCells
 
 
 class _Written(Rule):

@@ -1,7 +1,7 @@
 """A smaller file: the weights of recurrent nodes stored in 8 bits, and computed with in float32 as before.
 
 1. W and R of LSTM, GRU and RNN nodes become int8 with a scale for each row, and a DequantizeLinear before the node.
-2. Columns of W that would take the whole scale stay float32 where they are the last ones, as those of `freezing.py`
+2. Columns of W that would take the whole scale stay float32 where they are the last ones, as those of `padding_mask.py`
    are; elsewhere that W stays as it is.
 3. Biases and peepholes, and weights that are computed, stay as they are.
 """
@@ -18,9 +18,9 @@ from rnnexport.errors import ExportError
 from rnnexport.onnx_files.nodes import node_name, optional_input
 from rnnexport.onnx_files.operators import RECURRENT
 from rnnexport.onnx_files.writer import GraphWriter
-from rnnexport.passes.large_columns import large_columns
-from rnnexport.passes.quantization import quantize
-from rnnexport.passes.recurrent import remove_unused
+from rnnexport.passes.quantizing.outlier_columns import outlier_columns
+from rnnexport.passes.quantizing.quantization import quantize
+from rnnexport.passes.recognising.recurrent import remove_unused
 
 _WEIGHTS = {1: "W", 2: "R"}
 OLDEST_OPSET = 13
@@ -32,7 +32,7 @@ def why_not_stored(node: ir.Node) -> str | None:
     return None if any(_storable(node, position) is not None for position in _WEIGHTS) else "its weights are computed"
 
 
-class Weights8(ir.passes.InPlacePass):
+class WeightOnlyInt8(ir.passes.InPlacePass):
     """Store weights in 8 bits; see the rules of this module. A second run changes nothing."""
 
     def __init__(self, keep_float32: Collection[str] = ()) -> None:
@@ -67,7 +67,7 @@ def _rewrite(writer: GraphWriter, node: ir.Node) -> bool:
         weights = _storable(node, position)
         if weights is None:
             continue
-        large = large_columns(weights)
+        large = outlier_columns(weights)
         size = weights.shape[2] - len(large)
         name = f"{node_name(node)}.{letter}"
         stored = _stored(writer, weights[:, :, :size], name)
@@ -88,7 +88,7 @@ def _storable(node: ir.Node, position: int) -> NDArray[np.float32] | None:
     if tensor is None or tensor.dtype != ir.DataType.FLOAT:
         return None
     weights = tensor.numpy()
-    large = large_columns(weights)
+    large = outlier_columns(weights)
     size = weights.shape[2] - len(large)
     return weights if size and np.all(large >= size) else None
 

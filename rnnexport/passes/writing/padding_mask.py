@@ -31,7 +31,7 @@ _BOUNDED_BY_ONE = {"tanh", "sigmoid", "hardsigmoid", "softsign"}
 _W, _R, _B, _P = 1, 2, 3, 7
 
 
-def why_not_freezable(node: ir.Node) -> str | None:
+def why_not_maskable(node: ir.Node) -> str | None:
     """Return why the column would not hold this node's state exactly, or `None` if it does."""
     if node.op_type not in _SIGNS:
         return "it has no gate that could hold its state"
@@ -50,7 +50,7 @@ def why_not_freezable(node: ir.Node) -> str | None:
     return None
 
 
-def freezing_weights(node: ir.Node) -> NDArray[np.generic]:
+def mask_weights(node: ir.Node) -> NDArray[np.generic]:
     """Return W [D, G·H, I + 1], whose last column shuts the gates."""
     w = _array(node, _W)
     hidden_size = w.shape[1] // len(_SIGNS[node.op_type])
@@ -93,5 +93,5 @@ def _reach(node: ir.Node) -> float:
 def _array(node: ir.Node, index: int) -> NDArray[np.generic]:
     value = node.inputs[index]
     tensor = ir.convenience.get_const_tensor(value) if value is not None else None
-    assert tensor is not None, "why_not_freezable has made sure of it"
+    assert tensor is not None, "why_not_maskable has made sure of it"
     return tensor.numpy()

@@ -10,9 +10,9 @@ import onnx_ir as ir
 from rnnexport.onnx_files.nodes import node_name, required_input
 from rnnexport.onnx_files.writer import GraphWriter
 from rnnexport.onnx_files.zeros import is_zero
-from rnnexport.passes.cell_runs import CellRun
-from rnnexport.passes.scans import is_reverse, scan_inputs, scan_outputs
-from rnnexport.passes.selections import SelectedValue
+from rnnexport.passes.recognising.cell_runs import CellRun
+from rnnexport.passes.recognising.selections import SelectedValue
+from rnnexport.passes.writing.scans import is_reverse, scan_inputs, scan_outputs
 
 _AXES_ARE_AN_INPUT = 13
 

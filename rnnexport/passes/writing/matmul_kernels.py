@@ -20,7 +20,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from rnnexport.onnx_files.writer import GraphWriter
-from rnnexport.passes.quantization import Array, quantize
+from rnnexport.passes.quantizing.quantization import Array, quantize
 
 MICROSOFT = "com.microsoft"
 """The domain of ONNX Runtime's own operators."""
@@ -33,7 +33,7 @@ _INT8_IN_MATMULNBITS = 4
 
 
 @dataclass(frozen=True)
-class Product:
+class MatmulKernel:
     """How a product with constant weights is written."""
 
     kind: Kind = "float32"
@@ -52,16 +52,16 @@ class Product:
         return self.kind == "dynamic"
 
 
-FLOAT32 = Product()
+FLOAT32 = MatmulKernel()
 
 
-class WeightProduct:
+class WeightMatmul:
     """Writes value · weightsᵀ + bias, as often as wanted; the weights are written once."""
 
     def __init__(
         self,
         writer: GraphWriter,
-        product: Product,
+        product: MatmulKernel,
         weights: Array,
         bias: Array | None,
         name: str,

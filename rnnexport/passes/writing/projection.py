@@ -3,7 +3,7 @@
 1. It is one product, cut into the parts that a step wants; where the candidate stays float32, each part is its own.
 2. Where all rows of a batch share one scale, see `products.py`, what is not finite in X, as padding may leave it,
    counts as 0: otherwise one row's padding would reach every other row.
-3. Columns of W whose weights are very large, such as those of `freezing.py`, stay out of a quantized product: they
+3. Columns of W whose weights are very large, such as those of `padding_mask.py`, stay out of a quantized product: they
    would take the whole scale.
 """
 
@@ -16,10 +16,10 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from rnnexport.onnx_files.writer import GraphWriter
-from rnnexport.passes.cell_steps import projection_sizes
-from rnnexport.passes.large_columns import large_columns
-from rnnexport.passes.products import FLOAT32, Product, WeightProduct
-from rnnexport.passes.recurrent import Array, Layer
+from rnnexport.passes.quantizing.outlier_columns import outlier_columns
+from rnnexport.passes.recognising.recurrent import Array, Layer
+from rnnexport.passes.writing.cell_steps import projection_sizes
+from rnnexport.passes.writing.matmul_kernels import FLOAT32, MatmulKernel, WeightMatmul
 
 _SMALLEST_ROW = 1e-30
 """So that a row of zeros can be divided by its largest element."""
@@ -32,7 +32,7 @@ class Projection:
         self,
         writer: GraphWriter,
         layer: Layer,
-        product: Product,
+        product: MatmulKernel,
         moments: NDArray[np.float64] | None,
         *,
         float32_candidate: bool,
@@ -76,25 +76,25 @@ class Projection:
 
     def _scales_all_rows(self, w: Array) -> bool:
         """Whether every part of X passes `_scaled_rows`, which makes it finite."""
-        return self._product.mixes_rows and not self._float32_candidate and not len(large_columns(w))
+        return self._product.mixes_rows and not self._float32_candidate and not len(outlier_columns(w))
 
-    def _times_w(self, x: ir.Value, w: Array, bias: Array, product: Product, name: str) -> ir.Value:
+    def _times_w(self, x: ir.Value, w: Array, bias: Array, product: MatmulKernel, name: str) -> ir.Value:
         writer = self._writer
-        large = large_columns(w) if product.quantizes else np.array([], np.int64)
+        large = outlier_columns(w) if product.quantizes else np.array([], np.int64)
         if not len(large):
             return self._times_similar(x, w, bias, product, name)
         columns = writer.constant(large, f"{name}_large_columns")
         x_large = writer.op("Gather", [x, columns], f"{name}_x_large", axis=2)
-        large_product = WeightProduct(writer, FLOAT32, w[:, large], None, f"{name}_W_large")
+        large_product = WeightMatmul(writer, FLOAT32, w[:, large], None, f"{name}_W_large")
         w = np.where(np.isin(np.arange(w.shape[1]), large), 0, w).astype(np.float32)
         small = self._times_similar(x, w, bias, product, f"{name}_small")
         return writer.op("Add", [small, large_product.times(x_large, f"{name}_large")], name)
 
-    def _times_similar(self, x: ir.Value, w: Array, bias: Array, product: Product, name: str) -> ir.Value:
+    def _times_similar(self, x: ir.Value, w: Array, bias: Array, product: MatmulKernel, name: str) -> ir.Value:
         """As `_times_w`, for columns of like size; where all rows would share one scale, each is brought to its own."""
         writer, moments = self._writer, self._moments
         inside = None if product.mixes_rows else bias
-        weights = WeightProduct(writer, product, w, inside, f"{name}_W", moments, many_rows=self._many_rows)
+        weights = WeightMatmul(writer, product, w, inside, f"{name}_W", moments, many_rows=self._many_rows)
         if not product.mixes_rows:
             return weights.times(x, name)
         scaled, scale = self._scaled_rows(x, name)

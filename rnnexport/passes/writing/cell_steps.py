@@ -13,9 +13,9 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from rnnexport.onnx_files.writer import GraphWriter
-from rnnexport.passes.large_columns import large_columns
-from rnnexport.passes.products import FLOAT32, Product, WeightProduct
-from rnnexport.passes.recurrent import Array, Direction, Layer
+from rnnexport.passes.quantizing.outlier_columns import outlier_columns
+from rnnexport.passes.recognising.recurrent import Array, Direction, Layer
+from rnnexport.passes.writing.matmul_kernels import FLOAT32, MatmulKernel, WeightMatmul
 
 _OPEN, _CANDIDATE = "R_open", "R_candidate"
 """Rows of R: of the gates that a Sigmoid opens, and of the candidate for the new state."""
@@ -39,7 +39,7 @@ class StepWriter:
         writer: GraphWriter,
         layer: Layer,
         direction: Direction,
-        product: Product,
+        product: MatmulKernel,
         moments: NDArray[np.float64] | None,
         *,
         float32_candidate: bool = False,
@@ -57,7 +57,7 @@ class StepWriter:
         self._writer, self._layer, self._float32_candidate = writer, layer, float32_candidate
         self._prefix = ""
         self._products = {
-            name: WeightProduct(
+            name: WeightMatmul(
                 writer,
                 FLOAT32 if float32_candidate and name == _CANDIDATE else product,
                 rows,
@@ -162,9 +162,9 @@ class JointStep(StepWriter):
     """
 
     @staticmethod
-    def pays(layer: Layer, product: Product) -> bool:
+    def pays(layer: Layer, product: MatmulKernel) -> bool:
         """Whether one product is faster than two, and as exact."""
-        if product.mixes_rows or (product.quantizes and any(len(large_columns(d.w)) for d in layer.directions)):
+        if product.mixes_rows or (product.quantizes and any(len(outlier_columns(d.w)) for d in layer.directions)):
             return False
         small_gru = layer.reset_after and layer.hidden_size <= _LARGEST_JOINT_GRU and product.quantizes
         return layer.cell == "LSTM" or small_gru

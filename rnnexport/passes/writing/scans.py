@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import onnx_ir as ir
 
-from rnnexport.passes.cell_runs import CellRun, step_weights
-from rnnexport.passes.selections import SelectedValue, without_identity
-from rnnexport.passes.written_steps import CellStep
+from rnnexport.passes.recognising.cell_runs import CellRun, step_weights
+from rnnexport.passes.recognising.decomposed_cells import CellStep
+from rnnexport.passes.recognising.selections import SelectedValue, without_identity
 
 
 def scan_run(node: ir.Node, steps: Sequence[CellStep]) -> CellRun | None:

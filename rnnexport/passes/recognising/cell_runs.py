@@ -11,8 +11,8 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from rnnexport.onnx_files.zeros import is_zero
-from rnnexport.passes.selections import SelectedValue
-from rnnexport.passes.written_steps import CellStep
+from rnnexport.passes.recognising.decomposed_cells import CellStep
+from rnnexport.passes.recognising.selections import SelectedValue
 
 Array = NDArray[Any]
 

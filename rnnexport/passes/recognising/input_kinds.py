@@ -27,7 +27,7 @@ _COMPARISONS = ("Less", "LessOrEqual", "Greater", "GreaterOrEqual")
 
 
 @dataclass(frozen=True, slots=True)
-class InputRole:
+class InputKind:
     """What one graph input is for."""
 
     role: Role
@@ -37,25 +37,25 @@ class InputRole:
     """For `lengths`: the symbolic dimension whose steps it counts, where the graph names it."""
 
 
-def input_roles(model: ir.Model) -> dict[str, InputRole]:
+def input_kinds(model: ir.Model) -> dict[str, InputKind]:
     """Return the role of each input of the graph, by name."""
     return {value.name or "": _role(value) for value in model.graph.inputs}
 
 
-def _role(value: ir.Value) -> InputRole:
+def _role(value: ir.Value) -> InputKind:
     for user, position in _uses(value, _SAME_VALUES):
         if user.op_type in RECURRENT and position == SEQUENCE_LENS:
-            return InputRole("lengths", time_axis=_time_axis(user))
+            return InputKind("lengths", time_axis=_time_axis(user))
         if user.op_type == "Gather" and position == 1 and (size := _gathered_size(user)) is not None:
-            return InputRole("indices", upper_bound=size)
+            return InputKind("indices", upper_bound=size)
     for user, position in _uses(value, _SAME_LAYOUT):
         if _is_list_of_integers(value) and (
             user.op_type in _COMPARISONS or (user.op_type == "ReverseSequence" and position == 1)
         ):
-            return InputRole("lengths")
+            return InputKind("lengths")
         if user.op_type in RECURRENT and position in (INITIAL_H, INITIAL_C):
-            return InputRole("state")
-    return InputRole("features")
+            return InputKind("state")
+    return InputKind("features")
 
 
 def _is_list_of_integers(value: ir.Value) -> bool:

@@ -10,7 +10,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from rnnexport.onnx_files.nodes import optional_input
-from rnnexport.passes.constants import Constants
+from rnnexport.passes.recognising.constants import Constants
 
 Columns = NDArray[np.int64]
 LARGEST_STATE = 1_000_000

@@ -20,8 +20,8 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from rnnexport.onnx_files.nodes import optional_input
-from rnnexport.passes.constants import Constants
-from rnnexport.passes.selections import LARGEST_STATE, Columns, SelectedValue, Selections
+from rnnexport.passes.recognising.constants import Constants
+from rnnexport.passes.recognising.selections import LARGEST_STATE, Columns, SelectedValue, Selections
 
 Array = NDArray[Any]
 

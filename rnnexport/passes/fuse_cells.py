@@ -19,14 +19,14 @@ import onnx_ir as ir
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 
 from rnnexport.onnx_files.zeros import is_zero
-from rnnexport.passes.affine import AffineMaps
-from rnnexport.passes.cell_runs import CellRun, find_runs
-from rnnexport.passes.constants import Constants
-from rnnexport.passes.operator_writing import OperatorWriter
 from rnnexport.passes.output_shapes import infer_shapes
-from rnnexport.passes.scans import scan_run
-from rnnexport.passes.selections import SelectedValue
-from rnnexport.passes.written_steps import StepFinder
+from rnnexport.passes.recognising.affine import AffineMaps
+from rnnexport.passes.recognising.cell_runs import CellRun, find_runs
+from rnnexport.passes.recognising.constants import Constants
+from rnnexport.passes.recognising.decomposed_cells import StepFinder
+from rnnexport.passes.recognising.selections import SelectedValue
+from rnnexport.passes.writing.operators import OperatorWriter
+from rnnexport.passes.writing.scans import scan_run
 
 
 class FuseCells(ir.passes.InPlacePass):

@@ -13,7 +13,7 @@ import numpy as np
 import onnx_ir as ir
 
 from rnnexport.onnx_files.nodes import optional_input
-from rnnexport.passes.selections import Columns, Selections, without_identity
+from rnnexport.passes.recognising.selections import Columns, Selections, without_identity
 
 _MOST_TERMS = 6
 _DEEPEST = 6

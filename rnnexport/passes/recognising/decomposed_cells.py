@@ -23,9 +23,9 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from rnnexport.onnx_files.nodes import optional_input
-from rnnexport.passes.affine import Affine, AffineMaps
-from rnnexport.passes.polynomials import Atom, Polynomial, Products
-from rnnexport.passes.selections import SelectedValue, without_identity
+from rnnexport.passes.recognising.affine import Affine, AffineMaps
+from rnnexport.passes.recognising.polynomials import Atom, Polynomial, Products
+from rnnexport.passes.recognising.selections import SelectedValue, without_identity
 
 Array = NDArray[Any]
 

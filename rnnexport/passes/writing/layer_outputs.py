@@ -13,7 +13,7 @@ import numpy as np
 import onnx_ir as ir
 
 from rnnexport.onnx_files.writer import GraphWriter
-from rnnexport.passes.recurrent import Layer
+from rnnexport.passes.recognising.recurrent import Layer
 
 _DIRECTION_AXIS = 1
 """Of Y."""

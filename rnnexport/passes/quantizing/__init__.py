@@ -1,0 +1,1 @@
+"""Weights and values in few bits."""

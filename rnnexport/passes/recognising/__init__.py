@@ -1,0 +1,1 @@
+"""What a graph computes: layers, cells, masks and inputs, read off its nodes."""

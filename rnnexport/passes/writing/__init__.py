@@ -1,0 +1,1 @@
+"""Parts of a layer written as nodes: steps, products with weights, masks, operators."""
