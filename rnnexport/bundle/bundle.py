@@ -68,7 +68,7 @@ class Bundle:
     def why_not_applicable(self, definition: Definition) -> str | None:
         """Say why the definition's engine has nothing to run here, or `None` where it has."""
         if reads_source(definition) and self.manifest.source.kind != "builtin":
-            return f"n/a: the bundle keeps no PyTorch source, since it was made from {self.manifest.source.description}"
+            return f"n/a: the bundle keeps no source model, since it was made from {self.manifest.source.description}"
         return None
 
     @cached_property

@@ -59,7 +59,7 @@ def conformance(
     usable, not_usable = choose_runtimes(runtimes)
     for definition in usable:
         if reads_source(definition):
-            raise InputError(f"runtime {definition.name!r} runs PyTorch modules, not ONNX files; choose another")
+            raise InputError(f"runtime {definition.name!r} runs source models, not ONNX files; choose another")
     if out:
         _make_room(out)
     report = ConformanceReport(

@@ -147,7 +147,7 @@ def _follow(
 ) -> RuntimeDrift:
     tolerance = tolerance_for(bundle, definition.precision)
     if reads_source(definition):
-        reason = "n/a: PyTorch runs the source model, whose layers' outputs are not to be seen"
+        reason = "n/a: this engine runs the source model, whose layers' outputs are not to be seen"
         return RuntimeDrift(definition=definition, tolerance=tolerance, not_applicable=reason)
     (result,) = infer(model, definition, [feeds])
     if result.failure is not None:

@@ -127,7 +127,7 @@ def test_the_command_prints_tables_for_people_and_for_documents():
 @pytest.mark.parametrize(
     ("runtime", "options", "message"),
     [
-        ("torch-cpu", {}, "runtime 'torch-cpu' runs PyTorch modules, not ONNX files; choose another"),
+        ("torch-cpu", {}, "runtime 'torch-cpu' runs source models, not ONNX files; choose another"),
         ("ort-cpu", {"examples": 0}, "examples is 0; draw at least 1"),
         ("ort-gpu", {}, "runtime 'ort-gpu' is unknown"),
     ],
