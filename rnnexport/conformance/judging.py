@@ -18,9 +18,11 @@ from typing import Any, Literal, overload
 import numpy as np
 from numpy.typing import NDArray
 
+from rnnexport.bundle.manifest import Tolerance
 from rnnexport.conformance.examples import Example
 from rnnexport.conformance.graphs import Arrays, build_model, call_feeds, expected_outputs
 from rnnexport.engines.contract import Definition, Feeds
+from rnnexport.parity.compare import Reference, compare
 from rnnexport.runtime.worker import CaseResult, run_job
 
 Kind = Literal["right", "refused", "wrong", "crash", "unclear"]
@@ -140,12 +142,13 @@ def _fault(actual: NDArray[Any] | None, expected: NDArray[Any], allowed: float) 
     """What is wrong with an output."""
     if actual is None:
         return "is missing"
-    if actual.shape != expected.shape or actual.dtype != np.float32:
-        return f"is {actual.dtype} {list(actual.shape)}, not float32 {list(expected.shape)}"
-    difference = np.abs(actual - expected)
-    if not np.isfinite(difference).all():
-        return "is not finite"
-    return f"differs by {difference.max():.2g}" if difference.size and difference.max() > allowed else None
+    comparison = compare("", actual, Reference(expected, np.dtype(np.float32), 0.0), Tolerance(atol=allowed, rtol=0))
+    if comparison.passed:
+        return None
+    if actual.shape == expected.shape and actual.dtype == np.float32:
+        finite = np.isfinite(comparison.max_abs_diff)
+        return f"differs by {comparison.max_abs_diff:.2g}" if finite else "is not finite"
+    return comparison.reason
 
 
 def _largest(array: NDArray[Any]) -> float:

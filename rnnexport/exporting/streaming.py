@@ -5,12 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from rnnexport.bundle.manifest import Manifest
 from rnnexport.engines.contract import Definition, Feeds
 from rnnexport.errors import ExportError
 from rnnexport.exporting.writing import input_infos
+from rnnexport.parity.compare import largest_difference, size_of
 from rnnexport.parity.grid import STREAM_GRID, draw_cases
 from rnnexport.parity.streaming import draw_streams, run_streams
 from rnnexport.runtime.worker import infer
@@ -59,8 +58,7 @@ def prove_step_graph(manifest: Manifest, folder: Path) -> None:
 def _compare(name: str, streamed: Feeds, whole: Feeds) -> None:
     for output, expected in whole.items():
         actual = streamed[output]
-        allowed = _LARGEST_DIFFERENCE * max(1.0, float(np.abs(expected).max(initial=0)))
-        if actual.shape != expected.shape or np.abs(actual - expected).max(initial=0) > allowed:
+        if largest_difference(actual, expected) > _LARGEST_DIFFERENCE * size_of(expected):
             raise ExportError(
                 f"output {output!r} of a series fed in chunks is not that of the whole series ({name}), so the model "
                 "cannot run step by step: something outside its recurrent layers, such as a convolution, attention or "

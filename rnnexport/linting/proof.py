@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from pydantic import BaseModel
 
 from rnnexport.engines import get_engine
@@ -14,8 +13,9 @@ from rnnexport.engines.contract import Definition, Feeds
 from rnnexport.errors import InputError
 from rnnexport.exporting.onnx_source import drawn_cases, sample_cases
 from rnnexport.onnx_files.reading import read_model
+from rnnexport.parity.compare import largest_difference, size_of
 from rnnexport.parity.onnx_float64 import Float64Model
-from rnnexport.runtime.worker import Arrays, CaseResult, Extras, infer
+from rnnexport.runtime.worker import Arrays, Extras, infer
 
 RUNTIMES = [
     Definition(name="ONNX Runtime", engine="onnxruntime", precision="float32", threads=1),
@@ -97,18 +97,9 @@ def _largest_error(
     for result, outputs in zip(infer(path, definition, cases), expected, strict=True):
         if result.failure is not None:
             return None
-        worst = max(worst, *(_error(result, name, array) for name, array in outputs.items()))
+        for name, array in outputs.items():
+            worst = max(worst, largest_difference(result.outputs[name], array) / size_of(array))
     return worst
-
-
-def _error(result: CaseResult, name: str, expected: Any) -> float:
-    actual = np.asarray(result.outputs[name], np.float64)
-    if actual.shape != expected.shape:
-        return float("inf")
-    same = np.isnan(actual) & np.isnan(expected.astype(np.float64))
-    difference = np.where(same, 0.0, np.abs(actual - expected))
-    difference = np.where(np.isfinite(difference), difference, np.inf)
-    return float(difference.max(initial=0) / max(1.0, float(np.abs(expected).max(initial=0))))
 
 
 def load_job(arguments: dict[str, Any], cases: Iterator[Feeds]) -> Iterator[tuple[Arrays, Extras]]:

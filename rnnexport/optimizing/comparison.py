@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
 from pydantic import BaseModel
 
 from rnnexport.engines.contract import Definition, Feeds
+from rnnexport.parity.compare import largest_difference, size_of
 from rnnexport.runtime.worker import infer
 
 RUNTIMES = {
@@ -42,22 +41,7 @@ def _compare(name: str, original: Path, rewritten: Path, calls: Sequence[Feeds])
         failures = [result.failure.message for result in given if result.failure is not None]
         if failures:
             return Difference(runtime=name, calls=len(calls), failure=f"the {which} does not run: {failures[0]}")
-    apart = [
-        _apart(before.outputs[output], after.outputs[output])
-        for before, after in zip(*results, strict=True)
-        for output in before.outputs
-    ]
-    largest, relative = (max(each) for each in zip(*apart, strict=True))
-    return Difference(runtime=name, calls=len(calls), largest=largest, relative=relative)
-
-
-def _apart(before: NDArray[np.generic], after: NDArray[np.generic]) -> tuple[float, float]:
-    """Largest difference, absolute and relative; NaN is equal to NaN and infinitely far from anything else."""
-    if before.shape != after.shape:
-        return np.inf, np.inf
-    a, b = before.astype(np.float64), after.astype(np.float64)
-    with np.errstate(invalid="ignore"):
-        difference = np.where((a == b) | (np.isnan(a) & np.isnan(b)), 0.0, np.abs(a - b))
-    largest = float(np.where(np.isnan(difference), np.inf, difference).max(initial=0))
-    magnitude = np.abs(a[np.isfinite(a)]).max(initial=1)
-    return largest, largest / float(magnitude)
+    pairs = [(b.outputs[output], a.outputs[output]) for b, a in zip(*results, strict=True) for output in b.outputs]
+    largest = [largest_difference(after, before) for before, after in pairs]
+    relative = [apart / size_of(before) for apart, (before, _) in zip(largest, pairs, strict=True)]
+    return Difference(runtime=name, calls=len(calls), largest=max(largest), relative=max(relative))

@@ -1,4 +1,6 @@
-"""The verdict on one output: is it what the oracle says, up to float rounding?
+"""How far is one array from another, and is it what it should be, up to float rounding?
+
+Every judgement of the project goes through here; who asks chooses the tolerance.
 
 An element passes at |actual - expected| <= max(atol + rtol * |expected|, 4 * float32_error), where float32_error is the
 largest error that PyTorch's own float32 run makes on this output in any call, relative to the output's size. The second
@@ -75,8 +77,8 @@ def compare(output: str, actual: NDArray[Any], reference: Reference, tolerance: 
             max_abs_diff=0.0,
             float32_error=reference.float32_error,
         )
-    difference = _difference(actual.astype(np.float64), expected)
-    allowed = np.maximum(tolerance.atol + tolerance.rtol * np.abs(expected), OWN_ERROR_FACTOR * reference.float32_error)
+    difference = differences(actual, expected)
+    allowed = allowed_differences(expected, tolerance, reference.float32_error)
     # A bound of 0 is met by 0 only; the smallest float keeps the ratio finite there.
     excess = np.where(difference == 0, 0.0, difference / np.maximum(allowed, np.finfo(np.float64).tiny))
     worst = tuple(int(i) for i in np.unravel_index(int(np.argmax(excess)), excess.shape))
@@ -94,13 +96,35 @@ def compare(output: str, actual: NDArray[Any], reference: Reference, tolerance: 
     )
 
 
-def _difference(actual: NDArray[np.float64], expected: NDArray[np.float64]) -> NDArray[np.float64]:
-    """|actual - expected|; infinite where exactly one is not finite or the two are not the same non-finite value."""
-    same = (actual == expected) | (np.isnan(actual) & np.isnan(expected))
-    with np.errstate(invalid="ignore"):
-        difference = np.abs(actual - expected)
-    difference[~np.isfinite(difference)] = np.inf
-    return np.asarray(np.where(same, 0.0, difference))
+def differences(actual: NDArray[Any], expected: NDArray[Any]) -> NDArray[np.float64]:
+    """Return |actual - expected| of each element, for two arrays of one shape.
+
+    It is 0 where both are NaN or the same infinity, and infinite where only one is finite.
+    """
+    a, b = np.asarray(actual, np.float64), np.asarray(expected, np.float64)
+    same = (a == b) | (np.isnan(a) & np.isnan(b))
+    with np.errstate(invalid="ignore", over="ignore"):
+        return np.where(same, 0.0, np.nan_to_num(np.abs(a - b), nan=np.inf, posinf=np.inf))
+
+
+def allowed_differences(
+    expected: NDArray[np.float64], tolerance: Tolerance, float32_error: float = 0.0
+) -> NDArray[np.float64]:
+    """Return what each element may differ by; where NaN or infinity is expected, nothing else is right."""
+    bound = tolerance.atol + tolerance.rtol * np.abs(expected)
+    bound = np.where(np.isfinite(bound), bound, tolerance.atol)
+    return np.maximum(bound, OWN_ERROR_FACTOR * float32_error)
+
+
+def largest_difference(actual: NDArray[Any], expected: NDArray[Any]) -> float:
+    """Return the largest of `differences`; infinity where the shapes differ."""
+    return float(differences(actual, expected).max(initial=0)) if actual.shape == expected.shape else float("inf")
+
+
+def size_of(expected: NDArray[Any]) -> float:
+    """Return the largest magnitude of the finite elements, or 1 where that is less: what errors are relative to."""
+    finite = np.abs(expected[np.isfinite(expected)])
+    return max(1.0, float(finite.max(initial=0)))
 
 
 def _describe(dtype: np.dtype[Any], shape: tuple[int, ...]) -> str:

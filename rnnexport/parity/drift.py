@@ -22,6 +22,7 @@ from rnnexport.bundle.manifest import Tolerance
 from rnnexport.engines import reads_source
 from rnnexport.engines.contract import Definition, Feeds
 from rnnexport.errors import RuntimeUnavailableError
+from rnnexport.parity.compare import allowed_differences, differences
 from rnnexport.parity.diagnosis.localization import LayerOutput, with_layer_outputs
 from rnnexport.parity.grid import CaseShape, draw_feeds
 from rnnexport.parity.onnx_float64 import Float64Model
@@ -155,8 +156,8 @@ def _follow(
     error, excess = (np.zeros(0), np.zeros(0))
     for layer in layers:
         actual, wanted = result.outputs[layer.name].astype(np.float64), expected[layer.name]
-        difference = np.nan_to_num(np.abs(actual - wanted), nan=np.inf)
-        over = difference - (tolerance.atol + tolerance.rtol * np.abs(wanted))
+        difference = differences(actual, wanted)
+        over = difference - allowed_differences(wanted, tolerance)
         by_step = [_largest_by_step(array, layer) for array in (difference, over)]
         error = np.maximum(error, by_step[0]) if error.size else by_step[0]
         excess = np.maximum(excess, by_step[1]) if excess.size else by_step[1]

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from rnnexport.bundle.bundle import Bundle
 from rnnexport.engines import get_engine, reads_source
 from rnnexport.engines.contract import Definition, Feeds
-from rnnexport.parity.compare import Reference
+from rnnexport.parity.compare import Reference, size_of
 from rnnexport.parity.grid import Case, Values
 from rnnexport.runtime.worker import Arrays, Extras, run_job
 
@@ -97,17 +97,13 @@ def _pooled(kinds: Sequence[Values], calls: list[dict[str, Reference]]) -> list[
     One call's error is one draw of a rounding noise that varies by a factor of three from call to call, so a bound that
     is four times it would condemn correct runtimes.
     """
-
-    def size(reference: Reference) -> float:
-        return max(1.0, float(np.abs(reference.expected).max(initial=0)))
-
     worst: dict[tuple[str, str], float] = {}
     for kind, call in zip(kinds, calls, strict=True):
         for name, reference in call.items():
             key = kind, name
-            worst[key] = max(worst.get(key, 0.0), reference.float32_error / size(reference))
+            worst[key] = max(worst.get(key, 0.0), reference.float32_error / size_of(reference.expected))
     return [
-        {name: replace(ref, float32_error=worst[kind, name] * size(ref)) for name, ref in call.items()}
+        {name: replace(ref, float32_error=worst[kind, name] * size_of(ref.expected)) for name, ref in call.items()}
         for kind, call in zip(kinds, calls, strict=True)
     ]
 

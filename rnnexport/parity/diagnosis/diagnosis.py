@@ -13,8 +13,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +25,7 @@ from rnnexport.bundle.manifest import Tolerance
 from rnnexport.engines import reads_source
 from rnnexport.engines.contract import Definition, Feeds
 from rnnexport.errors import InputError
-from rnnexport.parity.compare import OWN_ERROR_FACTOR, Reference
+from rnnexport.parity.compare import Reference, allowed_differences, compare, differences
 from rnnexport.parity.diagnosis.fault_model import (
     Call,
     Evidence,
@@ -250,29 +250,20 @@ def _explained(prediction: PredictedOutputs, calls: Sequence[Call], tolerance: T
                 return 0.0
             target = expected if prediction.undone else observed
             size = _size(expected)
-            allowed = _allowed(reference, tolerance)
-            fault += float(np.sum(np.square(_difference(observed, expected) / size)))
-            rest = np.maximum(_difference(predicted, target) - allowed, 0.0)
+            allowed = allowed_differences(expected, tolerance, reference.float32_error)
+            fault += float(np.sum(np.square(_bounded(observed, expected) / size)))
+            rest = np.maximum(_bounded(predicted, target) - allowed, 0.0)
             unexplained += float(np.sum(np.square(rest / size)))
     return 1 - unexplained / fault if fault else 0.0
 
 
 def _agrees(outputs: Outputs, call: Call, tolerance: Tolerance) -> bool:
     return all(
-        outputs[name].shape == reference.expected.shape
-        and bool(np.all(_difference(outputs[name], reference.expected) <= _allowed(reference, tolerance)))
+        compare(name, outputs[name], replace(reference, dtype=outputs[name].dtype), tolerance).passed
         for name, reference in call.expected.items()
     )
 
 
-def _allowed(reference: Reference, tolerance: Tolerance) -> NDArray[np.float64]:
-    bound = tolerance.atol + tolerance.rtol * np.abs(reference.expected)
-    return np.maximum(np.nan_to_num(bound), OWN_ERROR_FACTOR * reference.float32_error)
-
-
-def _difference(first: NDArray[np.float64], second: NDArray[np.float64]) -> NDArray[np.float64]:
-    """|first - second|, bounded, so that one NaN or infinity where none should be outweighs nothing else."""
-    with np.errstate(invalid="ignore", over="ignore"):
-        difference = np.abs(first.astype(np.float64) - second)
-    same = (first == second) | (np.isnan(first) & np.isnan(second))
-    return np.asarray(np.where(same, 0.0, np.minimum(np.nan_to_num(difference, nan=_LARGEST), _LARGEST)))
+def _bounded(actual: NDArray[Any], expected: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Differences, bounded, so that one NaN or infinity where none should be outweighs nothing else."""
+    return np.minimum(differences(actual, expected), _LARGEST)

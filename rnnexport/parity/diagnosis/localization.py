@@ -20,7 +20,7 @@ from rnnexport.engines import reads_source
 from rnnexport.engines.contract import Definition, Feeds
 from rnnexport.errors import InputError
 from rnnexport.onnx_files.operators import RECURRENT
-from rnnexport.parity.compare import compare
+from rnnexport.parity.compare import allowed_differences, compare, differences
 from rnnexport.parity.diagnosis.fault_model import Call, Evidence
 from rnnexport.parity.onnx_float64 import Float64Model
 from rnnexport.runtime.worker import infer
@@ -153,8 +153,8 @@ def _diverging_step(
     """The first wrong step of the first wrong direction, in that direction's own order."""
     if layer.batch_first:
         actual, expected = (np.moveaxis(array, 0, 2) for array in (actual, expected))
-    difference = _difference(actual, expected)
-    wrong = difference > tolerance.atol + tolerance.rtol * np.abs(np.nan_to_num(expected))
+    difference = differences(actual, expected)
+    wrong = difference > allowed_differences(expected, tolerance)
     for number, direction in enumerate(layer.directions):
         steps = np.flatnonzero(wrong[:, number].any(axis=(1, 2)))
         if steps.size:
@@ -178,8 +178,8 @@ def _diverging_output(bundle: Bundle, call: Call, tolerance: Tolerance) -> Diver
         comparison = compare(info.name, actual, reference, tolerance)
         if comparison.passed:
             continue
-        difference = _difference(actual.astype(np.float64), reference.expected)
-        wrong = np.argwhere(difference > tolerance.atol + tolerance.rtol * np.abs(np.nan_to_num(reference.expected)))
+        difference = differences(actual, reference.expected)
+        wrong = np.argwhere(difference > allowed_differences(reference.expected, tolerance))
         axes = {name: info.shape.index(name) for name in ("time", "batch") if name in info.shape}
         first = min(map(tuple, wrong), key=lambda index: index[axes.get("time", 0)], default=comparison.worst_index)
         return Divergence(
@@ -189,9 +189,3 @@ def _diverging_output(bundle: Bundle, call: Call, tolerance: Tolerance) -> Diver
             difference=comparison.max_abs_diff,
         )
     return None
-
-
-def _difference(actual: NDArray[np.float64], expected: NDArray[np.float64]) -> NDArray[np.float64]:
-    with np.errstate(invalid="ignore"):
-        difference = np.abs(actual.astype(np.float64) - expected)
-    return np.where(np.isnan(actual) & np.isnan(expected), 0.0, np.nan_to_num(difference, nan=np.inf))
