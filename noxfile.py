@@ -137,10 +137,10 @@ def export_table(session: nox.Session) -> None:
 
 
 @nox.session
-def forms_table(session: nox.Session) -> None:
-    """Measure the forms of docs/optimize.md beside the plain export, in both runtimes; about ten minutes."""
+def graph_variants_table(session: nox.Session) -> None:
+    """Measure the forms of docs/optimize.md beside the baseline, in both runtimes; about ten minutes."""
     install(session, ".")
-    session.run("python", "benchmarks/measure_forms.py", *session.posargs)
+    session.run("python", "benchmarks/measure_graph_variants.py", *session.posargs)
 
 
 @nox.session

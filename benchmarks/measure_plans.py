@@ -24,7 +24,7 @@ import numpy as np
 
 import rnnexport
 from rnnexport.benchmark.deepbench import deepbench_shapes
-from rnnexport.benchmark.interleaving import Effort, Subject, lower_quartile_ns, measure_interleaved
+from rnnexport.benchmark.interleaving import Effort, Target, lower_quartile_ns, measure_interleaved
 from rnnexport.benchmark.machine import Machine
 from rnnexport.benchmark.probe import probe_machine
 from rnnexport.benchmark.roofline import FORMATS, lower_bound
@@ -34,7 +34,7 @@ from rnnexport.bundle.bundle import load_bundle
 from rnnexport.bundle.plan import read_plan
 from rnnexport.engines.contract import Definition
 from rnnexport.runtime.worker import run_job
-from rnnexport.tuning.forms import forms_for
+from rnnexport.tuning.graph_variants import graph_variants_for
 from rnnexport.tuning.results import Candidate
 from rnnexport.tuning.tune import tune
 
@@ -206,22 +206,22 @@ def measure(row: Row, machine: Machine, options: argparse.Namespace, folder: Pat
 
         return judge
 
-    def model(name: str, path: Path, definition: Definition, given: dict[str, Any], tolerance: float) -> Subject:
-        return Subject(JOB, {"model": str(path), "definition": definition.model_dump()}, given, fault(name, tolerance))
+    def model(name: str, path: Path, definition: Definition, given: dict[str, Any], tolerance: float) -> Target:
+        return Target(JOB, {"model": str(path), "definition": definition.model_dump()}, given, fault(name, tolerance))
 
-    def pytorch(name: str, how: str, tolerance: float) -> Subject:
-        return Subject(f"{ME}:torch_job", {**arguments, "how": how}, feeds, fault(name, tolerance))
+    def pytorch(name: str, how: str, tolerance: float) -> Target:
+        return Target(f"{ME}:torch_job", {**arguments, "how": how}, feeds, fault(name, tolerance))
 
-    subjects = {name: model(name, *found[1:], own, 1.0 if lossy else 1e-4) for name, found in plans.items()} | {
+    targets = {name: model(name, *found[1:], own, 1.0 if lossy else 1e-4) for name, found in plans.items()} | {
         "ONNX Runtime": model("ONNX Runtime", stock, ORT, feeds, 1e-4),
         "OpenVINO": model("OpenVINO", stock, OPENVINO, feeds, 1e-4),
         "PyTorch": pytorch("PyTorch", "eager", 1e-4),
     }
     if lossy:
-        subjects["PyTorch int8"] = pytorch("PyTorch int8", "int8", 1.0)
+        targets["PyTorch int8"] = pytorch("PyTorch int8", "int8", 1.0)
     if row.group == "deepbench" and row.cell == "lstm" and row.time_steps <= LONGEST_COMPILED:
-        subjects["compiled"] = pytorch("compiled", "compiled", 1e-4)
-    figures = measure_interleaved(list(subjects.values()), Effort(seconds(row), 2, time_limit_seconds=300))
+        targets["compiled"] = pytorch("compiled", "compiled", 1e-4)
+    figures = measure_interleaved(list(targets.values()), Effort(seconds(row), 2, time_limit_seconds=300))
     best = plans["plan"][0]
     return {
         "row": arguments,
@@ -232,9 +232,9 @@ def measure(row: Row, machine: Machine, options: argparse.Namespace, folder: Pat
         "bound": bound(row, best, machine),
         "times": {
             name: lower_quartile_ns(figure.repetitions) if figure.repetitions else None
-            for name, figure in zip(subjects, figures, strict=True)
+            for name, figure in zip(targets, figures, strict=True)
         },
-        "failures": {n: f.failure for n, f in zip(subjects, figures, strict=True) if f.failure},
+        "failures": {n: f.failure for n, f in zip(targets, figures, strict=True) if f.failure},
     }
 
 
@@ -246,7 +246,9 @@ def bound(row: Row, best: Candidate, machine: Machine) -> dict[str, Any]:
         for inputs in [size, *[directions * size] * (row.layers - 1)]
         for _ in range(directions)
     ]
-    forms = {form.name: form for form in forms_for("step" if row.stream else "sequence", lossy=True, small=False)}
+    forms = {
+        form.name: form for form in graph_variants_for("step" if row.stream else "sequence", lossy=True, small=False)
+    }
     half = best.definition.precision != "float32"
     name = max((name for name in forms if best.form.startswith(name)), key=len)  # what is spared stands behind it
     weights = FORMATS[best.definition.precision] if half else forms[name].format

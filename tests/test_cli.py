@@ -230,7 +230,7 @@ def test_a_plan_that_is_not_used_is_one_line_on_stderr(run: Run, bundle: Bundle,
     outcome = run("predict", str(bundle.path), str(tmp_path / "one.npy"), "--json")
     assert outcome.status == 0
     assert json.loads(outcome.out)["series"][0]["name"] == "one"
-    assert outcome.err.startswith(f"rnnexport: the plain export runs: {bundle.path / 'plan.toml'} is damaged: ")
+    assert outcome.err.startswith(f"rnnexport: the baseline runs: {bundle.path / 'plan.toml'} is damaged: ")
     assert outcome.err.endswith(f"; run: rnnexport tune {bundle.path}\n")
     assert outcome.err.count("\n") == 1
 

@@ -14,7 +14,7 @@ from rnnexport.benchmark.analysis import analyse
 from rnnexport.benchmark.comparison import compare_runs, compare_within, read_report
 from rnnexport.benchmark.interleaving import Effort
 from rnnexport.benchmark.results import BenchReport, ConditionsWatch, Measurement
-from rnnexport.benchmark.subjects import Prepared, measure_shape
+from rnnexport.benchmark.targets import Prepared, measure_shape
 from rnnexport.bundle.bundle import Bundle, load_bundle, reference_bundles
 from rnnexport.parity.grid import CaseShape
 from rnnexport.runtime.definitions import choose_runtimes

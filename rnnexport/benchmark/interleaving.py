@@ -1,10 +1,10 @@
-"""Several subjects measured side by side: their windows take turns, so that whatever the machine does meets them all.
+"""Several targets measured side by side: their windows take turns, so that whatever the machine does meets them all.
 
-1. A repetition is a fresh process for each subject. All are alive at once, and one at a time works: the others are
-   stopped, since idle threads of ONNX Runtime go on spinning for tens of milliseconds and would slow the next subject.
-2. In each round every subject has one window, in an order that is drawn anew: what ran before has filled the caches.
+1. A repetition is a fresh process for each target. All are alive at once, and one at a time works: the others are
+   stopped, since idle threads of ONNX Runtime go on spinning for tens of milliseconds and would slow the next target.
+2. In each round every target has one window, in an order that is drawn anew: what ran before has filled the caches.
 3. Rounds go on until enough windows were undisturbed and the last ones agree, up to four times the time asked for.
-4. A subject that fails or answers wrong drops out with the reason; the others go on.
+4. A target that fails or answers wrong drops out with the reason; the others go on.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from rnnexport.runtime.worker import Arrays, CaseResult, run_job
 _WINDOWS = 10
 """Of one repetition, where a call is short against `seconds`."""
 _UNDISTURBED_WINDOWS = 12
-"""Of all repetitions, before a subject counts as measured."""
+"""Of all repetitions, before a target counts as measured."""
 _PULSE_TOLERANCE = 0.10
 _LONGEST = 4
 """How many times the time asked for a figure may take to become stable."""
@@ -67,7 +67,7 @@ def lower_quartile_ns(repetitions: Sequence[Repetition]) -> float:
 
 
 @dataclass(frozen=True)
-class Subject:
+class Target:
     """What is measured, and what its answer should be."""
 
     job: str
@@ -83,7 +83,7 @@ class Effort:
     """How much is spent on a figure."""
 
     seconds: float = 3.0
-    """Timed calls of each subject, all repetitions together."""
+    """Timed calls of each target, all repetitions together."""
     repetitions: int = 2
     least_windows: int = 16
     """All repetitions together; with fewer, no difference is ever significant."""
@@ -95,20 +95,20 @@ class Effort:
 
 @dataclass
 class Figures:
-    """What became of a subject."""
+    """What became of a target."""
 
     repetitions: list[Repetition] = field(default_factory=list)
     failure: str | None = None
 
 
-def measure_interleaved(subjects: Sequence[Subject], effort: Effort) -> list[Figures]:
-    """Measure all subjects side by side; one result for each, in order."""
-    figures = [Figures() for _ in subjects]
+def measure_interleaved(targets: Sequence[Target], effort: Effort) -> list[Figures]:
+    """Measure all targets side by side; one result for each, in order."""
+    figures = [Figures() for _ in targets]
     memory_limit = effort.memory_limit_bytes or int(_MEMORY_SHARE * available_memory_bytes())
     for number in range(effort.repetitions):
         lanes = [
-            _Lane(subject, figure, effort, memory_limit)
-            for subject, figure in zip(subjects, figures, strict=True)
+            _Lane(target, figure, effort, memory_limit)
+            for target, figure in zip(targets, figures, strict=True)
             if figure.failure is None
         ]
         try:
@@ -126,16 +126,16 @@ def available_memory_bytes() -> int:
 
 
 class _Lane:
-    """One subject's process."""
+    """One target's process."""
 
-    def __init__(self, subject: Subject, figures: Figures, effort: Effort, memory_limit: int) -> None:
-        arguments = {**subject.arguments, "window_seconds": effort.seconds / effort.repetitions / _WINDOWS}
-        self._subject, self._figures = subject, figures
+    def __init__(self, target: Target, figures: Figures, effort: Effort, memory_limit: int) -> None:
+        arguments = {**target.arguments, "window_seconds": effort.seconds / effort.repetitions / _WINDOWS}
+        self._target, self._figures = target, figures
         self.repetition = Repetition(windows_ns=[])
         self._results: Iterator[CaseResult] = run_job(
-            subject.job,
+            target.job,
             arguments,
-            [subject.feeds] * _MOST_WINDOWS,
+            [target.feeds] * _MOST_WINDOWS,
             time_limit_seconds=effort.time_limit_seconds,
             memory_limit_bytes=memory_limit,
             pause=True,
@@ -152,7 +152,7 @@ class _Lane:
 
     def window(self) -> None:
         result = next(self._results)
-        fault = result.failure.message if result.failure else self._subject.fault(result.outputs)
+        fault = result.failure.message if result.failure else self._target.fault(result.outputs)
         if fault:
             self._figures.failure = fault
             self._figures.repetitions.clear()

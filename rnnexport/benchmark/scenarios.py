@@ -17,7 +17,7 @@ from pydantic import BaseModel, SerializeAsAny
 
 from rnnexport.benchmark.interleaving import available_memory_bytes
 from rnnexport.benchmark.results import Conditions, ConditionsWatch
-from rnnexport.benchmark.subjects import fault
+from rnnexport.benchmark.targets import fault
 from rnnexport.bundle.bundle import Bundle, load_bundle, reference_bundles
 from rnnexport.bundle.manifest import TensorInfo
 from rnnexport.engines.contract import Definition, Feeds

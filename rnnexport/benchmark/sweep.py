@@ -17,11 +17,11 @@ import numpy as np
 
 from rnnexport.benchmark.analysis import Analysis
 from rnnexport.benchmark.deepbench import LayerShape
-from rnnexport.benchmark.interleaving import Effort, Subject, measure_interleaved
-from rnnexport.benchmark.journal import Journal
+from rnnexport.benchmark.interleaving import Effort, Target, measure_interleaved
 from rnnexport.benchmark.layers import OURS, STOCK
 from rnnexport.benchmark.limits import Counted, roofline_of
 from rnnexport.benchmark.results import BenchReport, ConditionsWatch, Measurement
+from rnnexport.benchmark.results_log import ResultsLog
 from rnnexport.benchmark.scenarios import run_one
 from rnnexport.benchmark.timing import JOB
 from rnnexport.benchmark.work import LayerWork
@@ -42,7 +42,7 @@ _WINDOWS = 10
 _EAGER = Definition(name="torch-cpu", engine="torch", precision="float32")
 _COMPILED = Definition(name="torch-compiled", engine="torch", precision="float32")
 _SOURCES = ("torch", "stock export", "rnnexport")
-Peer = tuple[str, Definition, Subject]
+Peer = tuple[str, Definition, Target]
 
 
 def sweep(
@@ -80,9 +80,9 @@ def sweep(
     chosen, not_usable = choose_runtimes(runtimes)
     definitions = [definition for definition in chosen if not reads_source(definition)]
     settings = {"seconds": seconds, "repetitions": repetitions, "seed": seed, "runtimes": [d.name for d in definitions]}
-    journal = Journal(out, {**settings, "versions": tool_versions()}, resume=resume)
-    rows = [Measurement.model_validate(row) for line in journal.lines for row in line["rows"]]
-    done = {line["shape"] for line in journal.lines}
+    results_log = ResultsLog(out, {**settings, "versions": tool_versions()}, resume=resume)
+    rows = [Measurement.model_validate(row) for line in results_log.lines for row in line["rows"]]
+    done = {line["shape"] for line in results_log.lines}
     wanted = [shape for shape in dict.fromkeys(shapes) if str(shape) not in done]
     effort = Effort(seconds, repetitions, least_windows=_WINDOWS, time_limit_seconds=time_limit_seconds)
     left = _TimeLeft(len(wanted))
@@ -90,7 +90,7 @@ def sweep(
         on_progress(f"{shape} ({left})")
         with tempfile.TemporaryDirectory(prefix="rnnexport-sweep-") as folder:
             found = _BareLayer(shape, Path(folder), seed, time_limit_seconds).measure(definitions, effort)
-        journal.append({"shape": str(shape), "rows": [row.model_dump(mode="json") for row in found]})
+        results_log.append({"shape": str(shape), "rows": [row.model_dump(mode="json") for row in found]})
         rows += found
         left.one_more()
     analysis = Analysis()
@@ -156,7 +156,7 @@ class _BareLayer:
         except RnnexportError as exc:
             return [self._row("rnnexport", definition, failure=str(exc)) for definition in definitions]
         peers = self._peers(definitions, partial(_fault, expected))
-        figures = measure_interleaved([subject for _, _, subject in peers], effort)
+        figures = measure_interleaved([target for _, _, target in peers], effort)
         return [
             self._row(source, definition).with_figures(figure)
             for (source, definition, _), figure in zip(peers, figures, strict=True)
@@ -165,11 +165,11 @@ class _BareLayer:
     def _peers(self, definitions: Sequence[Definition], fault: Callable[[Arrays], str | None]) -> list[Peer]:
         def pytorch(definition: Definition, compiled: bool) -> Peer:
             arguments = {**self._arguments, "compiled": compiled}
-            return "torch", definition, Subject("rnnexport.benchmark.layers:pytorch_job", arguments, self._feeds, fault)
+            return "torch", definition, Target("rnnexport.benchmark.layers:pytorch_job", arguments, self._feeds, fault)
 
         def exported(source: str, file: str, definition: Definition) -> Peer:
             arguments = {"model": str(self._folder / file), "definition": definition.model_dump()}
-            return source, definition, Subject(JOB, arguments, self._feeds, fault)
+            return source, definition, Target(JOB, arguments, self._feeds, fault)
 
         compiles = self._shape.cell == "lstm" and self._shape.time_steps <= _LONGEST_COMPILED
         return [

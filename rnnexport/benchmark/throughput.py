@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rnnexport.benchmark.interleaving import Effort
 from rnnexport.benchmark.results import BenchReport, ConditionsWatch, Measurement
-from rnnexport.benchmark.subjects import Prepared, measure_shape
+from rnnexport.benchmark.targets import Prepared, measure_shape
 from rnnexport.bundle.bundle import Bundle, load_bundle, reference_bundles
 from rnnexport.engines.contract import Definition
 from rnnexport.parity.grid import CaseShape

@@ -53,7 +53,7 @@ class Plan(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     graph: str
-    """The file in the bundle, such as `plan.onnx`; `model.onnx` where the plain export is the best."""
+    """The file in the bundle, such as `plan.onnx`; `model.onnx` where the baseline is the best."""
     definition: Definition
     tuned: Tuned
 

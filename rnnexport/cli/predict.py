@@ -25,7 +25,7 @@ def predict(
     ],
     runtime: Annotated[
         str | None,
-        typer.Option("--runtime", "-r", help="Run the plain export in this runtime, not the plan.", show_default=False),
+        typer.Option("--runtime", "-r", help="Run the baseline in this runtime, not the plan.", show_default=False),
     ] = None,
     out: Annotated[
         Path | None,

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from rnnexport.engines.contract import Definition, Feeds
 from rnnexport.errors import InputError
 from rnnexport.onnx_files.nodes import node_name, required_input
-from rnnexport.passes.lowering import Moments
+from rnnexport.passes.lowering import CalibrationStatistics
 from rnnexport.passes.recognising.recurrent import is_recurrent
 from rnnexport.runtime.worker import Arrays, infer
 
@@ -33,7 +33,7 @@ def check_finite(path: Path, calls: Sequence[Feeds]) -> None:
                 raise InputError(f"{path}: {name!r} holds values that are not finite; fill padding with zeros")
 
 
-def layer_moments(model: ir.Model, calls: Sequence[Feeds]) -> dict[str, Moments]:
+def layer_statistics(model: ir.Model, calls: Sequence[Feeds]) -> dict[str, CalibrationStatistics]:
     """Run a model and return the moments of X and of h for each LSTM and GRU node outside sub-graphs, by name.
 
     Raises:
@@ -52,13 +52,13 @@ def layer_moments(model: ir.Model, calls: Sequence[Feeds]) -> dict[str, Moments]
         path = Path(folder) / "observed.onnx"
         ir.save(observed, path, external_data="observed.onnx.data")
         results = [result.checked().outputs for result in infer(path, _RUNTIME, calls)]
-    return {node_name(node): _layer_moments(results, number) for number, node in enumerate(layers)}
+    return {node_name(node): _layer_statistics(results, number) for number, node in enumerate(layers)}
 
 
-def _layer_moments(results: Sequence[Arrays], number: int) -> Moments:
+def _layer_statistics(results: Sequence[Arrays], number: int) -> CalibrationStatistics:
     xs = [outputs[f"{_PREFIX}X{number}"] for outputs in results]
     ys = [outputs[f"{_PREFIX}Y{number}"] for outputs in results]
-    return Moments(_moments(xs), tuple(_moments([y[:, d] for y in ys]) for d in range(ys[0].shape[1])))
+    return CalibrationStatistics(_moments(xs), tuple(_moments([y[:, d] for y in ys]) for d in range(ys[0].shape[1])))
 
 
 def _moments(values: Sequence[NDArray[np.float32]]) -> NDArray[np.float64]:

@@ -19,7 +19,7 @@ from rnnexport.optimizing.rewrite import LayerOutcome, Rewrite, apply
 if TYPE_CHECKING:
     import onnx_ir
 
-    from rnnexport.passes.lowering import Moments
+    from rnnexport.passes.lowering import CalibrationStatistics
 
 LARGEST_FLOAT32_DIFFERENCE = 1e-4
 """Relative; far above float32's rounding, far below what a fault does."""
@@ -72,13 +72,13 @@ def optimize(
     model = read_model(path)
     calls = _calibration_calls(Path(calibration), model) if calibration is not None else []
 
-    def find_moments(prepared: onnx_ir.Model) -> Mapping[str, Moments]:
-        from rnnexport.optimizing.calibration import layer_moments
+    def find_statistics(prepared: onnx_ir.Model) -> Mapping[str, CalibrationStatistics]:
+        from rnnexport.optimizing.calibration import layer_statistics
 
-        return layer_moments(prepared, calls) if calls else {}
+        return layer_statistics(prepared, calls) if calls else {}
 
     try:
-        layers = apply(rewrite, model, find_moments)
+        layers = apply(rewrite, model, find_statistics)
     except (InputError, ExportError) as exc:
         raise InputError(f"{path}: {exc}") from exc
     on_sample = bool(calls) and rewrite.time_steps is None

@@ -14,7 +14,7 @@ from rnnexport.errors import InputError, UnknownNameError
 if TYPE_CHECKING:
     import onnx_ir
 
-    from rnnexport.passes.lowering import Moments
+    from rnnexport.passes.lowering import CalibrationStatistics
     from rnnexport.passes.writing.matmul_kernels import Kind, MatmulKernel
 
 _BITS: dict[str, Literal[4, 8]] = {"int8": 8, "int4": 4}
@@ -92,14 +92,16 @@ class LayerOutcome(BaseModel):
 
 
 def apply(
-    rewrite: Rewrite, model: onnx_ir.Model, find_moments: Callable[[onnx_ir.Model], Mapping[str, Moments]]
+    rewrite: Rewrite,
+    model: onnx_ir.Model,
+    find_statistics: Callable[[onnx_ir.Model], Mapping[str, CalibrationStatistics]],
 ) -> list[LayerOutcome]:
     """Rewrite a model in place, and say what became of each layer.
 
     Args:
         rewrite: What `check` has passed.
         model: The model.
-        find_moments: Called for the moments of the layers' inputs, before the number of time steps is fixed.
+        find_statistics: Called for the moments of the layers' inputs, before the number of time steps is fixed.
 
     Raises:
         InputError: No layer can be rewritten, or there is none.
@@ -113,7 +115,7 @@ def apply(
     from rnnexport.passes.time_major import TimeMajor
 
     TimeMajor()(model)
-    moments = find_moments(model) if rewrite.calibrates else {}
+    moments = find_statistics(model) if rewrite.calibrates else {}
     if rewrite.time_steps is not None:
         FixedTime(rewrite.time_steps)(model)
     with contextlib.suppress(Exception):  # of a model that contradicts itself, sizes stay unknown
@@ -205,7 +207,10 @@ def _fixed_batch(model: onnx_ir.Model) -> int:
 
 
 def _run(
-    rewrite: Rewrite, model: onnx_ir.Model, moments: Mapping[str, Moments], float32_candidates: Sequence[str]
+    rewrite: Rewrite,
+    model: onnx_ir.Model,
+    moments: Mapping[str, CalibrationStatistics],
+    float32_candidates: Sequence[str],
 ) -> None:
     from rnnexport.passes.dynamic_lstm import DynamicLstm
     from rnnexport.passes.lowering import Choices, Lowering

@@ -18,7 +18,7 @@ from rnnexport.runtime.worker import CaseResult
 VALUES = {"NaN": np.nan, "Inf": np.inf}
 
 
-def poisoned_calls(inputs: Sequence[TensorInfo], cases: Sequence[Case]) -> list[Feeds]:
+def non_finite_calls(inputs: Sequence[TensorInfo], cases: Sequence[Case]) -> list[Feeds]:
     """Return a call for each of `VALUES`, with that value at the first step of row 0; none where it finds no place."""
     floating = [i for i in inputs if i.role == "features" and i.dtype == "float32" and "batch" in i.shape]
     call = next((case.feeds for case in cases if floating and _rows(case.feeds, floating[0]) > 1), None)
@@ -33,7 +33,7 @@ def poisoned_calls(inputs: Sequence[TensorInfo], cases: Sequence[Case]) -> list[
 
 
 def properties(outputs: Sequence[TensorInfo], results: Sequence[CaseResult]) -> dict[str, str]:
-    """Say of each value what became of it, from the results of `poisoned_calls`."""
+    """Say of each value what became of it, from the results of `non_finite_calls`."""
     return {name: _fate(outputs, result) for name, result in zip(VALUES, results, strict=False)}
 
 

@@ -27,7 +27,7 @@ from rnnexport.parity.compare import Reference
 from rnnexport.parity.diagnosis.diagnosis import Judged, diagnose
 from rnnexport.parity.evidence import write_evidence
 from rnnexport.parity.grid import GRIDS, STREAM_GRID, Case, GridName, draw_cases
-from rnnexport.parity.non_finite import poisoned_calls, properties
+from rnnexport.parity.non_finite import non_finite_calls, properties
 from rnnexport.parity.oracle import kept_cases, references
 from rnnexport.parity.sessions import CallRow, Limits, draw_rows, run_rows
 from rnnexport.parity.streaming import WHOLE, draw_streams, run_streams, whole_series
@@ -147,7 +147,7 @@ class _Judge:
             return RuntimeParity(definition=definition, tolerance=tolerance, cases=[], not_applicable=reason)
         rows = draw_rows(self.bundle, definition, self.cases, self.grid)
         numbered = [(n, row) for n, row in enumerate(rows) if self.only in (None, n)]
-        poisoned = poisoned_calls(self.bundle.manifest.inputs, self.cases) if self.only is None else []
+        poisoned = non_finite_calls(self.bundle.manifest.inputs, self.cases) if self.only is None else []
         results, fates = self._run(definition, [row for _, row in numbered], poisoned)
         verdicts = [
             self._judge(definition, n, row.name, result, self.expected[row.case], tolerance)

@@ -36,14 +36,14 @@ from rnnexport.passes.writing.length_masks import LengthMasks
 from rnnexport.passes.writing.matmul_kernels import FLOAT32, MICROSOFT, MatmulKernel
 from rnnexport.passes.writing.projection import Projection
 
-Form = Literal["scan", "unrolled"]
+TimeLoop = Literal["scan", "unrolled"]
 LARGEST_UNROLLED = 64
 """Time steps; above that the graph is long to load, and Scan costs little."""
 _B = "batch"
 
 
 @dataclass(frozen=True)
-class Moments:
+class CalibrationStatistics:
     """Σ x·xᵀ over the inputs of a layer's products, as calibration found them; by direction for h."""
 
     x: NDArray[np.float64]
@@ -54,7 +54,7 @@ class Moments:
 class Choices:
     """How layers are written."""
 
-    form: Form = "scan"
+    form: TimeLoop = "scan"
     recurrent: MatmulKernel = FLOAT32
     """The product with R."""
     projection: MatmulKernel = FLOAT32
@@ -63,11 +63,11 @@ class Choices:
     """Names of nodes whose weights are not quantized."""
     float32_candidates: Collection[str] = ()
     """Names of nodes whose candidate's weights (of an LSTM's c, a GRU's h) are not quantized."""
-    moments: Mapping[str, Moments] = field(default_factory=dict)
+    moments: Mapping[str, CalibrationStatistics] = field(default_factory=dict)
     """By the node's name."""
 
 
-def why_not_lowerable(node: ir.Node, form: Form) -> str | None:
+def why_not_lowerable(node: ir.Node, form: TimeLoop) -> str | None:
     """Return why a node cannot be written out, or `None` if it can."""
     if reason := why_not_readable(node):
         return reason

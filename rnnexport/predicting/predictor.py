@@ -1,6 +1,6 @@
 """A bundle in use: arrays in, arrays out, in this process.
 
-1. Without a runtime named, the bundle's plan runs; where there is none, or none that can run here, the plain export
+1. Without a runtime named, the bundle's plan runs; where there is none, or none that can run here, the baseline
    does, in ONNX Runtime. What is not as it was meant to be is said with a `RnnexportWarning`.
 2. Several threads may use one predictor at the same time. A stream is for one thread at a time.
 """
@@ -54,7 +54,7 @@ class Predictor:
     """Runs a bundle in one runtime, in this process."""
 
     def __init__(self, bundle: Bundle, runtime: str | None = None) -> None:
-        """Load the bundle's plan, or its plain export into `runtime`.
+        """Load the bundle's plan, or its baseline into `runtime`.
 
         Raises:
             RuntimeUnavailableError: The runtime does not work on this machine.
@@ -63,7 +63,7 @@ class Predictor:
         self.class_names = bundle.manifest.class_names
         self.vocabulary = bundle.manifest.vocabulary
         self.plan: Plan | None = None
-        """What was chosen by `rnnexport tune` and runs here; `None` where the plain export runs."""
+        """What was chosen by `rnnexport tune` and runs here; `None` where the baseline runs."""
         self.step_plan: Plan | None = None
         """The same for streams."""
         self._series = series_input(bundle.manifest)
@@ -186,7 +186,7 @@ class Predictor:
 
 
 def load(path: str | Path, runtime: str | None = None) -> Predictor:
-    """Return a predictor for the bundle at `path`: its plan, or with a `runtime` named the plain export in it.
+    """Return a predictor for the bundle at `path`: its plan, or with a `runtime` named the baseline in it.
 
     Warns:
         RnnexportWarning: The plan was made for another export, machine or other versions, or cannot run here.
@@ -220,10 +220,10 @@ def _load_plan(bundle: Bundle, kind: GraphKind) -> tuple[Plan, Session] | tuple[
             return None, None
         session = _load(bundle.path / plan.graph, plan.definition)
     except BundleError as exc:
-        _warn(f"the plain export runs: {exc}")
+        _warn(f"the baseline runs: {exc}")
         return None, None
     except (EngineError, RuntimeUnavailableError) as exc:
-        _warn(f"the plain export runs: the plan cannot run here: {exc}; {again}")
+        _warn(f"the baseline runs: the plan cannot run here: {exc}; {again}")
         return None, None
     if differences := differences_from_here(plan):
         _warn(

@@ -55,7 +55,7 @@ def _summary(report: TuneReport) -> str:
     judged = f"errors are told on {report.judged_on}"
     if best is not None:
         plain = next(c for c in report.candidates if c.outcome != "dropped").definition.name
-        speed = f"{times(best.times_plain or 1.0)} as fast as the plain export in {plain}"
+        speed = f"{times(best.times_plain or 1.0)} as fast as the baseline in {plain}"
         return f"{report.plan}: {best.name}, {speed}; {judged}"
     near = sorted((c for c in report.candidates if c.error is not None), key=lambda c: c.error or 0.0)[:_NEAREST]
     names = "; ".join(f"{c.name} with {c.error:.2g}" for c in near) or "none that ran"
@@ -82,9 +82,7 @@ def plot_tune(report: TuneReport, path: Path) -> None:
         axes.plot([_error(c) for c in front], [_speed(c) for c in front], c="#777777", ls="--", zorder=0)
         if best := report.chosen:
             axes.annotate("plan", (_error(best), _speed(best)), (8, 8), textcoords="offset points")
-        axes.set(
-            xscale="log", xlabel=f"largest error, on {report.judged_on}", ylabel="times as fast as the plain export"
-        )
+        axes.set(xscale="log", xlabel=f"largest error, on {report.judged_on}", ylabel="times as fast as the baseline")
         axes.set_ylim(bottom=0)
         axes.set_title(f"{Path(report.bundle).name}, {report.purpose}")
         figure.legend(loc="outside right upper", frameon=False)

@@ -10,7 +10,7 @@ from rnnexport.benchmark.machine import Machine
 from rnnexport.benchmark.probe import probe_machine
 from rnnexport.benchmark.roofline import FORMATS, lower_bound
 from rnnexport.benchmark.work import recurrent_work
-from rnnexport.tuning.forms import Form
+from rnnexport.tuning.graph_variants import GraphVariant
 from rnnexport.tuning.results import Candidate
 from rnnexport.tuning.search import drop
 from rnnexport.tuning.workload import Workload
@@ -19,7 +19,9 @@ _WORTH_PROBING_NS = 1e6
 """Shorter calls are held by what they cost to start, far above their bound."""
 
 
-def drop_by_bound(workload: Workload, candidates: Sequence[Candidate], forms: Mapping[str, Form]) -> Machine | None:
+def drop_by_bound(
+    workload: Workload, candidates: Sequence[Candidate], variants: Mapping[str, GraphVariant]
+) -> Machine | None:
     """Drop candidates on the CPU without figures whose bound is above the fastest figure at every shape.
 
     Returns the machine as it was probed, or `None` where calls are too short for a bound to say anything.
@@ -37,7 +39,7 @@ def drop_by_bound(workload: Workload, candidates: Sequence[Candidate], forms: Ma
     for candidate in waiting:
         definition = candidate.definition
         half = definition.precision != "float32"
-        weights = FORMATS[definition.precision] if half else forms[candidate.form].format
+        weights = FORMATS[definition.precision] if half else variants[candidate.form].format
         threads = definition.threads or machine.cores
         bounds = [lower_bound(work, machine, weights, threads).nanoseconds for work in works]
         if all(bound > fastest for bound, fastest in zip(bounds, best, strict=True)):

@@ -1,4 +1,4 @@
-"""What is tried: each form, in each engine that has its operators, with one thread and with all."""
+"""What is tried: each variant, in each engine that has its operators, with one thread and with all."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from rnnexport.engines import reads_source
 from rnnexport.engines.contract import Definition
 from rnnexport.errors import InputError
 from rnnexport.runtime.definitions import choose_runtimes, list_definitions, runtime_status
-from rnnexport.tuning.forms import Form
+from rnnexport.tuning.graph_variants import GraphVariant
 from rnnexport.tuning.results import Candidate
 from rnnexport.tuning.workload import Workload
 
@@ -19,13 +19,13 @@ _FIRST_ENGINE = "onnxruntime"
 
 
 def candidates_for(
-    workload: Workload, forms: Sequence[Form], runtimes: Sequence[str], *, lossy: bool, static: bool
+    workload: Workload, variants: Sequence[GraphVariant], runtimes: Sequence[str], *, lossy: bool, static: bool
 ) -> list[Candidate]:
-    """Return what is tried, the simplest first; the first of all is the plain export, in ONNX Runtime if it is there.
+    """Return what is tried, the simplest first; the first of all is the baseline, in ONNX Runtime if it is there.
 
     Args:
         workload: What is run.
-        forms: Of the graph.
+        variants: Of the graph.
         runtimes: Those to try; by default every usable one.
         lossy: Whether half precision may be tried, too.
         static: Whether OpenVINO may compile the graph anew for each size of call.
@@ -42,29 +42,29 @@ def candidates_for(
     if lossy and not runtimes:
         definitions += [d for d in list_definitions() if d.precision in _HALF and runtime_status(d).availability.usable]
     found = []
-    for form in forms:
+    for variant in variants:
         for definition in definitions:
-            if _applies(workload, form, definition):
-                found += [_candidate(form, variant) for variant in _variants(definition, form, static=static)]
+            if _applies(workload, variant, definition):
+                found += [_candidate(variant, each) for each in _variants(definition, variant, static=static)]
     return found
 
 
-def _applies(workload: Workload, form: Form, definition: Definition) -> bool:
-    """PyTorch, which runs the source model, half precision and engines of other packages have the plain export only."""
-    if form.rewrite is None:
+def _applies(workload: Workload, variant: GraphVariant, definition: Definition) -> bool:
+    """PyTorch, which runs the source model, half precision and engines of other packages have the baseline only."""
+    if variant.rewrite is None:
         return workload.bundle.why_not_applicable(definition) is None
-    return definition.engine in form.engines and definition.precision == "float32"
+    return definition.engine in variant.engines and definition.precision == "float32"
 
 
-def _variants(definition: Definition, form: Form, *, static: bool) -> list[Definition]:
+def _variants(definition: Definition, variant: GraphVariant, *, static: bool) -> list[Definition]:
     """The definition as it is, with one thread, and with what else the engine may gain by."""
     if definition.device != "cpu" or definition.threads == 1:
         return [definition]
     found = [definition, definition.model_copy(update={"name": f"{definition.name}, 1 thread", "threads": 1})]
     if definition.engine == "openvino":
-        if form.rewrite is None and static:
+        if variant.rewrite is None and static:
             found.append(_with_option(definition, "static shapes", "static_shapes", True))
-        if form.rewrite is not None and form.rewrite.product == "dequantize":
+        if variant.rewrite is not None and variant.rewrite.product == "dequantize":
             words = f"scales for {_QUANTIZED_TOGETHER}"
             found.append(_with_option(definition, words, "DYNAMIC_QUANTIZATION_GROUP_SIZE", _QUANTIZED_TOGETHER))
     return found
@@ -75,7 +75,7 @@ def _with_option(definition: Definition, words: str, option: str, value: bool | 
     return definition.model_copy(update={"name": f"{definition.name}, {words}", "options": options})
 
 
-def _candidate(form: Form, definition: Definition) -> Candidate:
+def _candidate(variant: GraphVariant, definition: Definition) -> Candidate:
     return Candidate(
-        form=form.name, definition=definition, lossy=form.lossy or definition.precision != "float32", bytes=0
+        form=variant.name, definition=definition, lossy=variant.lossy or definition.precision != "float32", bytes=0
     )

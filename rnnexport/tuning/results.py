@@ -29,7 +29,7 @@ class Candidate(BaseModel):
     bytes: int
     """Of the files that it needs."""
     times_plain: float | None = None
-    """Latency of the plain export in the first runtime over this one's, side by side; of several shapes the geometric
+    """Latency of the baseline in the first runtime over this one's, side by side; of several shapes the geometric
     mean. Above 1 is faster."""
     medians_ns: list[float] = []
     """Of a call, by shape."""

@@ -1,6 +1,6 @@
 """Measure many candidates in little time: short rounds for all, long ones for the few that are left.
 
-1. The plain export in the first runtime is in every group that is measured, so that groups can be compared: what counts
+1. The baseline in the first runtime is in every group that is measured, so that groups can be compared: what counts
    is how many times as fast a candidate is as that.
 2. What cannot be the fastest is dropped as early as that is known: by its bound, by its errors, by a short round.
 3. The last round has the effort of `bench`, and its verdicts. Among those within 2 % of the fastest the simplest wins.
@@ -20,7 +20,7 @@ from rnnexport.benchmark.interleaving import (
     Effort,
     Figures,
     Repetition,
-    Subject,
+    Target,
     lower_quartile_ns,
     measure_interleaved,
 )
@@ -32,7 +32,7 @@ from rnnexport.tuning.results import Candidate
 from rnnexport.tuning.workload import TIME_LIMIT_SECONDS, Workload
 
 AT_ONCE = 6
-"""Processes that are alive together, beside that of the plain export."""
+"""Processes that are alive together, beside that of the baseline."""
 FINALISTS = 4
 _NEAR = 1.3
 """How many times the fastest's latency a short round may still mistake for it."""
@@ -57,11 +57,11 @@ class Clock:
 
 @dataclass
 class Search:
-    """Rounds over candidates, the first of which that is not dropped is the plain export they are measured beside."""
+    """Rounds over candidates, the first of which that is not dropped is the baseline they are measured beside."""
 
     workload: Workload
     files: Mapping[str, Path]
-    """By form."""
+    """By variant."""
     clock: Clock
     seconds: float
     """Of timed calls for each candidate and shape in the last round."""
@@ -75,17 +75,17 @@ class Search:
         """Give every candidate that is not dropped its figures, group by group, until the time is up."""
         effort = Effort(self.seconds / 10, 1, _LEAST_WINDOWS, TIME_LIMIT_SECONDS)
         while waiting := [c for c in _alive(candidates) if c.times_plain is None]:
-            plain = _alive(candidates)[0]
-            group = [c for c in waiting if c is not plain][:AT_ONCE]
+            baseline = _alive(candidates)[0]
+            group = [c for c in waiting if c is not baseline][:AT_ONCE]
             if self.clock.left <= 0:
                 for candidate in waiting:
-                    if candidate is not plain:
+                    if candidate is not baseline:
                         drop(candidate, "no time was left to measure it")
                 return
             self.on_progress(f"{len(waiting)} candidates to go, {self.clock.left:.0f} s left")
-            self._measure(plain, group, effort)
-            self.on_measured([plain, *group])
-            if plain.outcome == "dropped":
+            self._measure(baseline, group, effort)
+            self.on_measured([baseline, *group])
+            if baseline.outcome == "dropped":
                 for candidate in candidates:
                     candidate.times_plain = None
 
@@ -93,14 +93,14 @@ class Search:
         """Measure the fastest few again, and return them, the fastest first."""
         if not _alive(candidates):
             return []
-        plain, *rivals = _alive(candidates)
+        baseline, *rivals = _alive(candidates)
         best = max((c.times_plain or 0.0 for c in rivals), default=0.0)
         near = [c for c in rivals if (c.times_plain or 0.0) * _NEAR >= max(best, 1.0)]
         near.sort(key=lambda c: -(c.times_plain or 0.0))
         finalists = near[:FINALISTS]
         self.on_progress(f"the last round: {len(finalists) + 1} candidates")
-        self.final = self._measure(plain, finalists, Effort(self.seconds, time_limit_seconds=TIME_LIMIT_SECONDS))
-        return sorted(_alive([plain, *finalists]), key=lambda c: -(c.times_plain or 0.0))
+        self.final = self._measure(baseline, finalists, Effort(self.seconds, time_limit_seconds=TIME_LIMIT_SECONDS))
+        return sorted(_alive([baseline, *finalists]), key=lambda c: -(c.times_plain or 0.0))
 
     def simplest(self, ranked: Sequence[Candidate], order: Sequence[Candidate]) -> Candidate:
         """Return the first in `order` that is as good as tied with the fastest of `ranked`."""
@@ -116,29 +116,29 @@ class Search:
         verdicts = [judge(before, after) for before, after in pairs]
         return any(v.outcome == "slower" or (v.ratio is not None and v.ratio > 1 + _TIE) for v in verdicts)
 
-    def _measure(self, plain: Candidate, group: Sequence[Candidate], effort: Effort) -> dict[str, Samples]:
-        """Measure a group beside the plain export, shape by shape; a candidate that fails is dropped."""
-        samples: dict[str, Samples] = {c.name: [] for c in (plain, *group)}
+    def _measure(self, baseline: Candidate, group: Sequence[Candidate], effort: Effort) -> dict[str, Samples]:
+        """Measure a group beside the baseline, shape by shape; a candidate that fails is dropped."""
+        samples: dict[str, Samples] = {c.name: [] for c in (baseline, *group)}
         for number in range(len(self.workload.calls)):
-            alive = _alive([plain, *group])
-            figures = measure_interleaved([self._subject(c, number) for c in alive], effort)
+            alive = _alive([baseline, *group])
+            figures = measure_interleaved([self._target(c, number) for c in alive], effort)
             for candidate, figure in zip(alive, figures, strict=True):
                 self._keep(candidate, figure, samples[candidate.name])
-        if plain.outcome == "dropped":  # then the others are measured again, beside another one
+        if baseline.outcome == "dropped":  # then the others are measured again, beside another one
             return samples
-        base = [lower_quartile_ns(repetitions) for repetitions in samples[plain.name]]
-        for candidate in _alive([plain, *group]):
+        base = [lower_quartile_ns(repetitions) for repetitions in samples[baseline.name]]
+        for candidate in _alive([baseline, *group]):
             candidate.medians_ns = [lower_quartile_ns(repetitions) for repetitions in samples[candidate.name]]
             ratios = np.array(base) / np.array(candidate.medians_ns)
             candidate.times_plain = float(np.exp(np.mean(np.log(ratios))))
         return samples
 
-    def _subject(self, candidate: Candidate, number: int) -> Subject:
+    def _target(self, candidate: Candidate, number: int) -> Target:
         definition = candidate.definition
         arguments = {"model": str(self.file_of(candidate)), "definition": definition.model_dump()}
         (feeds,) = feeds_for(definition, [self.workload.calls[number][0]])
         fault = partial(self.workload.fault, definition, number, lossy=candidate.lossy)
-        return Subject(JOB, arguments, feeds, fault)
+        return Target(JOB, arguments, feeds, fault)
 
     def file_of(self, candidate: Candidate) -> Path:
         """What the candidate's engine loads."""

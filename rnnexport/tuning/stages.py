@@ -1,6 +1,6 @@
 """The stages of a search.
 
-1. Each form is written, judged and timed in its first runtime, before the next: the plain export, then those with small
+1. Each variant is written, judged and timed in its first runtime, before the next: the baseline, then those with small
    weights, which a lossy budget is given for, then the rest. So what promises most has been tried to the end where the
    time limit ends a search early.
 2. What cannot be faster than the fastest of those is dropped by its bound; the rest is judged and timed in turn.
@@ -14,14 +14,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from rnnexport.benchmark.journal import Journal
+from rnnexport.benchmark.results_log import ResultsLog
 from rnnexport.bundle.plan import Purpose
 from rnnexport.engines import reads_source
 from rnnexport.errors import RnnexportError
 from rnnexport.optimizing.rewrite import CANDIDATES, LayerOutcome
 from rnnexport.tuning.bounds import drop_by_bound
 from rnnexport.tuning.budget import Budget, Quality
-from rnnexport.tuning.forms import PLAIN, Form, sparing, write_form
+from rnnexport.tuning.graph_variants import BASELINE, GraphVariant, mixed_precision, write_variant
 from rnnexport.tuning.results import Candidate, Shape, TuneReport
 from rnnexport.tuning.search import Clock, Search, drop
 from rnnexport.tuning.workload import SequenceWorkload, StepWorkload
@@ -29,7 +29,7 @@ from rnnexport.versions import machine, tool_versions
 
 _SAME_SIZE = 1.02
 _NEARLY = 10
-"""Times the budget's limit that a form may err before no part of it is worth sparing."""
+"""Times the budget's limit that a variant may err before mixed precision is not worth trying."""
 
 
 class Stages:
@@ -41,51 +41,51 @@ class Stages:
         budget: Budget,
         purpose: Purpose,
         candidates: list[Candidate],
-        forms: dict[str, Form],
+        variants: dict[str, GraphVariant],
         folder: Path,
-        journal: Journal,
+        results_log: ResultsLog,
     ) -> None:
         self.workload, self.budget, self.purpose = workload, budget, purpose
-        self.candidates, self.forms = candidates, forms
-        self.folder, self.journal = folder, journal
-        self.files = {PLAIN.name: workload.source}
+        self.candidates, self.variants = candidates, variants
+        self.folder, self.results_log = folder, results_log
+        self.files = {BASELINE.name: workload.source}
         self.layers: dict[str, list[LayerOutcome]] = {}
-        """Those that a form rewrites."""
+        """Those that a variant rewrites."""
         self._qualities: dict[tuple[str, str, str], Quality | str] = {}
-        """By form, engine and precision: threads change the order of sums, not the answer."""
+        """By variant, engine and precision: threads change the order of sums, not the answer."""
 
     def run(self, clock: Clock, seconds: float, on_progress: Callable[[str], None]) -> None:
         """Fill the candidates in."""
         self._restore()
-        self._weigh(PLAIN)
+        self._weigh(BASELINE)
         search = Search(self.workload, self.files, clock, seconds, on_progress, self._keep)
-        in_order = sorted(self.forms.values(), key=lambda form: (form is not PLAIN, not form.lossy))
-        for form in in_order:
-            self._try(form, self._of(form)[:1], search)
+        in_order = sorted(self.variants.values(), key=lambda variant: (variant is not BASELINE, not variant.lossy))
+        for variant in in_order:
+            self._try(variant, self._of(variant)[:1], search)
         if self.purpose != "size":
-            drop_by_bound(self.workload, self.candidates, self.forms)
-        for form in in_order:
-            self._try(form, self._of(form), search)
+            drop_by_bound(self.workload, self.candidates, self.variants)
+        for variant in in_order:
+            self._try(variant, self._of(variant), search)
         for spared in self._spare():
             self._try(spared, self._of(spared), search)
         self._choose(search, on_progress)
 
-    def _try(self, form: Form, candidates: Sequence[Candidate], search: Search) -> None:
-        """Write a form, judge it, and time what holds the budget; what is done already is not done again."""
+    def _try(self, variant: GraphVariant, candidates: Sequence[Candidate], search: Search) -> None:
+        """Write a variant, judge it, and time what holds the budget; what is done already is not done again."""
         if all(c.outcome == "dropped" and c.error is None for c in candidates):
             return  # by its bound
-        if form.name not in self.files:
+        if variant.name not in self.files:
             if search.clock.left <= 0:
-                self._drop_form(form, "no time was left to write it")
+                self._drop_variant(variant, "no time was left to write it")
                 return
-            search.on_progress(f"writing {form.name}")
-            self._write(form)
-        self._judge(form, candidates, search)
+            search.on_progress(f"writing {variant.name}")
+            self._write(variant)
+        self._judge(variant, candidates, search)
         search.short_round([c for c in self.candidates if c.error is not None and c.form in self.files])
 
     def _restore(self) -> None:
         """Take over what an interrupted search found."""
-        known = {line["form"] + line["definition"]["name"]: line for line in self.journal.lines}
+        known = {line["form"] + line["definition"]["name"]: line for line in self.results_log.lines}
         for number, candidate in enumerate(self.candidates):
             if line := known.get(candidate.form + candidate.definition.name):
                 self.candidates[number] = Candidate.model_validate(line)
@@ -93,65 +93,65 @@ class Stages:
     def _keep(self, candidates: Sequence[Candidate]) -> None:
         """So that a search that is interrupted can go on."""
         for candidate in candidates:
-            self.journal.append(candidate.model_dump(mode="json"))
+            self.results_log.append(candidate.model_dump(mode="json"))
 
-    def _write(self, form: Form) -> None:
+    def _write(self, variant: GraphVariant) -> None:
         """Write a form's file."""
         path = self.folder / f"{len(self.files)}.onnx"
         try:
-            self.layers[form.name] = write_form(form, self.workload.source, path, self.workload.calibration)
+            self.layers[variant.name] = write_variant(variant, self.workload.source, path, self.workload.calibration)
         except RnnexportError as exc:
-            self._drop_form(form, str(exc))
+            self._drop_variant(variant, str(exc))
             return
-        self.files[form.name] = path
-        self._weigh(form)
+        self.files[variant.name] = path
+        self._weigh(variant)
 
-    def _weigh(self, form: Form) -> None:
-        for candidate in self._of(form):
-            candidate.bytes = self.files[form.name].stat().st_size
+    def _weigh(self, variant: GraphVariant) -> None:
+        for candidate in self._of(variant):
+            candidate.bytes = self.files[variant.name].stat().st_size
 
-    def _of(self, form: Form) -> list[Candidate]:
-        return [candidate for candidate in self.candidates if candidate.form == form.name]
+    def _of(self, variant: GraphVariant) -> list[Candidate]:
+        return [candidate for candidate in self.candidates if candidate.form == variant.name]
 
-    def _drop_form(self, form: Form, reason: str) -> None:
+    def _drop_variant(self, variant: GraphVariant, reason: str) -> None:
         """Leave a single candidate of it, which says why."""
-        first, *others = self._of(form)
+        first, *others = self._of(variant)
         drop(first, reason)
         self.candidates = [c for c in self.candidates if not any(c is other for other in others)]
 
-    def _spare(self) -> list[Form]:
-        """Where all layers rounded err somewhat too much, return forms that leave some weights as they were."""
-        found: list[Form] = []
+    def _spare(self) -> list[GraphVariant]:
+        """Where all layers rounded err somewhat too much, return variants that leave some weights as they were."""
+        found: list[GraphVariant] = []
         if self.budget.kind != "max-error":
             return found
-        for form in [form for form in self.forms.values() if form.lossy]:
-            over = [c for c in self._of(form) if c.outcome == "dropped" and c.error is not None]
+        for variant in [variant for variant in self.variants.values() if variant.lossy]:
+            over = [c for c in self._of(variant) if c.outcome == "dropped" and c.error is not None]
             near = [c for c in over if (c.error or 0.0) <= _NEARLY * self.budget.limit]
-            for spared in self._spared(form) if near else []:
-                self.forms[spared.name] = spared
+            for spared in self._spared(variant) if near else []:
+                self.variants[spared.name] = spared
                 fresh = {"form": spared.name, "error": None, "metric": None, "outcome": "not chosen", "reason": ""}
                 self.candidates += [candidate.model_copy(update=fresh) for candidate in near]
                 found.append(spared)
         return found
 
-    def _spared(self, form: Form) -> Iterator[Form]:
+    def _spared(self, variant: GraphVariant) -> Iterator[GraphVariant]:
         """All layers without the gate that errs most, then without each layer in turn."""
-        layers = self.layers.get(form.name, [])
-        if form.rewrite is not None and form.rewrite.lowering != "fused":
+        layers = self.layers.get(variant.name, [])
+        if variant.rewrite is not None and variant.rewrite.lowering != "fused":
             gates = [f"{layer.name}:{CANDIDATES[layer.cell]}" for layer in layers]
-            yield sparing(form, gates, "candidate gate float32")
+            yield mixed_precision(variant, gates, "candidate gate float32")
         if len(layers) > 1:
             for layer in layers:
-                yield sparing(form, [layer.name], f"{layer.name} float32")
+                yield mixed_precision(variant, [layer.name], f"{layer.name} float32")
 
-    def _judge(self, form: Form, candidates: Sequence[Candidate], search: Search) -> None:
+    def _judge(self, variant: GraphVariant, candidates: Sequence[Candidate], search: Search) -> None:
         """Tell the errors of those that have none yet."""
         for candidate in candidates:
             if candidate.outcome == "dropped" or candidate.error is not None:
                 continue
             definition = candidate.definition
-            key = form.name, definition.engine, definition.precision
-            if search.clock.left <= 0 and form is not PLAIN:
+            key = variant.name, definition.engine, definition.precision
+            if search.clock.left <= 0 and variant is not BASELINE:
                 drop(candidate, "no time was left to judge it")
                 continue
             if key not in self._qualities:
@@ -186,7 +186,7 @@ class Stages:
             fault = self.workload.why_refused(search.file_of(best), best.definition, lossy=best.lossy)
             if fault is None:
                 best.outcome = "chosen"
-                best.reason = "nothing beats the plain export" if best is self.candidates[0] else ""
+                best.reason = "nothing beats the baseline" if best is self.candidates[0] else ""
                 return
             drop(best, fault)
             ranked.remove(best)

@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from rnnexport.benchmark.journal import Journal
+from rnnexport.benchmark.results_log import ResultsLog
 from rnnexport.bundle.bundle import Bundle, load_bundle
 from rnnexport.bundle.plan import GraphKind, Plan, Purpose, Tuned, graph_name, plan_name, write_plan
 from rnnexport.bundle.store import sha256_of
@@ -16,14 +16,14 @@ from rnnexport.errors import BundleError, InputError
 from rnnexport.parity.grid import CaseShape
 from rnnexport.tuning.budget import Budget
 from rnnexport.tuning.candidates import candidates_for
-from rnnexport.tuning.forms import PLAIN, forms_for
+from rnnexport.tuning.graph_variants import BASELINE, graph_variants_for
 from rnnexport.tuning.results import TuneReport
 from rnnexport.tuning.search import Clock
 from rnnexport.tuning.stages import Stages
 from rnnexport.tuning.workload import SequenceWorkload, StepWorkload
 from rnnexport.versions import tool_versions
 
-JOURNAL = "tune.jsonl"
+RESULTS_LOG = "tune.jsonl"
 _BATCH_SIZES: dict[Purpose, tuple[int, ...]] = {"throughput": (16, 64)}
 _TIME_STEPS: dict[Purpose, tuple[int, ...]] = {"streaming": (1,)}
 
@@ -78,8 +78,8 @@ def tune(
     clock = Clock(time_limit_seconds)
     on_progress("the float64 reference")
     workload = _workload(bundle, kind, shapes, None if inputs is None else Path(inputs), seed)
-    forms = forms_for(kind, lossy=limit.lossy, small=purpose == "size", time_steps=shapes[0].time_steps)
-    candidates = candidates_for(workload, forms, runtimes, lossy=limit.lossy, static=static_shapes or kind == "step")
+    variants = graph_variants_for(kind, lossy=limit.lossy, small=purpose == "size", time_steps=shapes[0].time_steps)
+    candidates = candidates_for(workload, variants, runtimes, lossy=limit.lossy, static=static_shapes or kind == "step")
     settings = {
         "manifest": bundle.manifest_sha256,
         "budget": str(limit),
@@ -92,16 +92,16 @@ def tune(
         "versions": tool_versions(),
     }
     with tempfile.TemporaryDirectory(prefix="rnnexport-tune-") as folder:
-        journal = _journal(bundle, settings, resume=resume)
+        results_log = _results_log(bundle, settings, resume=resume)
         tried = {candidate.form for candidate in candidates}
-        by_name = {form.name: form for form in forms if form.name in tried}
-        stages = Stages(workload, limit, purpose, candidates, by_name, Path(folder), journal)
+        by_name = {variant.name: variant for variant in variants if variant.name in tried}
+        stages = Stages(workload, limit, purpose, candidates, by_name, Path(folder), results_log)
         stages.run(clock, seconds, on_progress)
         report = stages.report()
         if report.chosen is not None:
             report.plan = _keep(bundle, kind, stages, report)
     bundle.write_evidence("tune.json", report.model_dump(mode="json"))
-    (bundle.path / JOURNAL).unlink(missing_ok=True)
+    (bundle.path / RESULTS_LOG).unlink(missing_ok=True)
     return report
 
 
@@ -132,11 +132,11 @@ def _workload(
     return SequenceWorkload.make(bundle, shapes, inputs, seed)
 
 
-def _journal(bundle: Bundle, settings: dict[str, object], *, resume: bool) -> Journal:
-    path = bundle.path / JOURNAL
+def _results_log(bundle: Bundle, settings: dict[str, object], *, resume: bool) -> ResultsLog:
+    path = bundle.path / RESULTS_LOG
     if not resume:
         path.unlink(missing_ok=True)
-    return Journal(path, settings, resume=True)
+    return ResultsLog(path, settings, resume=True)
 
 
 def _keep(bundle: Bundle, kind: GraphKind, stages: Stages, report: TuneReport) -> str:
@@ -145,7 +145,7 @@ def _keep(bundle: Bundle, kind: GraphKind, stages: Stages, report: TuneReport) -
     assert best is not None
     if reads_source(best.definition):
         graph = bundle.description_path.name
-    elif best.form == PLAIN.name:
+    elif best.form == BASELINE.name:
         graph = stages.workload.source.name
     else:
         graph = graph_name(kind)

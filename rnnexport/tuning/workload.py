@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rnnexport.benchmark.subjects import Prepared
+from rnnexport.benchmark.targets import Prepared
 from rnnexport.bundle.bundle import Bundle, Evaluation
 from rnnexport.bundle.chunks import fresh_states, sizes
 from rnnexport.bundle.manifest import StepGraphInfo

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from rnnexport.benchmark.deepbench import LayerShape, deepbench_shapes
-from rnnexport.benchmark.journal import Journal
+from rnnexport.benchmark.results_log import ResultsLog
 from rnnexport.benchmark.sweep import sweep
 from rnnexport.errors import InputError
 
@@ -53,22 +53,22 @@ def test_all_peers_are_measured_and_an_interrupted_sweep_goes_on(tmp_path: Path)
 
 def test_a_journal_keeps_whole_lines_and_drops_one_that_was_cut(tmp_path: Path) -> None:
     path = tmp_path / "sweep.jsonl"
-    first = Journal(path, {"seconds": 1}, resume=False)
+    first = ResultsLog(path, {"seconds": 1}, resume=False)
     for number in range(2):
         first.append({"shape": number})
     with path.open("a") as file:
         file.write('{"shape": "cut o')  # as a kill in the middle of a line leaves it
-    again = Journal(path, {"seconds": 1}, resume=True)
+    again = ResultsLog(path, {"seconds": 1}, resume=True)
     again.append({"shape": 2})
     assert again.lines == [{"shape": 0}, {"shape": 1}]
-    assert [line["shape"] for line in Journal(path, {"seconds": 1}, resume=True).lines] == [0, 1, 2]
+    assert [line["shape"] for line in ResultsLog(path, {"seconds": 1}, resume=True).lines] == [0, 1, 2]
 
 
 @pytest.mark.parametrize(
     ("content", "resume", "message"),
     [
         ("", False, "exists; go on with --resume"),
-        ("no journal\n", True, "is no journal"),
+        ("no results_log\n", True, "is no results_log"),
         ('{"schema_version": 9, "settings": {}}\n', True, "is schema 9, this version reads 1"),
         ('{"schema_version": 1, "settings": {"seconds": 9}}\n', True, "was begun with another"),
     ],

@@ -66,7 +66,7 @@ def test_a_stale_plan_is_left_alone_and_that_is_said(bundle: Bundle, add_plan: C
     with pytest.warns(RnnexportWarning) as said:
         predictor = rnnexport.load(bundle.path)
     assert [str(warning.message) for warning in said] == [
-        f"the plain export runs: {bundle.path / 'plan.toml'} was made for an earlier export of this bundle; "
+        f"the baseline runs: {bundle.path / 'plan.toml'} was made for an earlier export of this bundle; "
         f"run: rnnexport tune {bundle.path}"
     ]
     assert said[0].filename == __file__
@@ -89,7 +89,7 @@ def test_a_plan_that_cannot_run_here_is_left_alone_and_that_is_said(
 ) -> None:
     (tmp_path / "no.onnx").write_bytes(b"no graph")
     add_plan(bundle, tmp_path / "no.onnx")
-    with pytest.warns(RnnexportWarning, match=r"the plain export runs: .* cannot load 'plan.onnx': .*rnnexport tune"):
+    with pytest.warns(RnnexportWarning, match=r"the baseline runs: .* cannot load 'plan.onnx': .*rnnexport tune"):
         predictor = rnnexport.load(bundle.path)
     assert predictor.plan is None
     assert predictor(draw(3)).shape == (1, 9)

@@ -206,7 +206,7 @@ def test_a_stale_plan_for_streams_is_left_alone_and_that_is_said(
     gru: Bundle, add_plan: Callable, int8_step: Path
 ) -> None:
     add_plan(gru, int8_step, "step", manifest_sha256="0" * 64)
-    with pytest.warns(RnnexportWarning, match=r"the plain export runs: .*plan-step.toml was made for an earlier"):
+    with pytest.warns(RnnexportWarning, match=r"the baseline runs: .*plan-step.toml was made for an earlier"):
         predictor = rnnexport.load(gru.path)
     assert predictor.step_plan is None
     assert predictor.stream()(draw(3, 12)).shape == (9,)

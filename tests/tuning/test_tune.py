@@ -18,7 +18,7 @@ from rnnexport.engines import get_engine
 from rnnexport.errors import BundleError, InputError
 from rnnexport.parity.grid import CaseShape
 from rnnexport.tuning import search
-from rnnexport.tuning.tune import JOURNAL, tune
+from rnnexport.tuning.tune import RESULTS_LOG, tune
 from rnnexport.tuning.workload import SequenceWorkload
 
 QUICK = {"seconds": 0.05, "time_limit_seconds": 120, "runtimes": [str(Path(__file__).with_name("one-thread.toml"))]}
@@ -65,7 +65,7 @@ def test_a_float32_plan_is_proved_and_told_in_full(gru):
     kept = json.loads((gru / "tune.json").read_text())
     assert kept["manifest_sha256"] == bundle.manifest_sha256
     assert len(kept["candidates"]) == len(report.candidates)
-    assert not (gru / JOURNAL).exists()
+    assert not (gru / RESULTS_LOG).exists()
 
 
 def test_static_shapes_are_tried_where_they_are_asked_for(gru):
@@ -207,13 +207,13 @@ def interrupted_search(gru, monkeypatch):
 
 def test_an_interrupted_search_goes_on_with_what_it_found(gru, monkeypatch):
     interrupted_search(gru, monkeypatch)
-    assert (gru / JOURNAL).exists()
+    assert (gru / RESULTS_LOG).exists()
     said = []
     report = tune(gru, resume=True, on_progress=said.append, **QUICK)
     assert report.chosen is not None
     assert any(message.startswith("the last round") for message in said)
     assert not [message for message in said if "the errors of" in message or "to go" in message]
-    assert not (gru / JOURNAL).exists()
+    assert not (gru / RESULTS_LOG).exists()
 
 
 def test_a_search_with_another_budget_is_not_gone_on_with(gru, monkeypatch):

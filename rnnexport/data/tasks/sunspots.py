@@ -62,7 +62,7 @@ TASK = Task(
     f"{FIRST_VALIDATION - 1}, chosen on {FIRST_VALIDATION} to {FIRST_TEST - 1}, tested on {FIRST_TEST} to {END - 1}. "
     "Mean and deviation are those of the training part.",
     citation="A. S. Weigend, B. A. Huberman, D. E. Rumelhart: Predicting the future: a connectionist approach. "
-    "International Journal of Neural Systems 1 (1990), 193-209, whose test years these are.",
+    "International ResultsLog of Neural Systems 1 (1990), 193-209, whose test years these are.",
     licence="Public domain as the package statsmodels states, which has the numbers from NOAA's national geophysical "
     "data center (counted by the Royal Observatory of Belgium, SIDC).",
     metric="rmse",

@@ -36,10 +36,10 @@ from rnnexport.parity.diagnosis.fault_model import (
 )
 from rnnexport.parity.diagnosis.fault_models import all_fault_models
 from rnnexport.parity.diagnosis.localization import Divergence, first_divergence
-from rnnexport.parity.frozen import REMEDY as FROZEN_REMEDY
-from rnnexport.parity.frozen import frozen_axis
 from rnnexport.parity.grid import Case
 from rnnexport.parity.onnx_float64 import Float64Model
+from rnnexport.parity.static_axis import REMEDY as STATIC_REMEDY
+from rnnexport.parity.static_axis import static_axis
 from rnnexport.runtime.worker import CaseResult
 
 if TYPE_CHECKING:
@@ -115,11 +115,11 @@ def _frozen(bundle: Bundle, definition: Definition, judged: Judged) -> Diagnosis
     """Name the axis that is frozen, where one is; numbers that are wrong in the right shape are no sign of it."""
     if reads_source(definition):
         return None
-    found = frozen_axis(bundle, definition, judged.cases, judged.passed)
+    found = static_axis(bundle, definition, judged.cases, judged.passed)
     if found is None:
         return None
     says = f"it works at {found[0]}={found[1]} only"
-    cause = Explanation(name=f"{found[0]} axis frozen", says=says, remedy=FROZEN_REMEDY, share=1.0)
+    cause = Explanation(name=f"{found[0]} axis frozen", says=says, remedy=STATIC_REMEDY, share=1.0)
     return Diagnosis(fault_in="file", causes=[cause])
 
 

@@ -24,7 +24,7 @@ _MOST_TRIALS = 12
 _LARGEST = 4096
 
 
-def frozen_axis(
+def static_axis(
     bundle: Bundle, definition: Definition, cases: Sequence[Case], passed: Sequence[bool]
 ) -> tuple[str, int] | None:
     """Name the dimension that is frozen and its size, or `None` where none is.

@@ -1,7 +1,7 @@
 """How fast recurrent layers are in each form that `rnnexport tune` tries, with the runtimes' own threads: `--help`.
 
 A stack of layers with random weights is exported, written in every form, and each form is measured in its runtimes, all
-side by side: each in a process of its own that takes turns. What is printed are ratios: the time of the plain export in
+side by side: each in a process of its own that takes turns. What is printed are ratios: the time of the baseline in
 ONNX Runtime over the form's, above 1 where the form is faster.
 """
 
@@ -15,11 +15,11 @@ from pathlib import Path
 import numpy as np
 
 import rnnexport
-from rnnexport.benchmark.interleaving import Effort, Figures, Subject, lower_quartile_ns, measure_interleaved
+from rnnexport.benchmark.interleaving import Effort, Figures, Target, lower_quartile_ns, measure_interleaved
 from rnnexport.benchmark.timing import JOB
 from rnnexport.engines import get_engine
 from rnnexport.engines.contract import Definition, Feeds
-from rnnexport.tuning.forms import PLAIN, forms_for, write_form
+from rnnexport.tuning.graph_variants import PLAIN, graph_variants_for, write_variant
 
 NAMES = {"onnxruntime": "ONNX Runtime", "openvino": "OpenVINO"}
 STACKS = ((3, 256), (3, 480), (3, 960))
@@ -31,7 +31,7 @@ TABLES = {
     "LSTM, one step": ("LSTM", 1, [(layers, 1, h) for layers, h in STACKS]),
 }
 TOLERANCES = {"float32": 1e-4, "int8": 0.1, "int4": 0.5}
-"""By which a form's outputs may differ from the plain export's; what differs more is wrong and not measured."""
+"""By which a form's outputs may differ from the baseline's; what differs more is wrong and not measured."""
 
 
 def exported(cell: str, layers: int, hidden_size: int, steps: int, folder: Path) -> Path:
@@ -66,7 +66,7 @@ def drawn(path: Path, batch_size: int, steps: int) -> Feeds:
     return feeds
 
 
-def subject(model: Path, engine: str, feeds: Feeds, expected: Mapping[str, np.ndarray], tolerance: float) -> Subject:
+def target(model: Path, engine: str, feeds: Feeds, expected: Mapping[str, np.ndarray], tolerance: float) -> Target:
     """A file in a runtime."""
     definition = Definition(name=engine, engine=engine, precision="float32")
 
@@ -74,30 +74,30 @@ def subject(model: Path, engine: str, feeds: Feeds, expected: Mapping[str, np.nd
         worst = max(float(np.abs(array - expected[name]).max()) for name, array in outputs.items())
         return None if worst <= tolerance else f"wrong answer, by {worst:.2g}"
 
-    return Subject(JOB, {"model": str(model), "definition": definition.model_dump()}, feeds, fault)
+    return Target(JOB, {"model": str(model), "definition": definition.model_dump()}, feeds, fault)
 
 
 def measure(cell: str, steps: int, shape: tuple[int, int, int], seconds: float) -> dict[str, Figures]:
     """The figures of each form in each of its runtimes."""
     layers, batch_size, hidden_size = shape
     one_thread = Definition(name="ort-cpu", engine="onnxruntime", precision="float32", threads=1)
-    subjects = {}
+    targets = {}
     with tempfile.TemporaryDirectory(prefix="rnnexport-forms-") as name:
         folder = Path(name)
         plain = exported(cell, layers, hidden_size, steps, folder)
         feeds = drawn(plain, batch_size, steps)
         expected = get_engine("onnxruntime").load(plain, one_thread).run(feeds)
-        for form in forms_for("step" if steps == 1 else "sequence", lossy=True, small=False):
+        for form in graph_variants_for("step" if steps == 1 else "sequence", lossy=True, small=False):
             if form.name.startswith("fused, int8") and cell == "GRU":
                 continue
             path = plain if form == PLAIN else folder / f"{form.name}.onnx"
             if form != PLAIN:
-                write_form(form, plain, path, [])
+                write_variant(form, plain, path, [])
             for engine in form.engines:
                 title = f"{form.name}, {NAMES[engine]}"
-                subjects[title] = subject(path, engine, feeds, expected, TOLERANCES[form.weights])
-        figures = measure_interleaved(list(subjects.values()), Effort(seconds, 2))
-    return dict(zip(subjects, figures, strict=True))
+                targets[title] = target(path, engine, feeds, expected, TOLERANCES[form.weights])
+        figures = measure_interleaved(list(targets.values()), Effort(seconds, 2))
+    return dict(zip(targets, figures, strict=True))
 
 
 def table(title: str, seconds: float) -> str:

@@ -8,7 +8,7 @@ from functools import partial
 
 import numpy as np
 
-from rnnexport.benchmark.interleaving import Effort, Subject, measure_interleaved
+from rnnexport.benchmark.interleaving import Effort, Target, measure_interleaved
 from rnnexport.benchmark.results import Measurement
 from rnnexport.benchmark.timing import JOB
 from rnnexport.bundle.bundle import Bundle
@@ -70,11 +70,11 @@ def _why_refused(inputs: Sequence[TensorInfo], shape: CaseShape) -> str | None:
     return None
 
 
-def subject_for(bundle: Bundle, definition: Definition, feeds: Feeds, expected: dict[str, Reference]) -> Subject:
+def target_for(bundle: Bundle, definition: Definition, feeds: Feeds, expected: dict[str, Reference]) -> Target:
     """Return the bundle's sequence graph in a runtime, as what is measured."""
     arguments = {"model": str(bundle.file_for(definition)), "definition": definition.model_dump()}
     (own_feeds,) = feeds_for(definition, [feeds])
-    return Subject(JOB, arguments, own_feeds, partial(fault, bundle, definition, expected))
+    return Target(JOB, arguments, own_feeds, partial(fault, bundle, definition, expected))
 
 
 def fault(bundle: Bundle, definition: Definition, expected: dict[str, Reference], outputs: Arrays) -> str | None:
@@ -90,7 +90,7 @@ def measure_shape(
 ) -> list[Measurement]:
     """Measure one shape in every bundle and runtime, side by side."""
     rows: list[Measurement] = []
-    subjects: list[Subject] = []
+    targets: list[Target] = []
     for one in prepared:
         for definition in definitions:
             row = Measurement(
@@ -103,6 +103,6 @@ def measure_shape(
             )
             rows.append(row)
             if not (row.not_applicable or row.failure):
-                subjects.append(subject_for(one.bundle, definition, *one.calls[shape]))
-    figures = iter(measure_interleaved(subjects, effort))
+                targets.append(target_for(one.bundle, definition, *one.calls[shape]))
+    figures = iter(measure_interleaved(targets, effort))
     return [row if row.not_applicable or row.failure else row.with_figures(next(figures)) for row in rows]

@@ -17,7 +17,7 @@ from rnnexport.errors import InputError
 SCHEMA_VERSION = 1
 
 
-class Journal:
+class ResultsLog:
     """A file of JSON lines that grows."""
 
     def __init__(self, path: Path, settings: Mapping[str, Any], *, resume: bool) -> None:
@@ -49,7 +49,7 @@ class Journal:
             header, *lines = [json.loads(line) for line in whole]
             version, settings = header["schema_version"], header["settings"]
         except (ValueError, KeyError, TypeError) as exc:
-            raise InputError(f"{self.path} is no journal of rnnexport bench; choose another --out") from exc
+            raise InputError(f"{self.path} is no results log of rnnexport bench; choose another --out") from exc
         if version != SCHEMA_VERSION:
             raise InputError(f"{self.path} is schema {version}, this version reads {SCHEMA_VERSION}; start a new one")
         if changed := sorted(k for k in settings.keys() | self._settings if settings.get(k) != self._settings.get(k)):
