@@ -26,9 +26,9 @@ _WINDOWS = 10
 _UNDISTURBED_WINDOWS = 12
 """Of all repetitions, before a target counts as measured."""
 _PULSE_TOLERANCE = 0.10
-_LONGEST = 4
+LONGEST = 4
 """How many times the time asked for a figure may take to become stable."""
-_MOST_WINDOWS = _LONGEST * _WINDOWS * 10
+_MOST_WINDOWS = LONGEST * _WINDOWS * 10
 _MEMORY_SHARE = 0.9
 
 
@@ -192,4 +192,4 @@ def _enough(lanes: Sequence[_Lane], effort: Effort) -> bool:
         and len(repetition.undisturbed_medians_ns(pulse)) * effort.repetitions >= _UNDISTURBED_WINDOWS
         for repetition in repetitions
     )
-    return settled or timed >= _LONGEST * wanted
+    return settled or timed >= LONGEST * wanted

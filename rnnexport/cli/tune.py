@@ -59,10 +59,15 @@ def tune(
         ),
     ] = False,
     time_limit: Annotated[
-        float, typer.Option(min=1, help="Seconds after which nothing new is tried; the last round comes on top.")
+        float,
+        typer.Option(
+            min=1, help="Seconds. What there is no time for is reported as not measured; --resume goes on with it."
+        ),
     ] = 300.0,
     seconds: Annotated[float, typer.Option(min=0.05, help="How long each candidate of the last round is timed.")] = 2.0,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted search.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with a search that was interrupted or ran out of time.")
+    ] = False,
     plot: Annotated[
         Path | None,
         typer.Option(help="Draw speed against error into this .svg, .png or .pdf file.", show_default=False),
@@ -72,9 +77,9 @@ def tune(
 ) -> None:
     """Find the fastest way to run a model on this machine within an error budget, and keep it as the bundle's plan.
 
-    Tries runtimes, forms of the graph, weights of 8 and 4 bits and thread counts side by side; judges each by a float64
-    run of the source model. Writes plan.toml and the graph that it runs into the bundle, where `rnnexport.load` and
-    `rnnexport predict` find it; for streaming, plan-step.toml.
+    Tries runtimes, variants of the graph, weights of 8 and 4 bits and thread counts side by side; judges each by a
+    float64 run of the source model. Writes plan.toml and the graph that it runs into the bundle, where
+    `rnnexport.load` and `rnnexport predict` find it; for streaming, plan-step.toml.
 
     Status 1 where nothing holds the budget.
 

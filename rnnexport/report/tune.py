@@ -23,7 +23,7 @@ _LEAST_ERROR = 1e-9
 
 def tune_tables(report: TuneReport) -> list[RenderableType]:
     """Everything that was tried, the fastest first, and what it came to."""
-    table = Table("form", "runtime", "latency", "× plain", "error", "size", "outcome")
+    table = Table("graph variant", "runtime", "latency", "× baseline", "error", "size", "outcome")
     if report.metric:
         table.add_column(report.metric)
     for candidate in sorted(report.candidates, key=_rank):
@@ -43,7 +43,7 @@ def tune_tables(report: TuneReport) -> list[RenderableType]:
 
 
 def _rank(candidate: Candidate) -> tuple[bool, bool, float]:
-    return candidate.outcome != "chosen", candidate.outcome == "dropped", -_speed(candidate)
+    return candidate.outcome != "chosen", not candidate.alive, -_speed(candidate)
 
 
 def _first_line(reason: str) -> str:
@@ -54,12 +54,20 @@ def _summary(report: TuneReport) -> str:
     best = report.chosen
     judged = f"errors are told on {report.judged_on}"
     if best is not None:
-        plain = next(c for c in report.candidates if c.outcome != "dropped").definition.name
+        plain = next(c for c in report.candidates if c.alive).definition.name
         speed = f"{times(best.times_plain or 1.0)} as fast as the baseline in {plain}"
-        return f"{report.plan}: {best.name}, {speed}; {judged}"
+        return f"{report.plan}: {best.name}, {speed}; {judged}{_unmeasured(report)}"
     near = sorted((c for c in report.candidates if c.error is not None), key=lambda c: c.error or 0.0)[:_NEAREST]
     names = "; ".join(f"{c.name} with {c.error:.2g}" for c in near) or "none that ran"
-    return f"nothing holds {report.budget}, so no plan was written; the nearest: {names}; {judged}"
+    return f"nothing holds {report.budget}, so no plan was written; the nearest: {names}; {judged}{_unmeasured(report)}"
+
+
+def _unmeasured(report: TuneReport) -> str:
+    if not report.unmeasured:
+        return ""
+    count, others = len(report.candidates), len(report.unmeasured)
+    enough = f"{report.time_limit_seconds:g} s were enough for {count - others} of {count} candidates"
+    return f"\n{enough}; nothing is known of the other {others}: go on with --resume and a larger --time-limit"
 
 
 def plot_tune(report: TuneReport, path: Path) -> None:

@@ -26,9 +26,9 @@ def drop_by_bound(
 
     Returns the machine as it was probed, or `None` where calls are too short for a bound to say anything.
     """
-    measured = [c for c in candidates if c.medians_ns and c.outcome != "dropped"]
+    measured = [c for c in candidates if c.medians_ns and c.alive]
     best = [min(medians) for medians in zip(*(c.medians_ns for c in measured), strict=True)]
-    waiting = [c for c in candidates if not c.medians_ns and c.outcome != "dropped" and c.definition.device == "cpu"]
+    waiting = [c for c in candidates if not c.medians_ns and c.alive and c.definition.device == "cpu"]
     if not best or max(best) < _WORTH_PROBING_NS or not waiting:
         return None
     model = ir.load(workload.source)

@@ -9,7 +9,8 @@ from pydantic import BaseModel
 from rnnexport.bundle.plan import Purpose
 from rnnexport.engines.contract import Definition
 
-Outcome = Literal["chosen", "not chosen", "dropped"]
+Outcome = Literal["chosen", "not chosen", "dropped", "not measured"]
+"""`dropped` says that it is known to be no better; of what is `not measured`, for want of time, nothing is known."""
 
 
 class Shape(BaseModel):
@@ -40,6 +41,11 @@ class Candidate(BaseModel):
     reason: str = ""
 
     @property
+    def alive(self) -> bool:
+        """Whether it may still be chosen."""
+        return self.outcome in ("chosen", "not chosen")
+
+    @property
     def name(self) -> str:
         """Such as `scan, int8 in ort-cpu, 1 thread`."""
         return f"{self.form} in {self.definition.name}"
@@ -59,6 +65,7 @@ class TuneReport(BaseModel):
     """Its name."""
     reference_metric: float | None = None
     """That of the float64 reference on the same inputs."""
+    time_limit_seconds: float | None = None
     candidates: list[Candidate]
     plan: str | None = None
     """The file that was written, or nothing where no candidate holds the budget."""
@@ -69,6 +76,11 @@ class TuneReport(BaseModel):
     def chosen(self) -> Candidate | None:
         """What the plan runs."""
         return next((c for c in self.candidates if c.outcome == "chosen"), None)
+
+    @property
+    def unmeasured(self) -> list[Candidate]:
+        """Those for which the time limit left no time."""
+        return [c for c in self.candidates if c.outcome == "not measured"]
 
     @property
     def exit_status(self) -> int:

@@ -3,6 +3,7 @@
 1. The baseline in the first runtime is in every group that is measured, so that groups can be compared: what counts
    is how many times as fast a candidate is as that.
 2. What cannot be the fastest is dropped as early as that is known: by its bound, by its errors, by a short round.
+   What the time limit leaves no time for is `not measured`, which says nothing about it.
 3. The last round has the effort of `bench`, and its verdicts. Among those within 2 % of the fastest the simplest wins.
 """
 
@@ -17,6 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from rnnexport.benchmark.interleaving import (
+    LONGEST,
     Effort,
     Figures,
     Repetition,
@@ -47,6 +49,7 @@ class Clock:
     """How much of the time limit is left."""
 
     def __init__(self, seconds: float) -> None:
+        self.limit_seconds = seconds
         self._end = time.monotonic() + seconds
 
     @property
@@ -70,18 +73,21 @@ class Search:
     """Is given each group of a short round."""
     final: dict[str, Samples] = field(default_factory=dict)
     """What the last round measured, by candidate."""
+    _startup_seconds: float = 0.0
+    """What a process takes beside its timed calls: the largest mean of a short round."""
 
     def short_round(self, candidates: Sequence[Candidate]) -> None:
-        """Give every candidate that is not dropped its figures, group by group, until the time is up."""
+        """Give every candidate that is alive its figures, group by group, until the time is up."""
         effort = Effort(self.seconds / 10, 1, _LEAST_WINDOWS, TIME_LIMIT_SECONDS)
         while waiting := [c for c in _alive(candidates) if c.times_plain is None]:
             baseline = _alive(candidates)[0]
-            group = [c for c in waiting if c is not baseline][:AT_ONCE]
-            if self.clock.left <= 0:
-                for candidate in waiting:
-                    if candidate is not baseline:
-                        drop(candidate, "no time was left to measure it")
-                return
+            others = [c for c in waiting if c is not baseline]
+            group = others[: min(AT_ONCE, self._affordable(self.seconds_left, effort) - 1)]
+            if others and not group:
+                for candidate in others:
+                    leave_out(candidate, "no time was left to measure it")
+                if baseline.times_plain is not None:
+                    return
             self.on_progress(f"{len(waiting)} candidates to go, {self.clock.left:.0f} s left")
             self._measure(baseline, group, effort)
             self.on_measured([baseline, *group])
@@ -97,10 +103,25 @@ class Search:
         best = max((c.times_plain or 0.0 for c in rivals), default=0.0)
         near = [c for c in rivals if (c.times_plain or 0.0) * _NEAR >= max(best, 1.0)]
         near.sort(key=lambda c: -(c.times_plain or 0.0))
-        finalists = near[:FINALISTS]
+        effort = Effort(self.seconds, time_limit_seconds=TIME_LIMIT_SECONDS)
+        finalists = near[: max(1, min(FINALISTS, self._affordable(self.clock.left, effort) - 1))]
         self.on_progress(f"the last round: {len(finalists) + 1} candidates")
-        self.final = self._measure(baseline, finalists, Effort(self.seconds, time_limit_seconds=TIME_LIMIT_SECONDS))
+        self.final = self._measure(baseline, finalists, effort)
         return sorted(_alive([baseline, *finalists]), key=lambda c: -(c.times_plain or 0.0))
+
+    @property
+    def seconds_left(self) -> float:
+        """Until the last round of the baseline and one other has to begin."""
+        return self.clock.left - self._cost(2, Effort(self.seconds))
+
+    def _cost(self, count: int, effort: Effort) -> float:
+        """Seconds at most that a round of `count` candidates takes."""
+        each = LONGEST * effort.seconds + effort.repetitions * self._startup_seconds
+        return count * len(self.workload.calls) * each
+
+    def _affordable(self, seconds: float, effort: Effort) -> int:
+        """How many candidates a round of so many seconds can have."""
+        return max(1, int(seconds / self._cost(1, effort)))
 
     def simplest(self, ranked: Sequence[Candidate], order: Sequence[Candidate]) -> Candidate:
         """Return the first in `order` that is as good as tied with the fastest of `ranked`."""
@@ -121,7 +142,10 @@ class Search:
         samples: dict[str, Samples] = {c.name: [] for c in (baseline, *group)}
         for number in range(len(self.workload.calls)):
             alive = _alive([baseline, *group])
+            began = time.monotonic()
             figures = measure_interleaved([self._target(c, number) for c in alive], effort)
+            startup = ((time.monotonic() - began) / len(alive) - effort.seconds) / effort.repetitions
+            self._startup_seconds = max(self._startup_seconds, startup)
             for candidate, figure in zip(alive, figures, strict=True):
                 self._keep(candidate, figure, samples[candidate.name])
         if baseline.outcome == "dropped":  # then the others are measured again, beside another one
@@ -154,9 +178,14 @@ class Search:
 
 
 def _alive(candidates: Sequence[Candidate]) -> list[Candidate]:
-    return [candidate for candidate in candidates if candidate.outcome != "dropped"]
+    return [candidate for candidate in candidates if candidate.alive]
 
 
 def drop(candidate: Candidate, reason: str) -> None:
-    """Take a candidate out of the search."""
+    """Take a candidate out of the search, which is known to be no better."""
     candidate.outcome, candidate.reason = "dropped", reason
+
+
+def leave_out(candidate: Candidate, reason: str) -> None:
+    """Take a candidate out of the search, of which nothing is known for want of time."""
+    candidate.outcome, candidate.reason = "not measured", reason

@@ -1,12 +1,13 @@
 """The stages of a search.
 
-1. Each variant is written, judged and timed in its first runtime, before the next: the baseline, then those with small
-   weights, which a lossy budget is given for, then the rest. So what promises most has been tried to the end where the
-   time limit ends a search early.
-2. What cannot be faster than the fastest of those is dropped by its bound; the rest is judged and timed in turn.
-3. Where all layers rounded err somewhat too much, the gate that errs most is spared in all of them, or each layer in
-   turn.
-4. The fastest are measured again, and the best of them is proved.
+1. The graph as it was exported is judged and timed in every runtime.
+2. Each variant is written, judged and timed in its first runtime, before the next: those with small weights, which a
+   lossy budget is given for, then the rest. So what promises most has been tried to the end where the time limit ends a
+   search early.
+3. What cannot be faster than the fastest of those is dropped by its bound; the rest is judged and timed in turn.
+4. Where all layers rounded err somewhat too much, the gate that errs most stays float32 in all of them, or each layer
+   in turn.
+5. The fastest are measured again, and the best of them is proved.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from rnnexport.tuning.bounds import drop_by_bound
 from rnnexport.tuning.budget import Budget, Quality
 from rnnexport.tuning.graph_variants import BASELINE, GraphVariant, mixed_precision, write_variant
 from rnnexport.tuning.results import Candidate, Shape, TuneReport
-from rnnexport.tuning.search import Clock, Search, drop
+from rnnexport.tuning.search import Clock, Search, drop, leave_out
 from rnnexport.tuning.workload import SequenceWorkload, StepWorkload
 from rnnexport.versions import machine, tool_versions
 
@@ -60,23 +61,25 @@ class Stages:
         self._weigh(BASELINE)
         search = Search(self.workload, self.files, clock, seconds, on_progress, self._keep)
         in_order = sorted(self.variants.values(), key=lambda variant: (variant is not BASELINE, not variant.lossy))
+        self._try(BASELINE, self._of(BASELINE), search)
         for variant in in_order:
             self._try(variant, self._of(variant)[:1], search)
         if self.purpose != "size":
             drop_by_bound(self.workload, self.candidates, self.variants)
         for variant in in_order:
             self._try(variant, self._of(variant), search)
-        for spared in self._spare():
-            self._try(spared, self._of(spared), search)
+        for variant in self._mixed_precision():
+            self._try(variant, self._of(variant), search)
         self._choose(search, on_progress)
 
     def _try(self, variant: GraphVariant, candidates: Sequence[Candidate], search: Search) -> None:
         """Write a variant, judge it, and time what holds the budget; what is done already is not done again."""
-        if all(c.outcome == "dropped" and c.error is None for c in candidates):
-            return  # by its bound
+        if not any(c.alive or c.error is not None for c in candidates):
+            return
         if variant.name not in self.files:
-            if search.clock.left <= 0:
-                self._drop_variant(variant, "no time was left to write it")
+            if search.seconds_left <= 0:
+                for candidate in self._of(variant):
+                    leave_out(candidate, "no time was left to write it")
                 return
             search.on_progress(f"writing {variant.name}")
             self._write(variant)
@@ -96,7 +99,7 @@ class Stages:
             self.results_log.append(candidate.model_dump(mode="json"))
 
     def _write(self, variant: GraphVariant) -> None:
-        """Write a form's file."""
+        """Write a variant's file."""
         path = self.folder / f"{len(self.files)}.onnx"
         try:
             self.layers[variant.name] = write_variant(variant, self.workload.source, path, self.workload.calibration)
@@ -119,7 +122,7 @@ class Stages:
         drop(first, reason)
         self.candidates = [c for c in self.candidates if not any(c is other for other in others)]
 
-    def _spare(self) -> list[GraphVariant]:
+    def _mixed_precision(self) -> list[GraphVariant]:
         """Where all layers rounded err somewhat too much, return variants that leave some weights as they were."""
         found: list[GraphVariant] = []
         if self.budget.kind != "max-error":
@@ -127,14 +130,14 @@ class Stages:
         for variant in [variant for variant in self.variants.values() if variant.lossy]:
             over = [c for c in self._of(variant) if c.outcome == "dropped" and c.error is not None]
             near = [c for c in over if (c.error or 0.0) <= _NEARLY * self.budget.limit]
-            for spared in self._spared(variant) if near else []:
-                self.variants[spared.name] = spared
-                fresh = {"form": spared.name, "error": None, "metric": None, "outcome": "not chosen", "reason": ""}
+            for mixed in self._float32_parts(variant) if near else []:
+                self.variants[mixed.name] = mixed
+                fresh = {"form": mixed.name, "error": None, "metric": None, "outcome": "not chosen", "reason": ""}
                 self.candidates += [candidate.model_copy(update=fresh) for candidate in near]
-                found.append(spared)
+                found.append(mixed)
         return found
 
-    def _spared(self, variant: GraphVariant) -> Iterator[GraphVariant]:
+    def _float32_parts(self, variant: GraphVariant) -> Iterator[GraphVariant]:
         """All layers without the gate that errs most, then without each layer in turn."""
         layers = self.layers.get(variant.name, [])
         if variant.rewrite is not None and variant.rewrite.lowering != "fused":
@@ -147,12 +150,12 @@ class Stages:
     def _judge(self, variant: GraphVariant, candidates: Sequence[Candidate], search: Search) -> None:
         """Tell the errors of those that have none yet."""
         for candidate in candidates:
-            if candidate.outcome == "dropped" or candidate.error is not None:
+            if not candidate.alive or candidate.error is not None:
                 continue
             definition = candidate.definition
             key = variant.name, definition.engine, definition.precision
-            if search.clock.left <= 0 and variant is not BASELINE:
-                drop(candidate, "no time was left to judge it")
+            if search.seconds_left <= 0 and candidate is not self.candidates[0]:
+                leave_out(candidate, "no time was left to judge it")
                 continue
             if key not in self._qualities:
                 search.on_progress(f"the errors of {candidate.name}")
@@ -186,18 +189,20 @@ class Stages:
             fault = self.workload.why_refused(search.file_of(best), best.definition, lossy=best.lossy)
             if fault is None:
                 best.outcome = "chosen"
-                best.reason = "nothing beats the baseline" if best is self.candidates[0] else ""
+                if best is self.candidates[0]:
+                    unmeasured = any(c.outcome == "not measured" for c in self.candidates)
+                    best.reason = f"nothing {'that was measured ' if unmeasured else ''}beats the baseline"
                 return
             drop(best, fault)
             ranked.remove(best)
 
     def _by_size(self) -> list[Candidate]:
-        alive = [c for c in self.candidates if c.outcome != "dropped" and not reads_source(c.definition)]
+        alive = [c for c in self.candidates if c.alive and not reads_source(c.definition)]
         alive = [c for c in alive if c.times_plain is not None]
         smallest = min((c.bytes for c in alive), default=0)
         return sorted(alive, key=lambda c: (c.bytes > smallest * _SAME_SIZE, c.bytes, -(c.times_plain or 0.0)))
 
-    def report(self) -> TuneReport:
+    def report(self, time_limit_seconds: float) -> TuneReport:
         """What became of all."""
         return TuneReport(
             bundle=str(self.workload.bundle.path),
@@ -207,6 +212,7 @@ class Stages:
             judged_on=self.workload.judged_on,
             metric=self.workload.bundle.manifest.metric if self.workload.reference_metric is not None else None,
             reference_metric=self.workload.reference_metric,
+            time_limit_seconds=time_limit_seconds,
             candidates=self.candidates,
             machine=machine(),
             versions=tool_versions(),

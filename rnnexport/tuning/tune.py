@@ -56,9 +56,10 @@ def tune(
         inputs: A npz with one array for each input: real inputs, for a bundle without labelled series.
         static_shapes: Let OpenVINO compile the graph anew for each size of call, which takes it some tenths of a second
             at the first; for calls of few sizes. Streams, whose chunks are all of one size, are tried so in any case.
-        time_limit_seconds: When it is over, no further candidate is begun; the last round is still run.
+        time_limit_seconds: No candidate is begun that would go beyond it; the float64 reference, the baseline in the
+            first runtime and the proof of the plan are never left out.
         seconds: Of timed calls for each candidate and shape in the last round; the first rounds take a tenth.
-        resume: Go on where an interrupted search ended.
+        resume: Go on where a search was interrupted, or ran out of time.
         seed: Of what is drawn.
         on_progress: Told what is done.
 
@@ -97,11 +98,12 @@ def tune(
         by_name = {variant.name: variant for variant in variants if variant.name in tried}
         stages = Stages(workload, limit, purpose, candidates, by_name, Path(folder), results_log)
         stages.run(clock, seconds, on_progress)
-        report = stages.report()
+        report = stages.report(time_limit_seconds)
         if report.chosen is not None:
             report.plan = _keep(bundle, kind, stages, report)
     bundle.write_evidence("tune.json", report.model_dump(mode="json"))
-    (bundle.path / RESULTS_LOG).unlink(missing_ok=True)
+    if not report.unmeasured:  # else `resume` goes on with what was found
+        (bundle.path / RESULTS_LOG).unlink(missing_ok=True)
     return report
 
 

@@ -17,7 +17,9 @@ from rnnexport.bundle.plan import read_plan
 from rnnexport.engines import get_engine
 from rnnexport.errors import BundleError, InputError
 from rnnexport.parity.grid import CaseShape
+from rnnexport.report.tune import tune_tables
 from rnnexport.tuning import search
+from rnnexport.tuning.results import TuneReport
 from rnnexport.tuning.tune import RESULTS_LOG, tune
 from rnnexport.tuning.workload import SequenceWorkload
 
@@ -214,6 +216,29 @@ def test_an_interrupted_search_goes_on_with_what_it_found(gru, monkeypatch):
     assert any(message.startswith("the last round") for message in said)
     assert not [message for message in said if "the errors of" in message or "to go" in message]
     assert not (gru / RESULTS_LOG).exists()
+
+
+def test_what_there_was_no_time_for_is_not_called_beaten(gru):
+    done = command(gru, "--runtime", *QUICK["runtimes"], "--seconds", "0.05", "--time-limit", "1", "--json")
+    assert done.returncode == 0, done.stderr
+    report = TuneReport.model_validate_json(done.stdout)
+    assert report.chosen.reason == "nothing that was measured beats the baseline"
+    unmeasured = report.unmeasured
+    assert {c.form for c in unmeasured} == {c.form for c in report.candidates} - {"as exported"}
+    assert all(c.times_plain is None and c.reason.startswith("no time was left") for c in unmeasured)
+    shown = str(tune_tables(report)[-1])
+    assert f"enough for {len(report.candidates) - len(unmeasured)} of {len(report.candidates)} candidates" in shown
+    assert "go on with --resume" in shown
+    gone_on = tune(gru, resume=True, **QUICK)
+    assert not gone_on.unmeasured
+    assert not (gru / RESULTS_LOG).exists()
+
+
+def test_the_baseline_is_timed_in_every_runtime_before_anything_else(gru):
+    said = []
+    tune(gru, on_progress=said.append, **QUICK | {"runtimes": ["ort-cpu", "openvino-cpu"]})
+    judged = [message for message in said if message.startswith("the errors of")]
+    assert judged[:2] == ["the errors of as exported in ort-cpu", "the errors of as exported in openvino-cpu"]
 
 
 def test_a_search_with_another_budget_is_not_gone_on_with(gru, monkeypatch):
