@@ -17,7 +17,7 @@ from rnnexport.bundle.bundle import load_bundle
 from rnnexport.engines import get_engine
 from rnnexport.engines.contract import Definition, Feeds, NodeTime, ProfilingEngine
 from rnnexport.errors import EngineError
-from rnnexport.inspecting.inspection import recurrent_nodes
+from rnnexport.inspecting.layers import recurrent_nodes
 from rnnexport.onnx_files.nodes import node_name
 from rnnexport.onnx_files.operators import RECURRENT
 from rnnexport.parity.grid import CaseShape, draw_feeds

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
-from rnnexport.inspecting.inspection import inspect_model, recurrent_nodes
+from rnnexport.inspecting.layers import recurrent_nodes, summarise
 from rnnexport.onnx_files.operators import GATES
 
 
@@ -54,10 +54,10 @@ def recurrent_work(model: ir.Model, sizes: Mapping[str, int]) -> tuple[tuple[Lay
 
     model = model.clone()
     ShapeInferencePass()(model)
-    nodes = recurrent_nodes(model)
     counted: list[LayerWork] = []
     left_out: list[str] = []
-    for node, layer in zip(nodes, inspect_model(model).layers, strict=True):
+    for node in recurrent_nodes(model):
+        layer = summarise(node)
         shape = _call_shape(node, sizes) if node.graph is model.graph else None
         if shape is None or layer.input_size is None or layer.hidden_size is None:
             left_out.append(layer.name)

@@ -5,21 +5,27 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel
 
 from rnnexport.engines.contract import Definition
 from rnnexport.errors import InputError
+from rnnexport.inspecting.decomposed_cells import decomposed_cells
+from rnnexport.inspecting.layers import layer_nodes
 from rnnexport.linting.proof import Proof, prove
 from rnnexport.linting.rule import Rule, Severity
 from rnnexport.linting.rules import all_rules
 from rnnexport.onnx_files.reading import external_files, read_model
 from rnnexport.runtime.worker import run_job
 
+if TYPE_CHECKING:
+    import onnx_ir
+
 LOADS = "does-not-load"
 LOADING_SECONDS = 60
 """A runtime that takes longer over a file is said not to load it."""
+_KNOWN_DOMAINS = ("", "ai.onnx", "com.microsoft")
 RUNTIMES = {"ONNX Runtime": "onnxruntime", "OpenVINO": "openvino"}
 
 
@@ -43,6 +49,12 @@ class LintReport(BaseModel):
     schema_version: Literal[1] = 1
     path: str
     findings: list[Finding]
+    rules: int = 0
+    """How many were applied."""
+    layers: int = 0
+    """Recurrent operators and decomposed cells that were recognised, which most rules are about."""
+    unknown_operators: list[str] = []
+    """Those of other domains than ONNX's and ONNX Runtime's, which no rule looks into."""
     repaired: str | None = None
     """The file that was written."""
     proof: list[Proof] = []
@@ -73,10 +85,19 @@ def lint(
     if repaired is not None and Path(repaired).resolve() == path.resolve():
         raise InputError(f"{path} is never changed; give the repaired file another name")
     on_progress("rules")
-    findings = find(path)
+    model = _read(path)
+    findings = _find(model)
     on_progress("loading in each runtime")
     findings += _loading(path)
-    report = LintReport(path=str(path), findings=findings)
+    report = LintReport(
+        path=str(path),
+        findings=findings,
+        rules=len(all_rules()),
+        layers=len(layer_nodes(model)) + len(decomposed_cells(model)),
+        unknown_operators=sorted(
+            {f"{node.domain}::{node.op_type}" for node in model.graph.all_nodes() if node.domain not in _KNOWN_DOMAINS}
+        ),
+    )
     if repaired is None:
         return report
     on_progress("repairing")
@@ -94,10 +115,18 @@ def find(path: Path) -> list[Finding]:
     Raises:
         InputError: The file cannot be read.
     """
+    return _find(_read(path))
+
+
+def _read(path: Path) -> onnx_ir.Model:
     from rnnexport.passes.output_shapes import infer_shapes
 
     model = read_model(path)
     infer_shapes(model)
+    return model
+
+
+def _find(model: onnx_ir.Model) -> list[Finding]:
     return [
         Finding(
             rule=rule.name,

@@ -41,3 +41,8 @@ def used_output(node: ir.Node, index: int) -> ir.Value | None:
     """The output at `index` if a node or the graph uses it."""
     value = node.outputs[index] if index < len(node.outputs) else None
     return value if value is not None and (value.is_graph_output() or value.uses()) else None
+
+
+def bodies(node: ir.Node) -> list[ir.Graph]:
+    """The sub-graphs of an `If`, `Loop` or `Scan`."""
+    return [each.as_graph() for each in node.attributes.values() if each.type == ir.AttributeType.GRAPH]

@@ -19,6 +19,9 @@ X, W, R, B, SEQUENCE_LENS, INITIAL_H, INITIAL_C, P = range(8)
 Y, Y_H, Y_C = range(3)
 """Positions of the outputs; only an LSTM has the last."""
 
+QUANTIZED_LSTM = "DynamicQuantizeLSTM"
+"""ONNX Runtime's LSTM with weights of 8 bits (domain com.microsoft): the same inputs, and scales after them."""
+
 STATES = {
     "LSTM": ((INITIAL_H, Y_H, "h"), (INITIAL_C, Y_C, "c")),
     "GRU": ((INITIAL_H, Y_H, "h"),),

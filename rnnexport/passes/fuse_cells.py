@@ -1,4 +1,4 @@
-"""Written-out LSTM and GRU cells as operators again.
+"""Decomposed LSTM and GRU cells as operators again.
 
 1. Steps that pass their state on and have the same weights become one operator over all of them; a step for itself
    becomes an operator over a sequence of one.
@@ -18,6 +18,7 @@ from collections.abc import Iterable
 import onnx_ir as ir
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 
+from rnnexport.onnx_files.nodes import bodies
 from rnnexport.onnx_files.zeros import is_zero
 from rnnexport.passes.output_shapes import infer_shapes
 from rnnexport.passes.recognising.affine import AffineMaps
@@ -30,7 +31,7 @@ from rnnexport.passes.writing.scans import scan_run
 
 
 class FuseCells(ir.passes.InPlacePass):
-    """Put operators in the place of written-out cells; see the rules of this module. A second run changes nothing."""
+    """Put operators in the place of decomposed cells; see the rules of this module. A second run changes nothing."""
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         """Rewrite `model` in place."""
@@ -42,7 +43,7 @@ def fuse_cells(model: ir.Model) -> list[CellRun]:
     infer_shapes(model)
     finder = StepFinder(model, AffineMaps(Constants(model)))
     written = []
-    loops = {id(body) for node in model.graph.all_nodes() if node.op_type in ("Scan", "Loop") for body in _bodies(node)}
+    loops = {id(body) for node in model.graph.all_nodes() if node.op_type in ("Scan", "Loop") for body in bodies(node)}
     for graph in [model.graph, *model.graph.subgraphs()]:
         if id(graph) in loops:
             continue  # an operator for one step, called by a loop, gains nothing
@@ -68,10 +69,6 @@ def _scanned(node: ir.Node, finder: StepFinder) -> list[CellRun]:
     """The cell that a Scan is."""
     run = scan_run(node, [*finder.steps(node.attributes["body"].as_graph())]) if node.op_type == "Scan" else None
     return [run] if run is not None and _fits(run) else []
-
-
-def _bodies(node: ir.Node) -> list[ir.Graph]:
-    return [each.as_graph() for each in node.attributes.values() if each.type == ir.AttributeType.GRAPH]
 
 
 def _fits(run: CellRun) -> bool:
@@ -114,8 +111,8 @@ def _reached(values: Iterable[ir.Value | None], cuts: set[ir.Value]) -> set[ir.V
         found.add(value)
         node = None if value in cuts else value.producer()
         if node is not None:
-            bodies = _bodies(node)
-            inside = [each for body in bodies for inner in body.all_nodes() for each in inner.inputs]
+            inner_graphs = bodies(node)
+            inside = [each for body in inner_graphs for inner in body.all_nodes() for each in inner.inputs]
             waiting += [each for each in (*node.inputs, *inside) if each is not None]
-            waiting += [each for body in bodies for each in body.outputs]
+            waiting += [each for body in inner_graphs for each in body.outputs]
     return found

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Container
 
 import onnx_ir as ir
 from onnx_ir.passes.common import ShapeInferencePass
@@ -19,11 +20,14 @@ class OutputShapes(ir.passes.InPlacePass):
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         """Rewrite `model` in place."""
-        wrong = contradictions(model)
+        wrong, dynamic = contradictions(model), dynamic_dimensions(model)
         for value, inferred in wrong:
             declared = value.shape if value.shape is not None and len(value.shape) == len(inferred) else inferred
             value.shape = ir.Shape(
-                [new if isinstance(new, int) else old for old, new in zip(declared, inferred, strict=True)]
+                [
+                    new if isinstance(new, int) or (isinstance(old, int) and new.value in dynamic) else old
+                    for old, new in zip(declared, inferred, strict=True)
+                ]
             )
         return ir.passes.PassResult(model, modified=bool(wrong))
 
@@ -47,7 +51,27 @@ def contradictions(model: ir.Model) -> list[tuple[ir.Value, ir.Shape]]:
         infer_shapes(inferred)
     shapes = [value.meta[_INFERRED] for value in inferred.graph.outputs]
     known = [(value, shape) for value, shape in zip(model.graph.outputs, shapes, strict=True) if shape is not None]
-    return [(value, shape) for value, shape in known if _differs(value.shape, shape)]
+    dynamic = dynamic_dimensions(model)
+    return [(v, shape) for v, shape in known if _differs(v.shape, shape) or contradicts(v.shape, shape, dynamic)]
+
+
+def contradicts(declared: ir.Shape | None, inferred: ir.Shape, dynamic: Container[str | None]) -> bool:
+    """Whether the declaration says something false: another rank or number, or a number for a dynamic dimension.
+
+    ONNX Runtime 1.32 warns of these, and of no others: names are nothing to it.
+    """
+    if declared is None:
+        return False
+    if len(declared) != len(inferred):
+        return True
+    pairs = [(old, new) for old, new in zip(declared, inferred, strict=True) if isinstance(old, int)]
+    return any(old != new if isinstance(new, int) else new.value in dynamic for old, new in pairs)
+
+
+def dynamic_dimensions(model: ir.Model) -> set[str | None]:
+    """The names of the inputs' dimensions that have no number."""
+    shapes = [value.shape for value in model.graph.inputs if value.shape is not None]
+    return {size.value for shape in shapes for size in shape if not isinstance(size, int) and size.value}
 
 
 def _differs(declared: ir.Shape | None, inferred: ir.Shape) -> bool:

@@ -22,8 +22,8 @@ def _facts(path: str, inspection: Inspection) -> Table:
         "states": ", ".join(f"{before} → {after}" for before, after in inspection.state_pairs) or "-",
         "operators": ", ".join(f"{count} {name}" for name, count in list(inspection.operators.items())[:8]),
     }
-    if any(cell.fusible for cell in inspection.written_cells):
-        facts["cells that are written out"] = f"can be operators again; run: rnnexport lint {path} --fix -o OUT"
+    if any(cell.fusible for cell in inspection.decomposed_cells):
+        facts["decomposed cells"] = f"can be operators again; run: rnnexport lint {path} --fix -o OUT"
     for name, value in facts.items():
         table.add_row(name, value)
     return table
@@ -38,12 +38,12 @@ def _tensors(inspection: Inspection) -> Table:
 
 
 def _layers(inspection: Inspection) -> Table:
-    table = Table("layer", "cell", "direction", "input", "hidden", "lengths", "initial state")
+    table = Table("layer", "cell", "weights", "direction", "input", "hidden", "lengths", "initial state")
     for layer in inspection.layers:
         sizes = [str(layer.input_size or "?"), str(layer.hidden_size or "?")]
         lengths = layer.lengths or "-"
-        table.add_row(layer.name, layer.cell, layer.direction, *sizes, lengths, layer.initial_state)
-    for cell in inspection.written_cells:
-        how = "written out" if cell.steps == 1 else f"written out {cell.steps} times"
-        table.add_row(cell.node, f"{cell.cell}, {how}", "-", "?", "?", "-", "-")
+        table.add_row(layer.name, layer.cell, layer.weights, layer.direction, *sizes, lengths, layer.initial_state)
+    for cell in inspection.decomposed_cells:
+        how = "decomposed" if cell.steps == 1 else f"decomposed, {cell.steps} steps"
+        table.add_row(cell.node, f"{cell.cell}, {how}", cell.weights, "-", "?", "?", "-", "-")
     return table

@@ -2,31 +2,58 @@
 
 from __future__ import annotations
 
-from typing import Any
+from itertools import groupby
+from typing import TYPE_CHECKING, Any
 
+from rich.markup import escape
 from rich.table import Table
 
-from rnnexport.linting.lint import LintReport
+from rnnexport.linting.lint import LOADS, Finding, LintReport
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
 
 _COLOURS = {"error": "red", "warning": "yellow", "note": "blue"}
+_ROWS_PER_RULE = 3
+"""Beyond, places of one rule are counted."""
 _SARIF_SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/os/schemas/sarif-schema-2.1.0.json"
 
 
-def lint_tables(report: LintReport) -> list[Table]:
-    """The findings, and the proof of the repair where there is one."""
-    findings = Table("rule", "where", "what", "consequence", "repair", title=report.path, title_justify="left")
-    for finding in report.findings:
-        colour = _COLOURS[finding.severity]
-        findings.add_row(
-            f"[{colour}]{finding.rule}[/]",
-            finding.where,
-            finding.what.replace("[", r"\["),
-            "\n".join(f"{runtime}: {text}" for runtime, text in finding.consequences.items()),
-            "--fix" if finding.repairable else "-",
-        )
-    if not report.findings:
-        findings.title = f"{report.path}: nothing is wrong"
-    return [findings, *([_proof(report)] if report.proof else [])]
+def lint_tables(report: LintReport) -> list[RenderableType]:
+    """The findings by rule, the proof of the repair where there is one, and what was looked at."""
+    findings = Table("rule", "where", "what", "consequence", "repair", title=escape(report.path), title_justify="left")
+    for _, group in groupby(report.findings, key=lambda finding: finding.rule):
+        found = list(group)
+        for number, finding in enumerate(found[:_ROWS_PER_RULE]):
+            _add_row(findings, finding, first=number == 0)
+        if others := found[_ROWS_PER_RULE:]:
+            findings.add_row("", f"and {len(others)} more", "", "", "")
+    tables: list[RenderableType] = [findings] if report.findings else []
+    return [*tables, *([_proof(report)] if report.proof else []), _scope(report)]
+
+
+def _add_row(table: Table, finding: Finding, *, first: bool) -> None:
+    consequences = "\n".join(f"{runtime}: {text}" for runtime, text in finding.consequences.items())
+    table.add_row(
+        f"[{_COLOURS[finding.severity]}]{finding.rule}[/]" if first else "",
+        escape(finding.where),
+        escape(finding.what),
+        consequences if first else "as above",
+        "--fix" if finding.repairable else "-",
+    )
+
+
+def _scope(report: LintReport) -> str:
+    """What the answer rests on, so that silence is not taken for a proof."""
+    count = len(report.findings)
+    found = f"found {count} {'place' if count == 1 else 'places'}" if count else "found nothing"
+    layers = f"recurrent layers recognised: {report.layers or 'none'}"
+    refused = [finding.where for finding in report.findings if finding.rule == LOADS]
+    loads = f"does not load in {' and '.join(refused)}" if refused else "loads in every runtime"
+    text = f"{escape(report.path)}: {report.rules} rules {found}; {layers}; {loads}"
+    if report.unknown_operators:
+        text += f"; not looked into: {escape(', '.join(report.unknown_operators))}"
+    return f"{text}. Numbers were not compared; `rnnexport export` and `rnnexport verify` do that."
 
 
 def _proof(report: LintReport) -> Table:

@@ -16,13 +16,13 @@ REAL_FILES = {
     "silero_vad/data/silero_vad_16k_op15.onnx": {LOADS},
     "silero_vad/data/silero_vad_half.onnx": {LOADS},
     "silero_vad/data/silero_vad_16k_sequence.onnx": {"fixed-batch"},
-    "silero_vad/data/silero_vad_op18_ifless.onnx": {"written-out"},
+    "silero_vad/data/silero_vad_op18_ifless.onnx": {"decomposed"},
     "silero_vad/data/silero_vad_openvino_16k.onnx": {"fixed-batch"},
     "faster_whisper/assets/silero_vad_v6.onnx": {"fixed-batch"},
     "arabic_name_romanizer/resources/encoder.onnx": set(),
-    "arabic_name_romanizer/resources/decoder.onnx": {"output-shape", "written-out"},
+    "arabic_name_romanizer/resources/decoder.onnx": {"vague-output-shape", "decomposed"},
     "arabic_name_romanizer/resources/persian/encoder.onnx": set(),
-    "arabic_name_romanizer/resources/persian/decoder.onnx": {"output-shape", "written-out"},
+    "arabic_name_romanizer/resources/persian/decoder.onnx": {"vague-output-shape", "decomposed"},
 }
 
 

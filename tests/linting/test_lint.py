@@ -1,5 +1,7 @@
 """Each rule finds its fault and nothing else; each repair is proved by running both files."""
 
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,6 +16,7 @@ from rnnexport.errors import InputError
 from rnnexport.linting.lint import find, lint
 from rnnexport.linting.rules import all_rules
 from rnnexport.onnx_files.reading import read_model
+from rnnexport.report.lint import lint_tables
 
 FLOAT, HIDDEN, INPUTS = TensorProto.FLOAT, 6, 4
 Change = Callable[[onnx.ModelProto], None]
@@ -97,6 +100,43 @@ def training_mode(model):
 
 def output_shape(model):
     model.graph.output[0].type.tensor_type.shape.dim[2].dim_value = HIDDEN + 1
+
+
+def vague_output_shape(model):
+    model.graph.output[0].type.tensor_type.shape.dim[2].dim_param = "hidden"
+
+
+def random(model):
+    """Noise on the output."""
+    model.graph.node.extend(
+        [
+            helper.make_node("RandomNormalLike", ["y"], ["noise"], "noise"),
+            helper.make_node("Add", ["y", "noise"], ["z"]),
+        ]
+    )
+    model.graph.output[0].name = "z"
+
+
+def saturates(model):
+    """A head with weights of 8 bits, one of which uses them all."""
+    weights = np.full((HIDDEN, HIDDEN), 3, np.int8)
+    weights[0, 0] = -127
+    model.graph.initializer.extend(
+        [numpy_helper.from_array(weights, "codes"), numpy_helper.from_array(np.array(0.1, np.float32), "scale")]
+    )
+    inputs = ["y", "codes", "scale"]
+    model.graph.node.append(helper.make_node("DynamicQuantizeMatMul", inputs, ["z"], "head", domain="com.microsoft"))
+    model.opset_import.append(helper.make_opsetid("com.microsoft", 1))
+    model.graph.output[0].name = "z"
+
+
+def ignored_steps(model):
+    """The layer gets step 0 of x, whatever its length."""
+    model.graph.initializer.append(numpy_helper.from_array(np.array([0]), "first"))
+    model.graph.node.insert(0, helper.make_node("Tanh", ["x"], ["bounded"]))
+    model.graph.node.insert(1, helper.make_node("Gather", ["bounded", "first"], ["x0"], axis=0))
+    node(model).input[0] = "x0"
+    model.graph.output[0].type.tensor_type.shape.dim[0].dim_value = 1
 
 
 def half_weights(model):
@@ -199,12 +239,16 @@ FAULTS: dict[str, Change] = {
     "double": double,
     "training-mode": training_mode,
     "output-shape": output_shape,
+    "vague-output-shape": vague_output_shape,
+    "random": random,
+    "saturates": saturates,
+    "ignored-steps": ignored_steps,
     "half-weights": half_weights,
     "two-layouts": two_layouts,
     "ignored-by-openvino": peepholes,
     "side-by-side": side_by_side,
     "unrolled": unrolled,
-    "written-out": written_out,
+    "decomposed": written_out,
 }
 
 
@@ -244,6 +288,52 @@ def test_the_body_of_an_if_is_looked_into(tmp_path):
     model.graph.node.append(helper.make_node("If", ["condition"], ["result"], **branches))
     onnx.save(model, tmp_path / "if.onnx")
     assert [finding.rule for finding in find(tmp_path / "if.onnx")] == ["gru-form", "gru-form"]
+
+
+def test_steps_that_something_reads_whole_are_not_ignored(tmp_path):
+    model = clean()
+    ignored_steps(model)
+    model.graph.node.append(helper.make_node("ReduceSum", ["bounded", "first"], ["total"], keepdims=0))
+    model.graph.output.append(helper.make_tensor_value_info("total", FLOAT, ["batch", INPUTS]))
+    onnx.save(model, tmp_path / "model.onnx")
+    assert "ignored-steps" not in {finding.rule for finding in find(tmp_path / "model.onnx")}
+
+
+@pytest.mark.parametrize(
+    ("shape", "rule"),
+    [
+        (["time", "batch"], "output-shape"),
+        ([7, "batch", HIDDEN], "output-shape"),
+        (["time", "batch", "hidden"], "vague-output-shape"),
+        (None, "vague-output-shape"),
+        (["steps", "rows", HIDDEN], None),
+    ],
+)
+def test_onnx_runtime_warns_of_wrong_shapes_and_of_no_others(shape, rule, tmp_path):
+    model = clean()
+    model.graph.output[0].CopyFrom(helper.make_tensor_value_info("y", FLOAT, shape))
+    onnx.save(model, tmp_path / "model.onnx")
+    assert {finding.rule for finding in find(tmp_path / "model.onnx")} == ({rule} if rule else set())
+    code = (
+        "import sys, numpy, onnxruntime; session = onnxruntime.InferenceSession(sys.argv[1]);"
+        f"session.run(None, {{'x': numpy.zeros((2, 3, {INPUTS}), 'float32')}})"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / "model.onnx")]
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stderr
+    assert ("[W:onnxruntime" in said) is (rule == "output-shape")
+
+
+def test_many_places_of_one_rule_are_counted_and_what_was_looked_at_is_told(tmp_path):
+    model = clean()
+    for number in range(5):
+        model.graph.node.append(helper.make_node("RandomNormalLike", ["y"], [f"noise{number}"]))
+        model.graph.output.append(helper.make_tensor_value_info(f"noise{number}", FLOAT, ["time", "batch", HIDDEN]))
+    onnx.save(model, tmp_path / "model.onnx")
+    report = lint(tmp_path / "model.onnx")
+    table, scope = lint_tables(report)
+    assert list(table.columns[1].cells) == ["noise0", "noise1", "noise2", "and 2 more"]
+    assert f"{len(all_rules())} rules found 5 places; recurrent layers recognised: 1; loads in every runtime" in scope
+    assert "Numbers were not compared" in scope
 
 
 @pytest.mark.parametrize("name", [rule.name for rule in all_rules() if rule.repair()])

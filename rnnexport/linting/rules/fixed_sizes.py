@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import onnx_ir as ir
 
-from rnnexport.inspecting.inspection import recurrent_nodes
+from rnnexport.inspecting.layers import recurrent_nodes
 from rnnexport.linting.rule import Rule
 from rnnexport.onnx_files.nodes import node_name, optional_input
 

@@ -6,24 +6,24 @@ from collections.abc import Iterator
 
 import onnx_ir as ir
 
-from rnnexport.inspecting.inspection import written_cells
+from rnnexport.inspecting.decomposed_cells import decomposed_cells
 from rnnexport.linting.rule import Rule
 from rnnexport.passes.fuse_cells import FuseCells
 
 
-class _Written(Rule):
+class _Decomposed(Rule):
     """What both rules share."""
 
     def repairs(self, model: ir.Model, where: str) -> bool:
         """Whether this is an LSTM or GRU, and not only like one."""
-        return any(cell.fusible for cell in written_cells(model) if cell.node == where)
+        return any(cell.fusible for cell in decomposed_cells(model) if cell.node == where)
 
     def repair(self) -> ir.passes.InPlacePass:
         """Put the operator in its place."""
         return FuseCells()
 
 
-class Unrolled(_Written):
+class Unrolled(_Decomposed):
     """One cell, written once for each time step."""
 
     name = "unrolled"
@@ -33,22 +33,22 @@ class Unrolled(_Written):
 
     def check(self, model: ir.Model) -> Iterator[tuple[str, str]]:
         """Look for cells with the same weights."""
-        for cell in written_cells(model):
+        for cell in decomposed_cells(model):
             if cell.steps > 2:
                 hint = "" if cell.fusible else "; export it as an operator"
                 yield cell.node, f"one {cell.cell} stands there {cell.steps} times{hint}"
 
 
-class WrittenOut(_Written):
+class Decomposed(_Decomposed):
     """A step of a cell as MatMul, Sigmoid and Tanh."""
 
-    name = "written-out"
+    name = "decomposed"
     severity = "note"
     title = "a cell is written as MatMul, Sigmoid and Tanh"
-    consequences = {"every runtime": "right, but without the fused kernel; for single steps that matters little"}
+    consequences = {"every runtime": "the same function without the fused kernel; for single steps that matters little"}
 
     def check(self, model: ir.Model) -> Iterator[tuple[str, str]]:
         """Look for cells that stand there once or twice."""
-        for cell in written_cells(model):
+        for cell in decomposed_cells(model):
             if cell.steps <= 2:
                 yield cell.node, f"{'an' if cell.cell == 'LSTM' else 'a'} {cell.cell} cell"

@@ -1,0 +1,102 @@
+"""Recurrent operators of a graph; those in the bodies of `If`, `Loop` and `Scan` count like those outside."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_ir as ir
+
+from rnnexport.onnx_files.nodes import node_name, optional_input
+from rnnexport.onnx_files.operators import INITIAL_H, LAYOUT, QUANTIZED_LSTM, RECURRENT, SEQUENCE_LENS, R, W
+from rnnexport.onnx_files.zeros import is_zero
+
+
+@dataclass(frozen=True, slots=True)
+class LayerSummary:
+    """One LSTM, GRU or RNN node, or ONNX Runtime's LSTM with weights of 8 bits."""
+
+    name: str
+    cell: str
+    """`LSTM`, `GRU` (reset after the product, as PyTorch has it), `GRU, reset before` or `RNN`."""
+    weights: str
+    """What they are stored as, such as `float32`; `int8` where they are dequantized or multiplied so."""
+    direction: str
+    input_size: int | None
+    hidden_size: int | None
+    lengths: str | None
+    """Where `sequence_lens` comes from; `None` where every row is as long as the batch."""
+    initial_state: str
+    """`zeros`, `constant`, `input NAME` or `computed`."""
+    multiply_adds_per_step: int
+    """Of one row, without activations; 0 where the weights' shapes are not known."""
+
+
+def data_inputs(model: ir.Model) -> list[ir.Value]:
+    """Graph inputs without those that only give an initializer a name, as old files have them."""
+    return [value for value in model.graph.inputs if value.const_value is None]
+
+
+def recurrent_nodes(model: ir.Model) -> list[ir.Node]:
+    """All nodes of ONNX's recurrent operators, those of sub-graphs too."""
+    return [node for node in model.graph.all_nodes() if node.op_type in RECURRENT]
+
+
+def layer_nodes(model: ir.Model) -> list[ir.Node]:
+    """All nodes that are a recurrent layer: ONNX's operators, and ONNX Runtime's DynamicQuantizeLSTM."""
+    return [node for node in model.graph.all_nodes() if node.op_type in (*RECURRENT, QUANTIZED_LSTM)]
+
+
+def summarise(node: ir.Node) -> LayerSummary:
+    """Read a recurrent layer off its node."""
+    weights, recurrence = _shape(node, W), _shape(node, R)
+    inputs, units = (1, 1) if node.op_type == QUANTIZED_LSTM else (2, 2)  # [D, I, 4H] there, [D, G·H, I] in ONNX
+    hidden_size = node.attributes.get_int("hidden_size", 0) or (recurrence[units] if recurrence else None)
+    cell = "LSTM" if node.op_type == QUANTIZED_LSTM else node.op_type
+    if cell == "GRU" and not node.attributes.get_int("linear_before_reset", 0):
+        cell = "GRU, reset before"
+    lengths = optional_input(node, SEQUENCE_LENS)
+    products = sum(int(np.prod(shape)) for shape in (weights, recurrence) if shape)
+    return LayerSummary(
+        name=node_name(node),
+        cell=cell,
+        weights=_stored_as(optional_input(node, R)),
+        direction=node.attributes.get_string("direction", "forward") or "forward",
+        input_size=weights[inputs] if weights else None,
+        hidden_size=hidden_size,
+        lengths=None if lengths is None else _origin(lengths),
+        initial_state=_initial_state(optional_input(node, INITIAL_H)),
+        multiply_adds_per_step=products,
+    )
+
+
+def _shape(node: ir.Node, index: int) -> tuple[int, ...]:
+    value = optional_input(node, index)
+    if value is None or value.shape is None or not all(isinstance(size, int) for size in value.shape):
+        return ()
+    return tuple(int(size) for size in value.shape if isinstance(size, int))
+
+
+def _stored_as(value: ir.Value | None) -> str:
+    maker = value.producer() if value is not None else None
+    while maker is not None and maker.op_type in ("DequantizeLinear", *LAYOUT) and maker.inputs[0] is not None:
+        value = maker.inputs[0]
+        maker = value.producer()
+    return value.dtype.name.lower() if value is not None and value.dtype is not None else "?"
+
+
+def _initial_state(value: ir.Value | None) -> str:
+    return "zeros" if is_zero(value) else _origin(value) if value is not None else "zeros"
+
+
+def _origin(value: ir.Value) -> str:
+    """`input NAME` through changes of layout, `constant`, or `computed`."""
+    seen: ir.Value | None = value
+    while seen is not None and seen.producer() is not None:
+        if ir.convenience.get_const_tensor(seen) is not None:
+            return "constant"
+        node = seen.producer()
+        seen = node.inputs[0] if node is not None and node.op_type in LAYOUT and node.inputs else None
+    if seen is None:
+        return "computed"
+    return "constant" if seen.const_value is not None else f"input {seen.name}"

@@ -1,0 +1,113 @@
+"""Inputs of any length of which a fixed part is read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from rnnexport.inspecting.decomposed_cells import decomposed_cells
+from rnnexport.inspecting.layers import data_inputs, recurrent_nodes
+from rnnexport.linting.rule import Rule
+from rnnexport.onnx_files.nodes import optional_input
+
+_ELEMENTWISE = frozenset(
+    ("Add", "Cast", "Clip", "Div", "Identity", "Mul", "Neg", "Relu", "Sigmoid", "Sub", "Tanh", "Where")
+)
+
+
+class IgnoredSteps(Rule):
+    """A dynamic dimension that is read at constant indices only."""
+
+    name = "ignored-steps"
+    severity = "error"
+    title = "an input may have any length, and a fixed part of it is read"
+    consequences = {
+        "every runtime": "what lies beyond is ignored without a word, and a short series is refused; export again with "
+        "an exporter that keeps the time axis (Keras' own writes such files)"
+    }
+
+    def check(self, model: ir.Model) -> Iterator[tuple[str, str]]:
+        """Follow each dynamic dimension of a real-valued input to all of its readers."""
+        if not recurrent_nodes(model) and not decomposed_cells(model):
+            return
+        for value in data_inputs(model):
+            if value.shape is None or value.dtype is None or not value.dtype.is_floating_point():
+                continue
+            for axis, size in enumerate(value.shape):
+                read = None if isinstance(size, int) else _constant_indices(value, axis)
+                if read:
+                    places = ", ".join(map(str, sorted(read)))
+                    name = f" ({size.value})" if isinstance(size, ir.SymbolicDim) and size.value else ""
+                    yield value.name or "", f"dimension {axis}{name} is dynamic, and is read at {places} only"
+
+
+def _constant_indices(value: ir.Value, axis: int) -> set[int] | None:
+    """The indices at which all readers of `value` read `axis`; `None` where one reads it whole, or may."""
+    if value.is_graph_output() or value.shape is None:
+        return None
+    found: set[int] = set()
+    for node, position in value.uses():
+        if node.op_type in ("Shape", "Size"):
+            continue
+        read = _read_by(node, position, axis)
+        if read is None:
+            after = _axis_after(node, position, axis, len(value.shape))
+            read = None if after is None else _constant_indices(node.outputs[0], after)
+        if read is None:
+            return None
+        found |= read
+    return found
+
+
+def _read_by(node: ir.Node, position: int, axis: int) -> set[int] | None:
+    """The constant indices at which a Gather or Slice reads the axis."""
+    shape = node.inputs[0].shape if node.inputs and node.inputs[0] is not None else None
+    if position != 0 or shape is None:
+        return None
+    if node.op_type == "Gather":
+        indices = _constant(node, 1)
+        gathered = node.attributes.get_int("axis", 0) % len(shape)
+        return {int(index) for index in indices.ravel()} if indices is not None and gathered == axis else None
+    if node.op_type == "Slice":
+        starts, ends, axes, steps = (_constant(node, index) for index in range(1, 5))
+        if starts is None or ends is None:
+            return None
+        along = [int(a) % len(shape) for a in axes] if axes is not None else list(range(len(starts)))
+        if axis not in along or (steps is not None and int(steps[along.index(axis)]) != 1):
+            return None
+        start, end = int(starts[along.index(axis)]), int(ends[along.index(axis)])
+        if 0 <= start < end < 2**31 - 1 or start < end < 0:
+            return set(range(start, end))
+    return None
+
+
+def _axis_after(node: ir.Node, position: int, axis: int, rank: int) -> int | None:
+    """Where the axis stands in the node's output, where the node leaves it whole and in order."""
+    if node.op_type == "Transpose":
+        permutation = list(node.attributes.get_ints("perm", list(reversed(range(rank)))))
+        return permutation.index(axis)
+    result = node.outputs[0].shape
+    if node.op_type == "MatMul" and position == 0 and axis < rank - 1:
+        return axis
+    if node.op_type in _ELEMENTWISE and result is not None:
+        return axis + len(result) - rank
+    if node.op_type in ("Squeeze", "Unsqueeze") and position == 0:
+        axes = _constant(node, 1)
+        if axes is None or result is None:
+            return None
+        wide = max(rank, len(result))
+        changed = sorted(int(a) % wide for a in axes.ravel())
+        if node.op_type == "Squeeze":
+            return None if axis in changed else axis - sum(a < axis for a in changed)
+        kept = [place for place in range(wide) if place not in changed]
+        return kept[axis]
+    return None
+
+
+def _constant(node: ir.Node, index: int) -> NDArray[Any] | None:
+    value = optional_input(node, index)
+    tensor = ir.convenience.get_const_tensor(value) if value is not None else None
+    return None if tensor is None else tensor.numpy()

@@ -1,0 +1,31 @@
+"""Operators that draw."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import onnx_ir as ir
+
+from rnnexport.linting.rule import Rule
+from rnnexport.onnx_files.nodes import node_name
+
+_RANDOM = frozenset(
+    ("Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike")
+)
+
+
+class RandomValues(Rule):
+    """Values that are drawn anew in each call."""
+
+    name = "random"
+    severity = "error"
+    title = "a value is drawn at random"
+    consequences = {
+        "every runtime": "another answer at every call, so that nothing can be proved; export without the noise"
+    }
+
+    def check(self, model: ir.Model) -> Iterator[tuple[str, str]]:
+        """Look for the operators whose output is drawn; a Dropout in training mode is `training-mode`."""
+        for node in model.graph.all_nodes():
+            if node.op_type in _RANDOM and not node.domain:
+                yield node_name(node), f"{node.op_type} draws its output"

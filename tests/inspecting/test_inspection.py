@@ -1,0 +1,54 @@
+"""`rnnexport show` reads layers, their weights and multiply-adds off graphs of every kind."""
+
+import onnx
+import onnx_ir as ir
+import pytest
+from onnx import TensorProto, helper
+
+from rnnexport.bundle.bundle import reference_bundles
+from rnnexport.inspecting.inspection import inspect_model
+from rnnexport.optimizing.rewrite import Rewrite, apply
+
+LSTM, GRU = (bundle / "model.onnx" for bundle in reference_bundles())
+MULTIPLY_ADDS = {LSTM: 4 * 64 * (12 + 64), GRU: 3 * 64 * (12 + 64)}
+
+
+@pytest.mark.parametrize("path", MULTIPLY_ADDS, ids=["lstm", "gru"])
+@pytest.mark.parametrize(
+    ("rewrite", "weights"),
+    [
+        (Rewrite(), "float"),
+        (Rewrite(lowering="unrolled", time_steps=5), "float"),
+        (Rewrite(weights="int8", product="dynamic", input_projection="same"), "int8"),
+        (Rewrite(weights="int4", product="matmulnbits", input_projection="same"), "int4"),
+        (Rewrite(lowering="fused", weights8=True), "int8"),
+        (Rewrite(lowering="fused", weights="int8"), "int8"),
+    ],
+    ids=str,
+)
+def test_every_graph_variant_shows_its_layer_with_the_same_multiply_adds(path, rewrite, weights):
+    model = ir.load(path)
+    if path == GRU and (rewrite.lowering, rewrite.weights) == ("fused", "int8"):
+        pytest.skip("there is no fused GRU with int8 weights")
+    apply(rewrite, model, lambda _: {})
+    shown = inspect_model(model)
+    (layer,) = (*shown.layers, *shown.decomposed_cells)
+    assert layer.cell == ("LSTM" if path == LSTM else "GRU")
+    assert layer.weights == weights
+    assert shown.multiply_adds_per_step == layer.multiply_adds_per_step == MULTIPLY_ADDS[path]
+
+
+def test_of_the_branches_of_an_if_one_counts():
+    model = onnx.load(GRU)
+    names = {value.name for value in model.graph.output}
+    branches = {}
+    for branch in ("then_branch", "else_branch"):
+        graph = helper.make_graph([*model.graph.node], branch, [], [*model.graph.output], [*model.graph.initializer])
+        branches[branch] = graph
+    del model.graph.node[:], model.graph.initializer[:], model.graph.output[:]
+    model.graph.input.append(helper.make_tensor_value_info("condition", TensorProto.BOOL, []))
+    model.graph.node.append(helper.make_node("If", ["condition"], [f"{name}_out" for name in names], **branches))
+    model.graph.output.append(helper.make_empty_tensor_value_info("logits_out"))
+    shown = inspect_model(ir.from_proto(model))
+    assert len(shown.layers) == 2
+    assert shown.multiply_adds_per_step == MULTIPLY_ADDS[GRU]
