@@ -78,8 +78,8 @@ def demo(session: nox.Session) -> None:
 def bench(session: nox.Session) -> None:
     """Measure exports and latencies beside PyTorch and its exporter, and the reference bundles; an hour at most."""
     install(session, ".")
-    session.run("python", "tests/export_table/measure_export.py")
-    session.run("python", "tests/export_table/measure_export.py", "--large-model")
+    session.run("python", "-m", "benchmarks.export_table.measure_export")
+    session.run("python", "-m", "benchmarks.export_table.measure_export", "--large-model")
     shapes = ["--batch-size", "1,16", "--time-steps", "25,100"]
     session.run("rnnexport", "bench", *shapes, "--roofline", "--profile", *session.posargs)
     sweep = str(Path(session.create_tmp()) / "deepbench.jsonl")
@@ -133,7 +133,7 @@ def real_models(session: nox.Session) -> None:
 def export_table(session: nox.Session) -> None:
     """Write the table of docs/export.md anew, PyTorch's own exporters included; about ten minutes."""
     install(session, ".")
-    session.run("python", "tests/export_table/write_table.py")
+    session.run("python", "-m", "benchmarks.export_table.write_table")
 
 
 @nox.session
@@ -153,5 +153,5 @@ def plans_table(session: nox.Session) -> None:
 @nox.session
 def silent_faults(session: nox.Session) -> None:
     """Write the table of docs/silent-faults.md anew, with other tools on the same faults; about ten minutes."""
-    install(session, ".", "-r", "tests/silent_faults/requirements.txt")
-    session.run("python", "tests/silent_faults/write_table.py")
+    install(session, ".", "-r", "benchmarks/silent_faults/requirements.txt")
+    session.run("python", "-m", "benchmarks.silent_faults.write_table")

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import onnx
 import pytest
-from drawn_models import Spec, build, specs
 from hypothesis import given, settings
 
 import rnnexport
 from rnnexport.parity.verify import verify
+from tests.parity.drawn_models import Spec, build, specs
 
 
 def judge(spec: Spec) -> int:

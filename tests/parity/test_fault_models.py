@@ -11,7 +11,6 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from drawn_models import GATES, PYTORCH_GATES, Spec, build, draw_feeds, run, specs, wrongly
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -23,6 +22,7 @@ from rnnexport.parity.diagnosis.diagnosis import explain
 from rnnexport.parity.diagnosis.fault_model import Call, Evidence
 from rnnexport.parity.diagnosis.fault_models import all_fault_models
 from rnnexport.parity.onnx_float64 import Float64Model
+from tests.parity.drawn_models import GATES, PYTORCH_GATES, Spec, build, draw_feeds, run, specs, wrongly
 
 TOLERANCE = Tolerance(atol=1e-5, rtol=1.3e-6)
 Answer = Callable[[Feeds, Path], Feeds]

@@ -10,9 +10,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
-from written_cells import GATES, WRITTEN, Written, scan_model
 
 from rnnexport.passes.fuse_cells import FuseCells
+from tests.passes.written_cells import GATES, WRITTEN, Written, scan_model
 
 
 def fused(model: onnx.ModelProto) -> tuple[onnx.ModelProto, bool]:

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from export_cases import ExportCase
-from outcomes import draw, specs
 from torch import Tensor, nn
 
+from benchmarks.export_table.export_cases import ExportCase
+from benchmarks.export_table.outcomes import draw, specs
 from rnnexport.capture import InputSpec
 
 EXPORTERS = {"torch.onnx.export": True, "torch.onnx.export, dynamo=False": False}

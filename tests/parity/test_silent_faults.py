@@ -6,8 +6,9 @@ import re
 from pathlib import Path
 
 import pytest
-from faults import CONTROLS, FAULTS, Fault
-from judge_rnnexport import judge
+
+from benchmarks.silent_faults.faults import CONTROLS, FAULTS, Fault
+from benchmarks.silent_faults.judge_rnnexport import judge
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "silent-faults.md"
 TABLE = DOCUMENT.read_text(encoding="utf-8").partition("<!-- table: begin -->")[2]

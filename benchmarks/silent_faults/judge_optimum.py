@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import onnx
-from faults import Fault, find
 from optimum.exporters.onnx import validate_model_outputs
 from optimum.exporters.onnx.base import OnnxConfig
 from optimum.utils import NormalizedConfig
 from torch import Tensor, nn
 from transformers import PretrainedConfig, PreTrainedModel
+
+from benchmarks.silent_faults.faults import Fault, find
 
 
 class Wrapped(PreTrainedModel):

@@ -1,4 +1,7 @@
-"""Time and memory of an export, beside PyTorch's default exporter in the same run. `nox -s bench` prints the table."""
+"""Time and memory of an export, beside PyTorch's default exporter in the same run: `nox -s bench` prints the table.
+
+python -m benchmarks.export_table.measure_export [--large-model]
+"""
 
 from __future__ import annotations
 
@@ -12,12 +15,12 @@ from pathlib import Path
 from statistics import median
 
 import torch
-from export_cases import CASES, ExportCase
-from outcomes import specs
-from stock import stock_export
 from torch import nn
 
 import rnnexport
+from benchmarks.export_table.export_cases import CASES, ExportCase
+from benchmarks.export_table.outcomes import specs
+from benchmarks.export_table.stock import stock_export
 from rnnexport.bundle.bundle import reference_bundles
 from rnnexport.capture import capture, capture_plain
 from rnnexport.exporting.graphs import Graphs, Options

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from export_cases import CASES
-from outcomes import RUNTIMES, largest_excess, specs
 
 import rnnexport
+from benchmarks.export_table.export_cases import CASES
+from benchmarks.export_table.outcomes import RUNTIMES, largest_excess, specs
 from rnnexport.errors import RnnexportError
 
 IDS = [case.name for case in CASES]

@@ -1,5 +1,7 @@
 """Writes the table of docs/export.md: what becomes of every case, by rnnexport and by PyTorch's own exporters.
 
+    python -m benchmarks.export_table.write_table
+
 Every export runs in a process of its own, since PyTorch's exporters remember earlier ones.
 """
 
@@ -13,7 +15,8 @@ from collections import Counter
 from pathlib import Path
 
 BEGIN, END = "<!-- table: begin -->\n", "<!-- table: end -->"
-DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "export.md"
+ROOT = Path(__file__).resolve().parents[2]
+DOCUMENT = ROOT / "docs" / "export.md"
 COLUMNS = {
     "rnnexport": ["ONNX Runtime", "OpenVINO", "OpenVINO, static"],
     "torch.onnx.export": ["ONNX Runtime", "OpenVINO"],
@@ -24,11 +27,11 @@ COLUMNS = {
 def judge(name: str, exporter: str) -> dict[str, str]:
     """Export one case with one exporter, and run what came out."""
     import torch
-    from export_cases import CASES
-    from outcomes import outcome, specs
-    from stock import EXPORTERS, stock_export
 
     import rnnexport
+    from benchmarks.export_table.export_cases import CASES
+    from benchmarks.export_table.outcomes import outcome, specs
+    from benchmarks.export_table.stock import EXPORTERS, stock_export
     from rnnexport.errors import RnnexportError
 
     case = next(case for case in CASES if case.name == name)
@@ -54,8 +57,8 @@ def judge(name: str, exporter: str) -> dict[str, str]:
 
 def judge_apart(name: str, exporter: str) -> dict[str, str]:
     """As `judge`, in a process of its own, which may crash."""
-    command = [sys.executable, __file__, name, exporter]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, timeout=600)
+    command = [sys.executable, "-m", "benchmarks.export_table.write_table", name, exporter]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, timeout=600, cwd=ROOT)
     return json.loads(done.stdout.splitlines()[-1]) if done.stdout else dict.fromkeys(COLUMNS[exporter], "crash")
 
 
@@ -77,7 +80,7 @@ def main() -> None:
     if len(sys.argv) > 1:
         print(json.dumps(judge(*sys.argv[1:])))
         return
-    from export_cases import CASES
+    from benchmarks.export_table.export_cases import CASES
 
     rows = {}
     for case in CASES:

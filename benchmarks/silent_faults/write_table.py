@@ -1,5 +1,7 @@
 """Writes the table of docs/silent-faults.md: who catches which fault, and who says what it is.
 
+    python -m benchmarks.silent_faults.write_table
+
 Every tool judges every fault in a process of its own. `nox -s silent_faults` runs it.
 """
 
@@ -15,11 +17,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from faults import CONTROLS, FAULTS, Fault
+from benchmarks.silent_faults.faults import CONTROLS, FAULTS, Fault
 
-HERE = Path(__file__).resolve().parent
-PLUGINS = HERE.parent / "plugins" / "careless_engines"
-DOCUMENT = HERE.parents[1] / "docs" / "silent-faults.md"
+ROOT = Path(__file__).resolve().parents[2]
+PLUGINS = ROOT / "tests" / "plugins" / "careless_engines"
+DOCUMENT = ROOT / "docs" / "silent-faults.md"
 BEGIN, END = "<!-- table: begin -->\n", "<!-- table: end -->"
 TOOLS = {"polygraphy": "Polygraphy", "torch": "torch.onnx verify", "optimum": "Optimum"}
 PACKAGES = ["torch", "onnx", "onnxruntime", "openvino", "onnxscript", "polygraphy", "optimum-onnx", "transformers"]
@@ -28,9 +30,11 @@ Verdict = dict[str, Any]
 
 def run(tool: str, fault: Fault, bundle: Path) -> Verdict:
     """One tool on one fault; a tool that writes no verdict has failed, and so does this script."""
-    command = [sys.executable, str(HERE / f"judge_{tool}.py"), fault.name, str(bundle)]
+    command = [sys.executable, "-m", f"benchmarks.silent_faults.judge_{tool}", fault.name, str(bundle)]
     environment = os.environ | {"PYTHONPATH": str(PLUGINS)}
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, timeout=600, check=True, env=environment)
+    done = subprocess.run(
+        command, stdout=subprocess.PIPE, text=True, timeout=600, check=True, env=environment, cwd=ROOT
+    )
     verdict: Verdict = json.loads(done.stdout.splitlines()[-1])
     return verdict
 

@@ -10,9 +10,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-from faults import Fault, find
 from polygraphy.comparator import RunResults
 from polygraphy.json import save_json
+
+from benchmarks.silent_faults.faults import Fault, find
 
 
 def judge(fault: Fault, bundle: Path) -> dict[str, object]:

@@ -6,9 +6,8 @@ import json
 import sys
 from pathlib import Path
 
-from faults import Fault, find
-
 import rnnexport
+from benchmarks.silent_faults.faults import Fault, find
 from rnnexport.bundle.bundle import Bundle
 from rnnexport.bundle.store import seal
 from rnnexport.linting.lint import lint

@@ -45,7 +45,7 @@ class Fault:
     inputs: tuple[str, ...] = (SERIES,)
     outputs: tuple[str, ...] = ("y",)
     runtime: str = "ort-cpu"
-    """A definition's name, or that of an engine in tests/parity/plugins."""
+    """A definition's name, or that of an engine in tests/plugins."""
     lengths: Literal["exact", "sequence-lens"] = "exact"
     real: bool = False
     """Made by somebody's exporter or runtime as it comes, not planted."""

@@ -13,8 +13,9 @@ from pathlib import Path
 
 import onnx_ir
 import torch
-from faults import Fault, dynamic_shapes, find
 from torch.onnx.verification import verify_onnx_program
+
+from benchmarks.silent_faults.faults import Fault, dynamic_shapes, find
 
 LARGEST_ABSOLUTE, LARGEST_RELATIVE = 5e-3, 1e-1
 """Where `verify=True` warns; the function itself returns figures and no verdict."""

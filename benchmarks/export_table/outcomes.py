@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from export_cases import ExportCase
 from numpy.typing import NDArray
 
+from benchmarks.export_table.export_cases import ExportCase
 from rnnexport.capture import InputSpec, call_module, parse_input_spec
 from rnnexport.engines import get_engine
 from rnnexport.engines.contract import Definition
