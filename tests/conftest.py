@@ -20,11 +20,11 @@ from rnnexport.bundle.plan import GraphKind, Plan, Tuned, graph_name, write_plan
 from rnnexport.bundle.store import sha256_of
 from rnnexport.engines.contract import Definition
 from rnnexport.versions import machine, tool_versions
+from tests import examples  # noqa: F401 - registers the profiles
 
 AddPlan = Callable[..., Plan]
 EVIDENCE = shutil.ignore_patterns("parity*", "bench*", "tune*", "plan*")
-settings.register_profile("on a machine that does other work, too", deadline=None)
-settings.load_profile("on a machine that does other work, too")
+settings.load_profile("quick")
 
 
 @pytest.fixture

@@ -6,6 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from tests.examples import few_examples
+
 SERIES = "input:float32[batch,time,5]"
 TIME_MAJOR = "input:float32[time,batch,5]"
 
@@ -37,7 +39,7 @@ def layers(draw):
 
 
 @given(configuration=layers())
-@settings(max_examples=6, deadline=None, derandomize=True)
+@settings(few_examples(), derandomize=True)
 @pytest.mark.filterwarnings("ignore:LSTM with projections:UserWarning")
 def test_any_configuration(check, ops, configuration):
     layer, inputs = configuration
@@ -47,7 +49,7 @@ def test_any_configuration(check, ops, configuration):
 
 @pytest.mark.slow
 @given(configuration=layers())
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @pytest.mark.filterwarnings("ignore:LSTM with projections:UserWarning")
 def test_any_configuration_in_all_runtimes(check, ops, configuration):
     layer, inputs = configuration

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from rnnexport.engines import get_engine
 from rnnexport.errors import EngineError, InputError
 from rnnexport.runtime.definitions import load_definition
+from tests.examples import few_examples
 
 pytestmark = pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])
 ATOL = 1e-6  # float32 at these sizes; bfloat16 or TF32 would be 1e-3 away
@@ -34,7 +35,7 @@ def session(engine, gru, define):
     time=st.integers(1, 12),
     threads=st.integers(0, 2),
 )
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(few_examples(), suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_against_numpy_equations(engine, cell, sizes, batch, time, threads, tiny_model, define, tmp_path):
     model = tiny_model(cell, *sizes)
     session = get_engine(engine).load(model.save(tmp_path / "model.onnx"), define(engine, threads=threads))

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from rnnexport.engines import get_engine
 from rnnexport.errors import CheckpointError, EngineError, RuntimeUnavailableError
 from rnnexport.models.classifier import ModelConfig, ModelDescription, SequenceClassifier, save_model
+from tests.examples import few_examples
 
 on_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device that torch can use")
 
@@ -37,7 +38,7 @@ def load(path, define, precision="float32", **keys):
 
 
 @given(cell=st.sampled_from(["lstm", "gru"]), layers=st.integers(1, 2), bidirectional=st.booleans())
-@settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(few_examples(), suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_against_module_in_float64(cell, layers, bidirectional, feeds, define, tmp_path):
     config = ModelConfig(
         cell=cell, input_size=3, hidden_size=5, num_outputs=2, num_layers=layers, bidirectional=bidirectional

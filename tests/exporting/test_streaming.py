@@ -9,7 +9,7 @@ import sys
 import onnx
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
@@ -19,6 +19,7 @@ from rnnexport.bundle.store import seal
 from rnnexport.errors import ExportError
 from rnnexport.models.cells import ResetBeforeGRU
 from rnnexport.parity.verify import verify
+from tests.examples import few_examples
 
 SERIES = ["x:float32[batch,time,5]"]
 
@@ -164,7 +165,7 @@ def test_a_model_that_cannot_stream_is_refused_with_the_reason(module, reason, t
     assert not any(tmp_path.iterdir())
 
 
-@settings(max_examples=6, deadline=None)
+@few_examples()
 @given(data=st.data())
 def test_any_one_directional_stack_streams(data, tmp_path_factory):
     cell = data.draw(st.sampled_from([nn.LSTM, nn.GRU]))

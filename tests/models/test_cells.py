@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torch import nn
@@ -20,7 +20,6 @@ def weights_of(layer: nn.RNNBase) -> list[NDArray[np.float64]]:
     return [getattr(layer, f"{name}_l0").detach().numpy() for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")]
 
 
-@settings(max_examples=40, deadline=None)
 @given(**SIZES)
 def test_against_torch_lstm(B: int, T: int, I: int, H: int) -> None:  # noqa: E741, N803 - shape letters
     layer = nn.LSTM(I, H).double()
@@ -35,7 +34,6 @@ def test_against_torch_lstm(B: int, T: int, I: int, H: int) -> None:  # noqa: E7
     np.testing.assert_allclose(np.stack(state), torch.stack([h_n[0], c_n[0]]).detach(), atol=1e-12)
 
 
-@settings(max_examples=40, deadline=None)
 @given(**SIZES)
 @pytest.mark.parametrize("layer_type", [nn.GRU, ResetBeforeGRU])
 def test_against_gru_equations(layer_type: type[nn.GRU], B: int, T: int, I: int, H: int) -> None:  # noqa: E741, N803
@@ -58,7 +56,6 @@ def test_the_two_forms_of_the_gru_differ() -> None:
     assert (layer(x)[0] - other(x)[0]).abs().max() > 1e-3
 
 
-@settings(max_examples=40, deadline=None)
 @given(
     num_layers=st.integers(1, 3),
     bidirectional=st.booleans(),

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
@@ -27,7 +27,6 @@ CONFIGS = st.builds(
 )
 
 
-@settings(max_examples=30, deadline=None)
 @given(config=CONFIGS, lengths=st.lists(st.integers(1, 9), min_size=1, max_size=5), seed=st.integers(0, 99))
 @pytest.mark.parametrize("padding", [0.0, float("nan"), float("inf")])
 def test_a_series_gives_the_same_alone_and_in_a_padded_batch(

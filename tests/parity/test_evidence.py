@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from rnnexport.bundle.bundle import reference_bundles
@@ -23,7 +23,7 @@ _, GRU = reference_bundles()
 def verified(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, ParityReport]:
     path = tmp_path_factory.mktemp("evidence") / "gru"
     shutil.copytree(GRU, path, ignore=shutil.ignore_patterns("parity*", "bench.json"))
-    return path, verify(path, ["ort-cpu", "torch-cpu"], grid="quick", seed=7)
+    return path, verify(path, ["ort-cpu", "openvino-cpu"], grid="quick", seed=7)
 
 
 def test_the_same_tolerances_give_the_same_verdicts(verified: tuple[Path, ParityReport]) -> None:
@@ -31,7 +31,6 @@ def test_the_same_tolerances_give_the_same_verdicts(verified: tuple[Path, Parity
     assert judge_again(path / "parity.json") == report
 
 
-@settings(max_examples=20, deadline=None)
 @given(atol=st.floats(1e-8, 1e-2))
 def test_other_tolerances_are_applied_to_the_raw_outputs(verified: tuple[Path, ParityReport], atol: float) -> None:
     path, report = verified
@@ -45,7 +44,7 @@ def test_other_tolerances_are_applied_to_the_raw_outputs(verified: tuple[Path, P
 
 def test_a_call_made_alone_gives_what_it_gave(verified: tuple[Path, ParityReport]) -> None:
     path, report = verified
-    for case in report.runtimes[0].cases:
+    for case in report.runtimes[0].cases[::3]:
         alone = verify(path, ["ort-cpu"], grid="quick", seed=7, case=case.number)
         assert alone.runtimes[0].cases == [case]
     assert judge_again(path / "parity.json") == report, "and leaves the evidence alone"

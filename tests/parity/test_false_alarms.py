@@ -27,14 +27,14 @@ def judge(spec: Spec) -> int:
     return len(runtime.cases)
 
 
-@settings(max_examples=3, deadline=None)
+@settings(max_examples=2)
 @given(specs())
 def test_a_few_drawn_files_raise_none(spec: Spec) -> None:
     assert judge(spec) >= 12
 
 
 @pytest.mark.slow
-@settings(max_examples=45, deadline=None)
+@settings(max_examples=45)
 @given(specs())
 def test_more_than_500_calls_of_drawn_files_raise_none(spec: Spec) -> None:
     assert judge(spec) >= 12  # 45 files of 12 calls or more

@@ -22,11 +22,11 @@ from rnnexport.parity.diagnosis.diagnosis import explain
 from rnnexport.parity.diagnosis.fault_model import Call, Evidence
 from rnnexport.parity.diagnosis.fault_models import all_fault_models
 from rnnexport.parity.onnx_float64 import Float64Model
+from tests.examples import few_examples
 from tests.parity.drawn_models import GATES, PYTORCH_GATES, Spec, build, draw_feeds, run, specs, wrongly
 
 TOLERANCE = Tolerance(atol=1e-5, rtol=1.3e-6)
 Answer = Callable[[Feeds, Path], Feeds]
-twenty_models = settings(max_examples=20, deadline=None)
 EITHER_SIDE = st.sampled_from(["runtime", "file"])
 
 
@@ -65,32 +65,32 @@ def named_when_written_wrongly(spec: Spec, side: str, **fault: Any) -> list[str]
     return named(spec, lambda feeds, folder: run(wrong, feeds, folder), wrong_file=wrong if side == "file" else None)
 
 
-@twenty_models
+@few_examples()
 @given(specs(), EITHER_SIDE)
 def test_gate_order(spec: Spec, side: str) -> None:
     assert named_when_written_wrongly(spec, side, gates=PYTORCH_GATES) == ["gate order"]
 
 
-@twenty_models
+@few_examples()
 @given(specs(cell="GRU"), EITHER_SIDE)
 def test_gru_form(spec: Spec, side: str) -> None:
     other = 1 - spec.linear_before_reset
     assert named_when_written_wrongly(spec, side, linear_before_reset=other) == ["other GRU form"]
 
 
-@twenty_models
+@few_examples()
 @given(specs(cell="GRU", linear_before_reset=1), EITHER_SIDE)
 def test_bias_halves(spec: Spec, side: str) -> None:
     assert named_when_written_wrongly(spec, side, swap_bias=True) == ["bias halves"]
 
 
-@twenty_models
+@few_examples()
 @given(specs(bidirectional=True), EITHER_SIDE)
 def test_direction_order(spec: Spec, side: str) -> None:
     assert named_when_written_wrongly(spec, side, swap_directions=True) == ["direction order"]
 
 
-@twenty_models
+@few_examples()
 @given(specs(lengths=True))
 def test_lengths_ignored(spec: Spec) -> None:
     wrong = build(wrongly(spec, lengths=False))
@@ -101,7 +101,7 @@ def test_lengths_ignored(spec: Spec) -> None:
     assert "lengths ignored" in named(spec, answer)
 
 
-@twenty_models
+@few_examples()
 @given(specs(lengths=True))
 def test_lengths_that_the_file_does_not_read(spec: Spec) -> None:
     wrong = build(spec)
@@ -111,7 +111,7 @@ def test_lengths_that_the_file_does_not_read(spec: Spec) -> None:
     assert named(spec, lambda feeds, folder: run(wrong, feeds, folder), wrong_file=wrong) == ["lengths ignored"]
 
 
-@twenty_models
+@few_examples()
 @given(specs(cell="LSTM", states=True))
 def test_state_order(spec: Spec) -> None:
     graph = build(spec)
@@ -122,14 +122,14 @@ def test_state_order(spec: Spec) -> None:
     assert named(spec, answer) == ["state order"]
 
 
-@twenty_models
+@few_examples()
 @given(specs(lengths=False, states=False), EITHER_SIDE)
 def test_batch_major(spec: Spec, side: str) -> None:
     causes = named_when_written_wrongly(spec, side, over_batch=True)
     assert causes == ["batch-major mistaken for time-major"]
 
 
-@twenty_models
+@few_examples()
 @given(specs(num_layers=1, bidirectional=False), st.booleans())
 def test_first_step_only(spec: Spec, repeated: bool) -> None:
     graph = build(spec)
@@ -148,7 +148,7 @@ def test_first_step_only(spec: Spec, repeated: bool) -> None:
     assert named(spec, answer) == ["only the first time step computed"]
 
 
-@twenty_models
+@few_examples()
 @given(specs(), EITHER_SIDE)
 def test_float16_weights(spec: Spec, side: str) -> None:
     wide = wrongly(spec, hidden_size=8, input_size=8)
@@ -193,18 +193,18 @@ def torch_layers(spec: Spec, dtype: torch.dtype) -> Callable[[Feeds, Path], Feed
     return answer
 
 
-# The same twenty each time: of many, one in some hundreds rounds in ways that hardly go together with the prediction's.
-twenty_known_models = settings(max_examples=20, deadline=None, derandomize=True)
+# The same ones each time: of many, one in some hundreds rounds in ways that hardly go together with the prediction's.
+known_examples = settings(few_examples(), derandomize=True)
 PLAIN = {"lengths": False, "states": False, "linear_before_reset": 1}
 
 
-@twenty_known_models
+@known_examples
 @given(specs(**PLAIN, hidden_size=st.integers(6, 12), input_size=st.integers(6, 12)))
 def test_bfloat16(spec: Spec) -> None:
     assert "bf16 arithmetic" in named(spec, torch_layers(spec, torch.bfloat16))
 
 
-@twenty_known_models
+@known_examples
 @given(specs(**PLAIN, hidden_size=st.integers(6, 12), input_size=st.integers(6, 12)))
 def test_float16_and_tf32_explain_equally_well(spec: Spec) -> None:
     """Both have 11 bits; only the range differs, and no value here comes near its end."""
@@ -212,7 +212,7 @@ def test_float16_and_tf32_explain_equally_well(spec: Spec) -> None:
     assert {"fp16 arithmetic", "TF32 arithmetic"} <= set(causes)
 
 
-@twenty_models
+@few_examples()
 @given(specs())
 def test_stale_output(spec: Spec) -> None:
     graph = build(spec)
@@ -225,7 +225,7 @@ def test_stale_output(spec: Spec) -> None:
     assert named(spec, answer) == ["stale or undefined output"]
 
 
-@twenty_models
+@few_examples()
 @given(specs(hidden_size=st.integers(4, 6)), st.integers(0, 2**31))
 def test_an_unknown_fault_is_given_no_name(spec: Spec, seed: int) -> None:
     other = build(wrongly(spec, seed=seed))

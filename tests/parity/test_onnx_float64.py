@@ -14,6 +14,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from rnnexport.capture import capture, parse_input_spec
 from rnnexport.errors import InputError
 from rnnexport.parity.onnx_float64 import Float64Model
+from tests.examples import few_examples
 
 
 class Model(nn.Module):
@@ -32,7 +33,7 @@ class Model(nn.Module):
         return torch.softmax(self.head(self.norm(y)), -1)
 
 
-@settings(max_examples=8, deadline=None, derandomize=True)
+@settings(few_examples(), derandomize=True)
 @given(kind=st.sampled_from([nn.LSTM, nn.GRU]), layers=st.integers(1, 3), bidirectional=st.booleans())
 def test_is_the_module_in_float64(kind, layers, bidirectional, tmp_path_factory):
     torch.manual_seed(layers)

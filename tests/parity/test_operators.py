@@ -4,7 +4,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
@@ -34,7 +34,6 @@ def onnx_weights(layer, kind):
     lengths=st.lists(st.integers(1, 7), min_size=1, max_size=4),
     padding=st.sampled_from([0.0, float("nan"), 1e30]),
 )
-@settings(max_examples=40, deadline=None)
 def test_against_torch_on_packed_sequences(cell, bidirectional, bias, sizes, lengths, padding):
     torch.manual_seed(len(lengths))
     layer = getattr(torch.nn, cell)(*sizes, bias=bias, bidirectional=bidirectional, dtype=torch.float64)

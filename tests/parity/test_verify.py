@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from onnx import numpy_helper
 
@@ -131,7 +131,6 @@ def test_a_bundle_without_a_tolerance_for_the_precision_is_refused(tmp_path: Pat
         verify(tmp_path / "gru", ["ort-cpu"])
 
 
-@settings(max_examples=50, deadline=None)
 @given(st.sampled_from(GRID), st.integers(0, 1000))
 def test_drawn_calls_have_the_lengths_and_padding_that_they_claim(shape: CaseShape, seed: int) -> None:
     bundle = load_bundle(GRU)
@@ -145,7 +144,6 @@ def test_drawn_calls_have_the_lengths_and_padding_that_they_claim(shape: CaseSha
         np.testing.assert_array_equal(row[length:], np.float32(shape.padding_value))
 
 
-@settings(max_examples=100, deadline=None)
 @given(error=st.floats(0, 1e-3), own=st.floats(0, 1e-4), value=st.floats(-100, 100))
 def test_the_verdict_is_the_documented_one(error: float, own: float, value: float) -> None:
     expected = np.array([[0.0, value]])

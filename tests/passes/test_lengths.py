@@ -4,7 +4,7 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from rnnexport.errors import ExportError
@@ -34,7 +34,6 @@ def assert_close(actual, expected):
     longer_by=st.integers(0, 1),
     padding=st.sampled_from([0.0, float("nan"), float("inf"), -1e30]),
 )
-@settings(max_examples=100, deadline=None)
 def test_against_the_operator_with_lengths(engine, stacks, load, data, lengths, longer_by, padding):
     stack = data.draw(stacks)
     feeds = stack.feeds(lengths, max(1, *lengths) + longer_by, padding)

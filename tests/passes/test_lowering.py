@@ -17,6 +17,7 @@ from rnnexport.passes.lowering import Choices, Lowering, layers_left
 from rnnexport.passes.quantizing.quantization import quantize
 from rnnexport.passes.writing.matmul_kernels import FLOAT32, MatmulKernel
 from rnnexport.versions import lacks_vnni
+from tests.examples import few_examples
 
 CELLS = [("LSTM", {}), ("GRU", {"linear_before_reset": 1}), ("GRU", {"linear_before_reset": 0})]
 LENGTHS = st.lists(st.integers(0, 6), min_size=1, max_size=4)
@@ -51,7 +52,7 @@ def assert_close(actual, expected, atol=1e-5):
 @pytest.mark.parametrize("form", ["scan", "unrolled"])
 @pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])
 @given(data=st.data(), lengths=LENGTHS, padding=st.sampled_from([0.0, float("nan"), -1e30]))
-@settings(max_examples=12, deadline=None)
+@few_examples()
 def test_written_out_is_the_operator(form, engine, stacks, load, data, lengths, padding):
     stack = data.draw(stacks)
     steps = max(1, *lengths)
@@ -65,7 +66,7 @@ def test_written_out_is_the_operator(form, engine, stacks, load, data, lengths, 
 @pytest.mark.parametrize("form", ["scan", "unrolled"])
 @pytest.mark.parametrize("product", QUANTIZED, ids=lambda product: f"{product.kind}-{product.bits}")
 @given(data=st.data(), lengths=LENGTHS)
-@settings(max_examples=4, deadline=None)
+@settings(few_examples(), max_examples=settings.default.max_examples // 10)
 def test_quantized_is_the_operator_with_rounded_weights(engine, form, product, stack, load, data, lengths):
     """What is left is the rounding of h to 8 bits, in ONNX Runtime: up to 1/127 in each of its elements."""
     skip_where_steps_saturate(form, product)
@@ -197,7 +198,7 @@ def test_other_equations_stay_as_they_are(stack, attributes):
 
 @pytest.mark.parametrize("product", [FLOAT32, *QUANTIZED], ids=lambda product: f"{product.kind}-{product.bits}")
 @given(data=st.data(), lengths=st.lists(st.integers(0, 1), min_size=1, max_size=3).filter(any))
-@settings(max_examples=6, deadline=None)
+@few_examples()
 def test_one_step_is_straight_and_may_multiply_x_and_h_at_once(product, stack, load, data, lengths):
     op_type, attributes = data.draw(st.sampled_from(CELLS))
     direction = data.draw(st.sampled_from(["forward", "bidirectional"]))
@@ -249,7 +250,6 @@ def test_time_cannot_be_fixed_to_two_numbers(stack):
     scale=st.sampled_from([1e-6, 1.0, 1e4]),
     seed=st.integers(0, 99),
 )
-@settings(max_examples=100, deadline=None)
 def test_codes_and_scales_are_no_worse_than_plain_rounding(rows, columns, bits, block_size, scale, seed):
     generator = np.random.default_rng(seed)
     weights = (generator.standard_normal((rows, columns)) * scale).astype(np.float32)

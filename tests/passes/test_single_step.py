@@ -4,13 +4,14 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
 from rnnexport.passes.drop_lengths import DropLengths
 from rnnexport.passes.fixed_time import FixedTime
 from rnnexport.passes.single_step import SingleStep, why_not_single_step
+from tests.examples import few_examples
 
 
 def with_squeezed_y(drawn, *, keep_y=False):
@@ -38,7 +39,7 @@ def with_squeezed_y(drawn, *, keep_y=False):
     keep_y=st.booleans(),
     batch=st.integers(1, 3),
 )
-@settings(max_examples=8, deadline=None)
+@few_examples()
 def test_the_state_stands_for_the_step(engine, stack, load, op_type, layers, direction, states, outputs, keep_y, batch):
     drawn = stack(op_type, direction, layers, states=states, outputs=outputs)
     feeds = drawn.feeds([1] * batch, 1)

@@ -4,7 +4,7 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from onnx import numpy_helper
 
@@ -13,6 +13,7 @@ from rnnexport.passes.dynamic_lstm import DynamicLstm, why_not_dynamic
 from rnnexport.passes.lengths import ExactLengths
 from rnnexport.passes.weight_only_int8 import WeightOnlyInt8
 from rnnexport.versions import lacks_vnni
+from tests.examples import few_examples
 
 LENGTHS = st.lists(st.integers(1, 6), min_size=1, max_size=4)
 DIRECTIONS = ["forward", "reverse", "bidirectional"]
@@ -41,7 +42,7 @@ def assert_close(actual, expected, atol):
     states=st.booleans(),
     seed=st.integers(0, 9),
 )
-@settings(max_examples=25, deadline=None)
+@few_examples()
 def test_dynamic_lstm_is_near_the_operator(stack, load, direction, lengths, bias, states, seed):
     """Padding of 1e30 would take the whole scale of X."""
     drawn = stack("LSTM", direction, layers=2, hidden=16, bias=bias, states=states, seed=seed)
@@ -64,7 +65,7 @@ def test_dynamic_lstm_leaves_what_it_cannot_do(stack):
 
 @pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])
 @given(data=st.data(), lengths=LENGTHS)
-@settings(max_examples=8, deadline=None)
+@few_examples()
 def test_stored_weights_are_near_the_operator(engine, stacks, load, data, lengths):
     drawn = data.draw(stacks.filter(lambda drawn: drawn.opset >= 13))
     model = ir.from_proto(drawn.model())

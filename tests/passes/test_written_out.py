@@ -7,11 +7,12 @@ import onnx
 import onnx_ir as ir
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
 from rnnexport.passes.fuse_cells import FuseCells
+from tests.examples import few_examples
 from tests.passes.written_cells import GATES, WRITTEN, Written, scan_model
 
 
@@ -37,7 +38,6 @@ def assert_same(load, model, result, feeds):
         np.testing.assert_allclose(after[name], array, atol=1e-5, err_msg=name)
 
 
-@settings(max_examples=60, deadline=None)
 @given(written=WRITTEN)
 def test_a_layer_becomes_one_operator(load, written):
     model = written.model()
@@ -101,7 +101,7 @@ def test_what_pytorch_unrolls(load, tmp_path, cell, layers, bias, dynamo):
     assert_same(load, model, result, {"x": x.numpy()})
 
 
-@settings(max_examples=20, deadline=None)
+@few_examples()
 @given(written=WRITTEN, axis=st.integers(0, 1), direction=st.integers(0, 1))
 def test_a_scan_of_one_cell_becomes_one_operator(load, written, axis, direction):
     model = scan_model(written, axis=axis, direction=direction)

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
@@ -21,6 +21,7 @@ from rnnexport.engines import get_engine
 from rnnexport.errors import EngineError, InputError, RnnexportWarning
 from rnnexport.predicting.predictor import Predictor, class_probabilities
 from rnnexport.runtime.definitions import load_definition
+from tests.examples import few_examples
 
 GRU = reference_bundles()[1]
 ATOL = 1e-6
@@ -114,7 +115,7 @@ def test_run_takes_and_gives_what_the_graph_does(plain: Predictor) -> None:
 
 
 @given(lengths=st.lists(st.integers(1, 60), min_size=1, max_size=90), seed=st.integers(0, 9))
-@settings(max_examples=15, deadline=None)
+@few_examples()
 def test_series_of_any_length_and_order_give_what_each_gives_alone(lengths: list[int], seed: int) -> None:
     series = draw(*lengths, seed=seed)
     together = PLAIN(series)
@@ -130,7 +131,6 @@ def test_no_series_give_no_rows(plain: Predictor) -> None:
 
 
 @given(lengths=st.lists(st.integers(1, 2000), max_size=300), padded=st.booleans())
-@settings(deadline=None)
 def test_batches_are_small_and_of_like_length(lengths: list[int], padded: bool) -> None:
     batches = batches_by_length(lengths, padded=padded)
     assert sorted(np.concatenate([*batches, []]).astype(int)) == list(range(len(lengths)))

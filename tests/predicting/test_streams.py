@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
@@ -21,6 +21,7 @@ from rnnexport.optimizing.optimize import optimize
 from rnnexport.optimizing.rewrite import Rewrite
 from rnnexport.predicting.predictor import Predictor
 from rnnexport.predicting.streams import Stream
+from tests.examples import few_examples
 
 ATOL = 1e-6
 INT8_STEP = Rewrite(lowering="unrolled", weights="int8", input_projection="same", time_steps=1)
@@ -67,7 +68,7 @@ def feed(stream: Stream, series: np.ndarray, sizes: list[int]) -> list[np.ndarra
 
 
 @given(data=st.data(), batch_size=st.integers(1, 3), sizes=st.lists(st.integers(1, 6), min_size=1, max_size=6))
-@settings(max_examples=25, deadline=None)
+@few_examples()
 def test_joined_chunks_are_the_whole_series(
     labels: Predictor, data: st.DataObject, batch_size: int, sizes: list[int]
 ) -> None:
@@ -82,7 +83,7 @@ def test_joined_chunks_are_the_whole_series(
     runs=st.lists(st.tuples(st.integers(1, 4), st.integers(1, 5)), min_size=1, max_size=4),
     forgotten=st.integers(0, 2),
 )
-@settings(max_examples=15, deadline=None)
+@few_examples()
 def test_many_chunks_of_one_size_are_the_whole_series(
     labels: Predictor, runtime: str, batch_size: int, runs: list[tuple[int, int]], forgotten: int
 ) -> None:
