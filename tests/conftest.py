@@ -9,6 +9,7 @@ import os
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,13 +19,30 @@ from hypothesis import settings
 from rnnexport.bundle.bundle import Bundle, load_bundle, reference_bundles
 from rnnexport.bundle.plan import GraphKind, Plan, Tuned, graph_name, write_plan
 from rnnexport.bundle.store import sha256_of
+from rnnexport.cli import main
 from rnnexport.engines.contract import Definition
 from rnnexport.versions import machine, tool_versions
 from tests import examples  # noqa: F401 - registers the profiles
+from tests.command_line import Outcome, Run
 
 AddPlan = Callable[..., Plan]
 EVIDENCE = shutil.ignore_patterns("parity*", "bench*", "tune*", "plan*")
 settings.load_profile("quick")
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """A function that runs the command line."""
+
+    def run(*arguments: object) -> Outcome:
+        monkeypatch.setattr(sys, "argv", ["rnnexport", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        captured = capsys.readouterr()
+        code = ended.value.code
+        return Outcome(code if isinstance(code, int) else 0, captured.out, captured.err)
+
+    return run
 
 
 @pytest.fixture

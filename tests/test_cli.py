@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,32 +12,11 @@ import onnx
 import pytest
 
 from rnnexport.bundle.bundle import Bundle, load_bundle, reference_bundles
-from rnnexport.cli import main
+from tests.command_line import Run
 
 LSTM, GRU = (str(path) for path in reference_bundles())
 
 
-@dataclass
-class Outcome:
-    status: int
-    out: str
-    err: str
-
-
-@pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Outcome]:
-    def call(*arguments: str) -> Outcome:
-        monkeypatch.setattr(sys, "argv", ["rnnexport", *arguments])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        captured = capsys.readouterr()
-        code = ended.value.code
-        return Outcome(code if isinstance(code, int) else 0, captured.out, captured.err)
-
-    return call
-
-
-Run = Callable[..., Outcome]
 HEAVY = ("torch", "onnx", "onnx_ir", "onnxruntime", "openvino", "numpy", "lightning", "sktime")
 
 

@@ -3,8 +3,6 @@
 import json
 import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -19,25 +17,39 @@ from rnnexport.errors import BundleError, InputError
 from rnnexport.parity.grid import CaseShape
 from rnnexport.report.tune import tune_tables
 from rnnexport.tuning import search
+from rnnexport.tuning.graph_variants import graph_variants_for
 from rnnexport.tuning.results import TuneReport
 from rnnexport.tuning.tune import RESULTS_LOG, tune
 from rnnexport.tuning.workload import SequenceWorkload
 
 QUICK = {"seconds": 0.05, "time_limit_seconds": 120, "runtimes": [str(Path(__file__).with_name("one-thread.toml"))]}
+FEW = {
+    *("as exported", "scan", "scan, int8", "scan, int4 R and W", "fused, weights stored as int8"),
+    *("unrolled", "unrolled, int8", "unrolled, int4"),
+}
 PLUGINS = Path(__file__).parents[1] / "plugins/faulty_engine"
+
+
+def copy_of_gru(folder):
+    ignored = shutil.ignore_patterns("parity*", "bench*", "tune*", "plan*")
+    return shutil.copytree(reference_bundles()[1], folder / "gru", ignore=ignored)
 
 
 @pytest.fixture
 def gru(tmp_path):
-    ignored = shutil.ignore_patterns("parity*", "bench*", "tune*", "plan*")
-    return shutil.copytree(reference_bundles()[1], tmp_path / "gru", ignore=ignored)
+    return copy_of_gru(tmp_path)
 
 
-def command(*arguments):
-    """Run the command line; output goes nowhere near a terminal."""
-    words = ["rnnexport", "tune", *map(str, arguments)]
-    code = f"import sys; sys.argv = {words!r}; from rnnexport.cli import main; main()"
-    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+@pytest.fixture(scope="module", autouse=True)
+def _few_variants():
+    """Every variant is several processes; these show all that a search does."""
+
+    def few(*arguments, **options):
+        return [variant for variant in graph_variants_for(*arguments, **options) if variant.name in FEW]
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("rnnexport.tuning.tune.graph_variants_for", few)
+        yield
 
 
 def answers(bundle, plan):
@@ -51,8 +63,16 @@ def answers(bundle, plan):
         session.close()
 
 
-def test_a_float32_plan_is_proved_and_told_in_full(gru):
-    report = tune(gru, **QUICK | {"runtimes": ["ort-cpu", "openvino-cpu"]})
+@pytest.fixture(scope="module")
+def float32_search(tmp_path_factory):
+    """A search in two runtimes, its report, and what it said on the way."""
+    folder, said = copy_of_gru(tmp_path_factory.mktemp("float32")), []
+    runtimes = {"runtimes": ["ort-cpu", "openvino-cpu"]}
+    return folder, tune(folder, static_shapes=True, on_progress=said.append, **QUICK | runtimes), said
+
+
+def test_a_float32_plan_is_proved_and_told_in_full(float32_search):
+    gru, report, _ = float32_search
     bundle = load_bundle(gru)
     plan = read_plan(bundle, "sequence")
     assert plan is not None
@@ -70,13 +90,24 @@ def test_a_float32_plan_is_proved_and_told_in_full(gru):
     assert not (gru / RESULTS_LOG).exists()
 
 
-def test_static_shapes_are_tried_where_they_are_asked_for(gru):
-    settings = QUICK | {"runtimes": ["openvino-cpu"]}
-    report = tune(gru, static_shapes=True, **settings)
-    static = [c for c in report.candidates if c.definition.options.get("static_shapes")]
+def test_static_shapes_are_tried_where_they_are_asked_for(float32_search):
+    static = [c for c in float32_search[1].candidates if c.definition.options.get("static_shapes")]
     assert [candidate.form for candidate in static] == ["as exported"]
     assert static[0].times_plain is not None
-    assert not any(c.definition.options for c in tune(gru, **settings).candidates)
+
+
+def test_the_baseline_is_timed_in_every_runtime_before_anything_else(float32_search):
+    judged = [message for message in float32_search[2] if message.startswith("the errors of")]
+    assert judged[:2] == ["the errors of as exported in ort-cpu", "the errors of as exported in openvino-cpu"]
+
+
+@pytest.mark.slow
+def test_every_variant_is_tried_and_static_shapes_only_where_they_are_asked_for(gru, monkeypatch):
+    monkeypatch.setattr("rnnexport.tuning.tune.graph_variants_for", graph_variants_for)
+    report = tune(gru, budget="max-error=1", **QUICK | {"runtimes": ["ort-cpu", "openvino-cpu"]})
+    every = {variant.name for variant in graph_variants_for("sequence", lossy=True, small=False)}
+    assert every <= {candidate.form for candidate in report.candidates}
+    assert not any(candidate.definition.options for candidate in report.candidates)
 
 
 def test_an_error_budget_is_held_by_what_is_chosen_and_passed_by_what_is_dropped(gru):
@@ -110,14 +141,13 @@ def test_a_metric_budget_is_told_by_series_that_did_not_calibrate(gru):
     assert not {row.tobytes() for row in calibrating["x"]} & {row.tobytes() for row in judging["x"]}
 
 
-def test_a_budget_that_nothing_holds_leaves_the_old_plan_and_names_the_nearest(gru):
-    tune(gru, **QUICK)
+def test_a_budget_that_nothing_holds_leaves_the_old_plan_and_names_the_nearest(bundle, add_plan, int8_graph, run):
+    add_plan(bundle, int8_graph)
+    gru = bundle.path
     before = (gru / "plan.toml").read_bytes()
-    done = command(gru, "--budget", "max-error=1e-12", "--runtime", *QUICK["runtimes"], "--seconds", "0.05")
-    assert done.returncode == 1
-    assert (
-        "nothing holds max-error=1e-12, so no plan was written; the nearest: as exported in one-thread" in done.stdout
-    )
+    done = run("tune", gru, "--budget", "max-error=1e-12", "--runtime", *QUICK["runtimes"], "--seconds", "0.05")
+    assert done.status == 1
+    assert "nothing holds max-error=1e-12, so no plan was written; the nearest: as exported in one-thread" in done.out
     assert (gru / "plan.toml").read_bytes() == before
 
 
@@ -160,10 +190,23 @@ def test_a_plan_for_streaming_runs_the_step_graph(streaming):
     assert all(c.error is not None and c.error < 0.1 for c in report.candidates if c.outcome != "dropped")
 
 
-def test_a_layer_that_does_not_stand_rounding_stays_float32(streaming):
-    free = tune(streaming, budget="max-error=1", **QUICK)
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory):
+    path = tmp_path_factory.mktemp("inputs") / "inputs.npz"
+    np.savez(path, x=np.random.default_rng(0).standard_normal((4, 9, 6), np.float32))
+    return path
+
+
+@pytest.fixture(scope="module")
+def rounded(streaming, inputs):
+    """A search in which all may err, its candidate of int4 alone, and one in which that errs somewhat too much."""
+    free = tune(streaming, budget="max-error=1", inputs=inputs, **QUICK)
     int4 = next(c for c in free.candidates if c.form == "scan, int4 R and W")
-    report = tune(streaming, budget=f"max-error={int4.error * 0.95}", **QUICK)
+    return free, int4, tune(streaming, budget=f"max-error={int4.error * 0.95}", inputs=inputs, **QUICK)
+
+
+def test_a_layer_that_does_not_stand_rounding_stays_float32(rounded):
+    _, int4, report = rounded
     spared = [c for c in report.candidates if c.form.startswith("scan, int4 R and W, rnn")]
     assert len(spared) == 2
     assert min(c.error for c in spared) < int4.error
@@ -172,29 +215,31 @@ def test_a_layer_that_does_not_stand_rounding_stays_float32(streaming):
     assert all(c.bytes > int4.bytes for c in held)
 
 
-def test_a_gate_that_does_not_stand_rounding_stays_float32(streaming):
-    free = tune(streaming, budget="max-error=1", **QUICK)
-    int4 = next(c for c in free.candidates if c.form == "scan, int4 R and W")
-    report = tune(streaming, budget=f"max-error={int4.error * 0.95}", **QUICK)
+def test_a_gate_that_does_not_stand_rounding_stays_float32(rounded):
+    _, int4, report = rounded
     (spared,) = (c for c in report.candidates if c.form == "scan, int4 R and W, candidate gate float32")
     assert spared.error < int4.error
     assert spared.bytes > int4.bytes
 
 
-def test_real_inputs_judge_where_the_bundle_has_none(streaming, tmp_path):
-    x = np.random.default_rng(0).standard_normal((4, 9, 6), np.float32)
-    np.savez(tmp_path / "inputs.npz", x=x)
-    report = tune(streaming, budget="max-error=0.1", inputs=tmp_path / "inputs.npz", **QUICK)
-    assert report.judged_on == str(tmp_path / "inputs.npz")
-    assert report.chosen is not None
-    for wrong, message in (
-        (x[:, :, :5], "'x' is float32 [4, 9, 5], the model takes"),
-        (np.full_like(x, np.nan), "'x' holds values that are not finite"),
-    ):
-        np.savez(tmp_path / "wrong.npz", x=wrong)
-        with pytest.raises(InputError, match=r"wrong\.npz") as told:
-            tune(streaming, budget="max-error=0.1", inputs=tmp_path / "wrong.npz", **QUICK)
-        assert message in str(told.value)
+def test_real_inputs_judge_where_the_bundle_has_none(rounded, inputs):
+    assert rounded[0].judged_on == str(inputs)
+    assert rounded[0].chosen is not None
+
+
+@pytest.mark.parametrize(
+    ("x", "message"),
+    [
+        (np.zeros((4, 9, 5), np.float32), "'x' is float32 [4, 9, 5], the model takes"),
+        (np.full((4, 9, 6), np.nan, np.float32), "'x' holds values that are not finite"),
+    ],
+    ids=["shape", "nan"],
+)
+def test_inputs_that_do_not_fit_are_refused(streaming, tmp_path, x, message):
+    np.savez(tmp_path / "wrong.npz", x=x)
+    with pytest.raises(InputError, match=r"wrong\.npz") as told:
+        tune(streaming, budget="max-error=0.1", inputs=tmp_path / "wrong.npz", **QUICK)
+    assert message in str(told.value)
 
 
 def interrupted_search(gru, monkeypatch):
@@ -207,6 +252,7 @@ def interrupted_search(gru, monkeypatch):
             tune(gru, **QUICK)
 
 
+@pytest.mark.slow
 def test_an_interrupted_search_goes_on_with_what_it_found(gru, monkeypatch):
     interrupted_search(gru, monkeypatch)
     assert (gru / RESULTS_LOG).exists()
@@ -218,10 +264,10 @@ def test_an_interrupted_search_goes_on_with_what_it_found(gru, monkeypatch):
     assert not (gru / RESULTS_LOG).exists()
 
 
-def test_what_there_was_no_time_for_is_not_called_beaten(gru):
-    done = command(gru, "--runtime", *QUICK["runtimes"], "--seconds", "0.05", "--time-limit", "1", "--json")
-    assert done.returncode == 0, done.stderr
-    report = TuneReport.model_validate_json(done.stdout)
+def test_what_there_was_no_time_for_is_not_called_beaten(gru, run):
+    done = run("tune", gru, "--runtime", *QUICK["runtimes"], "--seconds", "0.05", "--time-limit", "1", "--json")
+    assert done.status == 0, done.err
+    report = TuneReport.model_validate_json(done.out)
     assert report.chosen.reason == "nothing that was measured beats the baseline"
     unmeasured = report.unmeasured
     assert {c.form for c in unmeasured} == {c.form for c in report.candidates} - {"as exported"}
@@ -229,22 +275,11 @@ def test_what_there_was_no_time_for_is_not_called_beaten(gru):
     shown = str(tune_tables(report)[-1])
     assert f"enough for {len(report.candidates) - len(unmeasured)} of {len(report.candidates)} candidates" in shown
     assert "go on with --resume" in shown
+    with pytest.raises(InputError, match="was begun with another budget"):
+        tune(gru, budget="max-error=1", resume=True, **QUICK)
     gone_on = tune(gru, resume=True, **QUICK)
     assert not gone_on.unmeasured
     assert not (gru / RESULTS_LOG).exists()
-
-
-def test_the_baseline_is_timed_in_every_runtime_before_anything_else(gru):
-    said = []
-    tune(gru, on_progress=said.append, **QUICK | {"runtimes": ["ort-cpu", "openvino-cpu"]})
-    judged = [message for message in said if message.startswith("the errors of")]
-    assert judged[:2] == ["the errors of as exported in ort-cpu", "the errors of as exported in openvino-cpu"]
-
-
-def test_a_search_with_another_budget_is_not_gone_on_with(gru, monkeypatch):
-    interrupted_search(gru, monkeypatch)
-    with pytest.raises(InputError, match="was begun with another budget"):
-        tune(gru, budget="max-error=1", resume=True, **QUICK)
 
 
 @pytest.mark.parametrize(
@@ -258,11 +293,10 @@ def test_a_search_with_another_budget_is_not_gone_on_with(gru, monkeypatch):
         (["--batch-size", "0"], "--batch-size '0' is no whole number above 0"),
     ],
 )
-def test_a_wrong_call_is_refused_in_one_line(gru, arguments, message):
-    done = command(gru, *arguments)
-    assert done.returncode == 2
-    assert message in done.stderr
-    assert "Traceback" not in done.stderr
+def test_a_wrong_call_is_refused_in_one_line(gru, arguments, message, run):
+    done = run("tune", gru, *arguments)
+    assert done.status == 2
+    assert message in done.err.splitlines()[-1]
     assert not (gru / "plan.toml").exists()
 
 
