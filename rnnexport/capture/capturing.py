@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import nn
-from torch.utils._pytree import KeyPath, tree_flatten_with_path, tree_unflatten
+from torch.utils._pytree import tree_unflatten
 
 from rnnexport.capture.captured import Captured
 from rnnexport.capture.failures import FrozenDimensionError
@@ -48,11 +48,14 @@ def capture(
     traced = _trace(module, inputs, sizes)
     dimensions = dimension_names(traced.program, inputs)
     notes = check_conditions(traced.program, dimensions, lambda other: _can_trace(module, inputs, {**sizes, **other}))
-    names = _output_names(traced.program, output_names)
+    names, renamed = _output_names(traced.program, output_names, inputs)
     translated = translate(traced.program, opset_version)
     lower_recurrent_layers(translated.model)
     tidy(translated.model, [spec.name for spec in inputs], names, dimensions)
-    changed = [*traced.kept, *_changed_buffers(translated)]
+    notes += renamed
+    if left_out := traced.seen.left_out:
+        notes.append(f"forward also returns {', '.join(left_out)}, no tensor, which the graph does not give")
+    changed = sorted({*traced.seen.kept, *_changed_buffers(translated)})
     if changed:
         notes.append(f"forward sets {', '.join(changed)}, which the graph does not keep between calls")
     if any(child.training for child in module.modules()):
@@ -89,26 +92,24 @@ def _check_inputs(inputs: Sequence[InputSpec]) -> None:
         raise InputError(f"input {twice[0]!r} is given twice")
 
 
-def _output_names(program: torch.export.ExportedProgram, given: Sequence[str] | None) -> list[str]:
-    """Name the tensors that forward returns.
+def _output_names(
+    program: torch.export.ExportedProgram, given: Sequence[str] | None, inputs: Sequence[InputSpec]
+) -> tuple[list[str], list[str]]:
+    """Name the tensors that forward returns; and say which could not keep their names.
 
     Raises:
         InputError: Not one name for each.
     """
-    spec = program.call_spec.out_spec
-    places = tree_flatten_with_path(tree_unflatten(range(spec.num_leaves), spec))[0]
-    default = [_output_name(path) for path, _ in places]
+    default = list(tree_unflatten(range(program.call_spec.out_spec.num_leaves), program.call_spec.out_spec))
+    taken = {spec.name for spec in inputs}
     if given is None:
-        return default
+        names = [f"output_{name}" if name in taken else name for name in default]
+        notes = [f"output {name!r} is named like an input; it is 'output_{name}'" for name in default if name in taken]
+        return names, notes
     if len(given) != len(default) or len(set(given)) != len(given):
         raise InputError(
             f"output_names {list(given)!r}: forward returns {len(default)} tensors; give each its own name"
         )
-    return list(given)
-
-
-def _output_name(path: KeyPath) -> str:
-    """`{"logits": …}` → `logits`, `(y, (h, c))` → `output_0`, `output_1_0`, `output_1_1`."""
-    parts = [str(getattr(key, "key", getattr(key, "name", getattr(key, "idx", "")))) for key in path]
-    name = "_".join(parts)
-    return name if name[:1].isalpha() else "_".join(["output", *parts])
+    if both := [name for name in given if name in taken]:
+        raise InputError(f"output_names: {both[0]!r} is the name of an input")
+    return list(given), []

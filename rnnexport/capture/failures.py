@@ -70,6 +70,14 @@ def place_of(frame: traceback.FrameSummary | None) -> str:
     return f"{frame.filename}:{frame.lineno}: " if frame is not None and is_user_code(frame.filename) else ""
 
 
+def place_of_call() -> str:
+    """`file:line: ` of the innermost frame of the user's module that is running now, or nothing."""
+    running = [frame for frame, _ in traceback.walk_stack(None)]
+    entry = next((i for i, frame in enumerate(running) if Path(frame.f_code.co_filename).parent == _HERE and i), 0)
+    inside = [frame for frame in running[:entry] if is_user_code(frame.f_code.co_filename)]
+    return f"{inside[0].f_code.co_filename}:{inside[0].f_lineno}: " if inside else ""
+
+
 def source_line(frame: traceback.FrameSummary) -> str:
     """Return the source text of a frame's line."""
     return linecache.getline(frame.filename, frame.lineno or 0).strip()

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_leaves, tree_unflatten
+from torch.utils._pytree import tree_unflatten
 
 from rnnexport.capture.failures import FrozenDimensionError
 from rnnexport.capture.inputs import InputSpec
@@ -51,9 +51,9 @@ def trace_with_loops(
         ExportError: The loop cannot be written for any number of steps.
     """
     try:
-        entry, kept = _outline_entry(module, inputs, sizes, frozen.dimension)
+        entry = _outline_entry(module, inputs, sizes, frozen.dimension)
         entry.compare_with_module()
-        return Trace(export(entry, sizes), kept)
+        return Trace(export(entry, sizes), entry.seen)
     except (NoMatchError, NotVectorizableError) as exc:
         raise ExportError(
             f"{frozen.place}forward loops over dimension {frozen.dimension!r} or needs its size as a number, and that "
@@ -63,19 +63,22 @@ def trace_with_loops(
 
 def _outline_entry(
     module: nn.Module, inputs: Sequence[InputSpec], sizes: dict[str, int], dimension: str
-) -> tuple[OutlineEntry, list[str]]:
-    programs, kept = [], list[str]()
+) -> OutlineEntry:
+    programs = []
     for length in _LENGTHS:
         fixed = [
             InputSpec(spec.name, spec.dtype, tuple(length if d == dimension else d for d in spec.shape))
             for spec in inputs
         ]
-        programs.append(export(Entry(module, fixed, kept.extend), sizes, catch_cells=False))
+        unrolled = Entry(module, fixed)
+        programs.append(export(unrolled, sizes, catch_cells=False))
     short, middle, long = (program.graph for program in programs)
     outline = find_outline(short, middle, _LENGTHS[:2])
     if outline != find_outline(short, long, (_LENGTHS[0], _LENGTHS[2])):
         raise NoMatchError("its steps differ from one number of steps to another")
-    return OutlineEntry(module, inputs, outline, programs[0], dimension), sorted(set(kept))
+    entry = OutlineEntry(module, inputs, outline, programs[0], dimension)
+    entry.seen = unrolled.seen
+    return entry
 
 
 class OutlineEntry(Entry):
@@ -89,14 +92,15 @@ class OutlineEntry(Entry):
         program: torch.export.ExportedProgram,
         dimension: str,
     ) -> None:
-        super().__init__(module, inputs, lambda names: None)
+        super().__init__(module, inputs)
         self.outline, self.program, self.dimension = _Hidden(outline), _Hidden(program), dimension
         self.is_real = False
 
-    def call(self, tensors: Sequence[Tensor]) -> Any:
+    def call(self, tensors: Sequence[Tensor]) -> dict[str, Tensor]:
         """Run the outline."""
         spec = self.program.value.call_spec.out_spec
-        return tree_unflatten(list(_OutlineRun(self, tensors).outputs()), spec)
+        outputs: dict[str, Tensor] = tree_unflatten(list(_OutlineRun(self, tensors).outputs()), spec)
+        return outputs
 
     def compare_with_module(self) -> None:
         """Run outline and module on random numbers.
@@ -104,20 +108,21 @@ class OutlineEntry(Entry):
         Raises:
             NoMatchError: They differ.
         """
-        original = Entry(self.module, self.inputs, lambda names: None)
+        original = Entry(self.module, self.inputs)
         with left_as_found(self.module), torch.random.fork_rng(devices=[]), torch.no_grad():
             torch.manual_seed(0)
             for length in _TRIED:
                 tensors = [_random(spec, {self.dimension: length}) for spec in self.inputs]
                 try:
-                    expected = tree_leaves(original(*tensors))
+                    expected = original(*tensors)
                 except Exception:  # the module itself has no answer at this size
                     continue
                 self.is_real = True
-                actual = tree_leaves(self(*tensors))
+                actual = self(*tensors)
                 self.is_real = False
-                for a, e in zip(actual, expected, strict=True):
-                    if isinstance(e, Tensor) and not (a.shape == e.shape and torch.allclose(a, e, 1e-3, 1e-4)):
+                for name, e in expected.items():
+                    a = actual[name]
+                    if not (a.shape == e.shape and torch.allclose(a, e, 1e-3, 1e-4)):
                         raise NoMatchError(f"at {length} steps it gives another result than its unrolled form")
 
 

@@ -8,43 +8,40 @@
 
 from __future__ import annotations
 
-import inspect
 import io
 import itertools
 import logging
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, redirect_stderr
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_leaves
 
+from rnnexport.capture.arguments import Arguments
 from rnnexport.capture.failures import FrozenDimensionError, tracing_error
 from rnnexport.capture.inputs import InputSpec
 from rnnexport.capture.interception import recurrent_layers_caught
+from rnnexport.capture.outputs import named_outputs
 from rnnexport.capture.packed import packing_caught
-from rnnexport.errors import InputError
 
 
 class Entry(nn.Module):
-    """The user's module with its inputs as a flat list, in the order of their specifications."""
+    """The user's module with its inputs as a flat list, in the order of their specifications, and named outputs."""
 
     PREFIX = "module"
     """What parameter names and module paths begin with inside the trace."""
 
-    def __init__(
-        self, module: nn.Module, inputs: Sequence[InputSpec], report_kept: Callable[[Iterable[str]], None]
-    ) -> None:
+    def __init__(self, module: nn.Module, inputs: Sequence[InputSpec]) -> None:
         super().__init__()
         self.module, self.inputs = module, inputs
-        self.by_name = _is_by_name(module, inputs)
-        self.report_kept = report_kept  # a list as attribute would be put back by torch.export
+        self.arguments = Arguments(module, inputs)
+        self.seen = Seen()
         self.watch = SizeWatch()
 
-    def forward(self, *tensors: Tensor) -> Any:
+    def forward(self, *tensors: Tensor) -> dict[str, Tensor]:
         """Call the module; sizes that share a name become one variable."""
         sizes: dict[str, Any] = {}
         for spec, tensor in zip(self.inputs, tensors, strict=True):
@@ -54,14 +51,24 @@ class Entry(nn.Module):
         self.watch.sizes = sizes
         return self.call(tensors)
 
-    def call(self, tensors: Sequence[Tensor]) -> Any:
-        """Call the module, and report the attributes that it sets."""
-        arguments = nested({spec.name: tensor for spec, tensor in zip(self.inputs, tensors, strict=True)})
+    def call(self, tensors: Sequence[Tensor]) -> dict[str, Tensor]:
+        """Call the module, and note the attributes that it sets."""
         before = _attributes(self.module)
-        result = self.module(**arguments) if self.by_name else self.module(*arguments.values())
+        outputs = named_outputs(self.arguments.call(self.module, tensors))
         after = _attributes(self.module)
-        self.report_kept(name for name in after if after[name] is not before.get(name, _ABSENT))
-        return result
+        self.seen.kept |= {name for name in after if after[name] is not before.get(name, _ABSENT)}
+        self.seen.left_out = outputs.left_out
+        return outputs.tensors
+
+
+class Seen:
+    """What a trace showed beside the graph; torch.export would put an attribute of plain type back."""
+
+    def __init__(self) -> None:
+        self.kept: set[str] = set()
+        """Attributes that forward set, for its next call or for others to read."""
+        self.left_out: list[str] = []
+        """Names of what forward returns beside tensors."""
 
 
 class SizeWatch:
@@ -83,9 +90,12 @@ class SizeWatch:
 
 def call_module(module: nn.Module, inputs: Sequence[InputSpec], tensors: Sequence[Tensor]) -> list[Tensor]:
     """Call a module as a graph captured from it computes, and leave it as found; outputs in the graph's order."""
+    buffers = [(buffer, buffer.clone()) for buffer in module.buffers()]
     with left_as_found(module), quiet(), torch.inference_mode():
-        result = Entry(module, inputs, lambda _: None)(*tensors)
-    return [leaf for leaf in tree_leaves(result) if isinstance(leaf, Tensor)]
+        outputs = [output.detach() for output in Entry(module, inputs)(*tensors).values()]
+        for buffer, found in buffers:  # forward may count its calls in one
+            buffer.copy_(found)
+    return outputs
 
 
 _ABSENT = object()
@@ -106,8 +116,7 @@ class Trace:
     """What torch.export saw."""
 
     program: torch.export.ExportedProgram
-    kept: list[str]
-    """Attributes that forward set, for its next call or for others to read."""
+    seen: Seen
 
 
 def trace(module: nn.Module, inputs: Sequence[InputSpec], sizes: dict[str, int]) -> Trace:
@@ -122,8 +131,8 @@ def trace(module: nn.Module, inputs: Sequence[InputSpec], sizes: dict[str, int])
         InputError: The inputs do not fit the module's forward.
         ExportError: The forward depends on values or sizes in a way that a graph cannot hold.
     """
-    kept: list[str] = []
-    return Trace(export(Entry(module, inputs, kept.extend), sizes), sorted(set(kept)))
+    entry = Entry(module, inputs)
+    return Trace(export(entry, sizes), entry.seen)
 
 
 def export(entry: Entry, sizes: dict[str, int], *, catch_cells: bool = True) -> torch.export.ExportedProgram:
@@ -163,42 +172,6 @@ def sample_sizes(module: nn.Module, inputs: Sequence[InputSpec]) -> dict[str, in
     names = list(dict.fromkeys(d for spec in inputs for d in spec.shape if isinstance(d, str)))
     free = (24 * k for k in itertools.count(2) if 24 * k not in taken)
     return dict(zip(names, free, strict=False))
-
-
-def nested(flat: dict[str, Any]) -> dict[str, Any]:
-    """Gather dotted names: `{"hx.0": h, "hx.1": c}` → `{"hx": (h, c)}`, `{"s.h": h}` → `{"s": {"h": h}}`."""
-    groups: dict[str, Any] = {}
-    for name, value in flat.items():
-        head, _, rest = name.partition(".")
-        if rest:
-            groups.setdefault(head, {})[rest] = value
-        else:
-            groups[head] = value
-    return {head: _container(value) if isinstance(value, dict) else value for head, value in groups.items()}
-
-
-def _container(items: dict[str, Any]) -> Any:
-    inner = nested(items)
-    return tuple(inner.values()) if all(key.isdigit() for key in inner) else inner
-
-
-def _is_by_name(module: nn.Module, inputs: Sequence[InputSpec]) -> bool:
-    """Whether the inputs' names are parameters of forward; if none is, they are given in order.
-
-    Raises:
-        InputError: The names or their number do not fit.
-    """
-    signature = inspect.signature(module.forward)
-    names = list(nested({spec.name: spec for spec in inputs}))
-    shown = f"{type(module).__name__}.forward({', '.join(signature.parameters)})"
-    known = [name for name in names if name in signature.parameters]
-    if known and (strangers := [name for name in names if name not in signature.parameters]):
-        raise InputError(f"input {strangers[0]!r} is no parameter of {shown}")
-    try:
-        _ = signature.bind(**dict.fromkeys(names)) if known else signature.bind(*names)
-    except TypeError as exc:
-        raise InputError(f"inputs {', '.join(names)} do not fit {shown}: {exc}") from exc
-    return bool(known)
 
 
 @contextmanager

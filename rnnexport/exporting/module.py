@@ -7,14 +7,10 @@ the module itself cannot be part of it: code is never taken from a file.
 from __future__ import annotations
 
 import contextlib
-import copy
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING
 
 from rnnexport.bundle.bundle import Bundle, load_bundle
 from rnnexport.bundle.card import model_card
@@ -29,7 +25,7 @@ from rnnexport.parity.oracle import KEPT_CASES, keep_cases
 from rnnexport.versions import tool_versions
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import nn
 
     from rnnexport.capture import InputSpec
 
@@ -83,58 +79,17 @@ def _calls_and_answers(
     module: nn.Module, inputs: Sequence[InputSpec], graphs: Graphs, options: Options
 ) -> tuple[list[Case], list[Feeds]]:
     """Draw the parity grid and ask the module; some modules take series only sorted by length."""
+    from rnnexport.exporting.reference import answers
+
     shapes = [dataclasses.replace(shape, mixed_lengths=options.lengths != "none") for shape in GRIDS["default"]]
     shapes += STREAM_GRID if options.streaming else ()
     names = [info.name for info in graphs.outputs]
     calls = draw_cases(graphs.drawn_inputs, [], shapes)
     try:
-        return calls, _answers(module, inputs, names, calls)
+        return calls, answers(module, inputs, names, calls)
     except ExportError:
         longest_first = [dataclasses.replace(shape, sorted_lengths=True) for shape in shapes]
         sorted_calls = draw_cases(graphs.drawn_inputs, [], longest_first)
         with contextlib.suppress(ExportError):  # then the first failure is the one to tell
-            return sorted_calls, _answers(module, inputs, names, sorted_calls)
+            return sorted_calls, answers(module, inputs, names, sorted_calls)
         raise
-
-
-def _answers(
-    module: nn.Module, inputs: Sequence[InputSpec], names: Sequence[str], cases: Sequence[Case]
-) -> list[Feeds]:
-    """What the module says to each call in float64 and in its own precision, named as the oracle names them."""
-    answers: list[dict[str, NDArray[Any]]] = [{} for _ in cases]
-    for precision, widen in (("float64", True), ("float32", False)):  # one after the other: each takes its memory
-        model = _in_float64(module) if widen else module
-        for answer, case in zip(answers, cases, strict=True):
-            outputs = zip(names, _call(model, inputs, case, widen=widen), strict=True)
-            answer.update({f"{precision}/{name}": array for name, array in outputs})
-    return [*answers]
-
-
-def _in_float64(module: nn.Module) -> nn.Module:
-    """A copy in float64; each weight is copied once, into its wide form, which matters to a large model."""
-    from torch import nn
-
-    wide: dict[int, object] = {
-        id(parameter): nn.Parameter(parameter.detach().double(), requires_grad=False)
-        for parameter in module.parameters()
-        if parameter.is_floating_point()
-    }
-    return copy.deepcopy(module, wide).double()
-
-
-def _call(module: nn.Module, inputs: Sequence[InputSpec], case: Case, *, widen: bool) -> list[NDArray[Any]]:
-    from rnnexport.capture import call_module
-
-    tensors = [_tensor(case.feeds[spec.name], widen=widen) for spec in inputs]
-    try:
-        return [output.numpy() for output in call_module(module, inputs, tensors)]
-    except Exception as exc:  # the user's code can raise anything
-        first_line = (str(exc).splitlines() or [""])[0]
-        raise ExportError(f"the module fails at {case.name}: {type(exc).__name__}: {first_line}") from exc
-
-
-def _tensor(array: NDArray[Any], *, widen: bool) -> Tensor:
-    import torch
-
-    wide = np.issubdtype(array.dtype, np.floating) and widen
-    return torch.from_numpy(array.astype(np.float64) if wide else np.array(array))

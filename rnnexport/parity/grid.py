@@ -200,7 +200,8 @@ def _draw_values(
     dimensions = [_size(dimension, sizes) for dimension in info.shape]
     if np.issubdtype(np.dtype(info.dtype), np.floating):
         offset = _CONSTANT if values == "constant" and info.role == "features" else 0.0
-        return (_SCALES[values] * generator.standard_normal(dimensions) + offset).astype(info.dtype)
+        drawn = np.asarray(generator.standard_normal(dimensions))  # without dimensions it is a number
+        return np.asarray(_SCALES[values] * drawn + offset).astype(info.dtype)
     return generator.integers(info.upper_bound or 2, size=dimensions).astype(info.dtype)
 
 
