@@ -10,16 +10,19 @@ from __future__ import annotations
 import argparse
 import tempfile
 import time
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from rnnexport.data.batches import LengthBatches
+from rnnexport.data.defaults import TrainingDefaults
 from rnnexport.data.padding import pad_series
 from rnnexport.data.task import Dataset, Split, Task
 from rnnexport.data.tasks import get_task
-from rnnexport.training.loop import LoopSettings, ModelTraining, fit
+from rnnexport.training.loop import ModelTraining, fit
+from rnnexport.training.options import TrainOptions
 from rnnexport.training.training import Settings, build_model
 
 CASES = (("vowels", "lstm", 12), ("vowels", "gru", 12), ("plaid", "lstm", 4), ("adding-400", "lstm", 2))
@@ -37,22 +40,22 @@ class TimedTraining(ModelTraining):
 
 def trainer_seconds(task: Task, cell: str, dataset: Dataset, epochs: int) -> list[float]:
     """From the start of each epoch to that of the next, the checkpoints between them included."""
-    training, loop = new_training(task, cell, dataset, epochs + 1)
+    training, defaults = new_training(task, cell, dataset, epochs + 1)
     with tempfile.TemporaryDirectory() as folder:
-        fit(training, task, task.defaults, dataset, Path(folder), loop=loop, resume=False)
+        fit(training, task, defaults, dataset, Path(folder), TrainOptions())
     return np.diff(training.starts)[1:].tolist()  # the first epoch warms up
 
 
 def plain_seconds(task: Task, cell: str, dataset: Dataset, epochs: int) -> list[float]:
     """The same, as a loop that one writes by hand."""
-    training, loop = new_training(task, cell, dataset, epochs + 1)
+    training, defaults = new_training(task, cell, dataset, epochs + 1)
     model, optimizer = (
         training.model,
         torch.optim.AdamW(
             training.parameters(), lr=task.defaults.learning_rate, weight_decay=task.defaults.weight_decay
         ),
     )
-    batches = LengthBatches([len(values) for values in dataset.train.series], loop.batch_size, loop.seed)
+    batches = LengthBatches([len(values) for values in dataset.train.series], defaults.batch_size, 0)
     seconds = []
     for epoch in range(epochs + 1):
         started = time.perf_counter()
@@ -76,26 +79,11 @@ def plain_seconds(task: Task, cell: str, dataset: Dataset, epochs: int) -> list[
     return seconds[1:]
 
 
-def new_training(task: Task, cell: str, dataset: Dataset, epochs: int) -> tuple[TimedTraining, LoopSettings]:
-    defaults = task.defaults
-    names = ("hidden_size", "dropout", "batch_size", "learning_rate", "weight_decay", "gradient_clip", "schedule")
-    settings = Settings.model_validate(
-        {
-            **{name: getattr(defaults, name) for name in names},
-            "task": task.name,
-            "cell": cell,
-            "num_layers": 1,
-            "bidirectional": False,
-            "epochs": epochs,
-            "precision": "float32",
-            "devices": 1,
-            "num_nodes": 1,
-            "seed": 0,
-        }
-    )
-    loop = LoopSettings(epochs=epochs, batch_size=defaults.batch_size, seed=0)
+def new_training(task: Task, cell: str, dataset: Dataset, epochs: int) -> tuple[TimedTraining, TrainingDefaults]:
+    defaults = replace(task.defaults, epochs=epochs)
+    settings = Settings.model_validate({**asdict(TrainOptions(cell=cell)), **asdict(defaults), "task": task.name})
     model = build_model(task, settings, defaults, dataset)
-    return TimedTraining(model, task, defaults, dataset, loop), loop
+    return TimedTraining(model, task, defaults, dataset, TrainOptions()), defaults
 
 
 def tensors(task: Task, split: Split, places: list[int]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

@@ -27,6 +27,7 @@ from rnnexport.cli import (
     tune,
     verify,
 )
+from rnnexport.cli.commands import command
 from rnnexport.cli.output import warnings_as_lines
 from rnnexport.errors import RnnexportError
 
@@ -43,7 +44,7 @@ for _module in (
     *(train, export, verify, drift, bench, predict, show),
     *(lint, optimize, tune, runtimes, conformance, compare),
 ):
-    app.command()(getattr(_module, _module.__name__.rpartition(".")[2]))
+    app.command()(command(getattr(_module, _module.__name__.rpartition(".")[2])))
 
 DEBUG_VARIABLE = "RNNEXPORT_DEBUG"
 _INTERNAL_ERROR = 70  # EX_SOFTWARE of sysexits.h

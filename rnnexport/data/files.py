@@ -16,7 +16,8 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from rnnexport.data.archives import read_array
-from rnnexport.data.task import Dataset, Split, Task, TrainingDefaults, split_off_validation
+from rnnexport.data.defaults import TrainingDefaults
+from rnnexport.data.task import Dataset, Split, Task, split_off_validation
 from rnnexport.errors import InputError
 
 HELD_OUT = 0.2

@@ -9,10 +9,11 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from rnnexport.data.defaults import TrainingDefaults
+
 Series = NDArray[Any]
 """float32 [time, features], or int64 [time] for tokens."""
 Predicts = Literal["class", "class per step", "values"]
-Schedule = Literal["constant", "cosine", "plateau"]
 IGNORED = -1
 """The label of a step that neither the loss nor the metric counts."""
 
@@ -45,28 +46,6 @@ class Dataset:
         """Features per time step; 1 for tokens."""
         first = self.train.series[0]
         return int(first.shape[1]) if first.ndim > 1 else 1
-
-
-@dataclass(frozen=True, slots=True)
-class TrainingDefaults:
-    """The settings that `train` uses unless it is told others."""
-
-    hidden_size: int
-    epochs: int
-    batch_size: int
-    learning_rate: float
-    dropout: float = 0.0
-    weight_decay: float = 0.0
-    input_noise: float = 0.0
-    """Standard deviation of the noise that training adds to each value, in units of the feature's own."""
-    patience: int | None = None
-    """Epochs without a better validation loss after which training stops; `None` runs all epochs."""
-    gradient_clip: float = 1.0
-    """Largest norm of the gradient."""
-    schedule: Schedule = "constant"
-    """Of the learning rate: as it is, along a half cosine to 0, or halved when the validation loss stands still."""
-    embedding_size: int = 16
-    """Values that stand for a token."""
 
 
 @dataclass(frozen=True, slots=True)

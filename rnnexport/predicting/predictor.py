@@ -154,7 +154,7 @@ class Predictor:
         taken, infos = self._series, self.bundle.manifest.outputs
         if taken is None:
             names = ", ".join(info.name for info in self.bundle.manifest.inputs)
-            raise InputError(f"bundle {str(self.bundle.path)!r} takes {names}, which is no single series: use `run`")
+            raise InputError(f"bundle {str(self.bundle.path)!r} takes {names}, which is no single series: use `run()`")
         checked = [taken.check(f"series {name!r}", np.asarray(values)) for name, values in series.items()]
         pieces: list[tuple[NDArray[np.int64], Arrays]] = []
         done = 0
@@ -169,7 +169,7 @@ class Predictor:
 
     def _answer(self, outputs: Arrays) -> NDArray[Any]:
         if len(outputs) != 1:
-            raise InputError(f"the model gives {', '.join(outputs)}, not one output: use `outputs`")
+            raise InputError(f"the model gives {', '.join(outputs)}, not one output: use `outputs()`")
         (output,) = outputs.values()
         if self.class_names:
             return class_probabilities(output)

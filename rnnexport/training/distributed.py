@@ -29,11 +29,11 @@ def check_processes(devices: int, num_nodes: int) -> None:
     if started_by_torchrun() and devices * num_nodes != int(os.environ["WORLD_SIZE"]):
         raise InputError(
             f"torchrun started {os.environ['WORLD_SIZE']} processes, but {devices} devices on {num_nodes} nodes need "
-            f"{devices * num_nodes}; give --devices and --num-nodes what torchrun was given"
+            f"{devices * num_nodes}; give `devices` and `num_nodes` what torchrun was given"
         )
     if num_nodes > 1 and not started_by_torchrun():
         raise InputError(
-            f"num_nodes is {num_nodes}, but torchrun did not start this process; run on each node: torchrun "
+            f"`num_nodes` is {num_nodes}, but torchrun did not start this process; run on each node: torchrun "
             f"--nnodes {num_nodes} --nproc-per-node {devices} --rdzv-backend c10d --rdzv-endpoint FIRST_HOST:29500 "
             f"--no-python rnnexport train --devices {devices} --num-nodes {num_nodes} ..."
         )

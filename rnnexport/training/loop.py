@@ -12,9 +12,8 @@ import sys
 import time
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -27,52 +26,32 @@ from torch.multiprocessing.spawn import ProcessRaisedException
 from torch.nn import functional
 
 from rnnexport.data.batches import LengthBatches
+from rnnexport.data.defaults import TrainingDefaults
 from rnnexport.data.metrics import ERRORS, counted_rows, get_metric
 from rnnexport.data.padding import pad_series
-from rnnexport.data.task import IGNORED, Dataset, Split, Task, TrainingDefaults
+from rnnexport.data.task import IGNORED, Dataset, Split, Task
 from rnnexport.errors import InputError, TrainingError
 from rnnexport.models.classifier import SequenceClassifier
 from rnnexport.training.dataloaders import SERIES_AT_ONCE, Batch, loader, train_loader
 from rnnexport.training.distributed import is_first_process, started_by_torchrun
+from rnnexport.training.options import Log, TrainOptions
 
-Precision = Literal["float32", "bfloat16-mixed", "float16-mixed"]
-Log = Literal["csv", "tensorboard"]
-Strategy = Literal["auto", "ddp"]
 VALIDATION_LOSS, VALIDATION_METRIC = "validation_loss", "validation_metric"
 _KEPT = ("best", "last")
 """Checkpoints of the trainer."""
 _PRECISIONS: dict[str, Any] = {"float32": "32-true", "bfloat16-mixed": "bf16-mixed", "float16-mixed": "16-mixed"}
 
 
-@dataclass(frozen=True, slots=True)
-class LoopSettings:
-    """How long, with what, and on what is trained."""
-
-    epochs: int
-    batch_size: int
-    seed: int
-    devices: int = 1
-    num_nodes: int = 1
-    strategy: Strategy = "auto"
-    precision: Precision = "float32"
-    log: Log | None = None
-
-    @property
-    def processes(self) -> int:
-        """How many share each batch, on all hosts."""
-        return self.devices * self.num_nodes
-
-
 class ModelTraining(LightningModule):
     """Loss and optimizer of a `SequenceClassifier`."""
 
     def __init__(
-        self, model: SequenceClassifier, task: Task, defaults: TrainingDefaults, dataset: Dataset, loop: LoopSettings
+        self, model: SequenceClassifier, task: Task, defaults: TrainingDefaults, dataset: Dataset, options: TrainOptions
     ):
         """Train `model` in place."""
         super().__init__()
         self.model = model
-        self._predicts, self._metric, self._defaults, self._loop = task.predicts, task.metric, defaults, loop
+        self._predicts, self._metric, self._defaults, self._options = task.predicts, task.metric, defaults, options
         self._offset, self._scale = target_scaling(task, dataset)
         self._outputs: list[NDArray[Any]] = []
         self._labels: list[NDArray[Any]] = []
@@ -88,7 +67,7 @@ class ModelTraining(LightningModule):
         """Make noise and dropout a function of seed and epoch."""
         self._epoch_started = time.process_time()
         self._losses_of_batches, self._series_of_batches = [], []
-        entropy = np.random.SeedSequence([self._loop.seed, self.current_epoch])
+        entropy = np.random.SeedSequence([self._options.seed, self.current_epoch])
         torch.manual_seed(int(entropy.generate_state(1)[0]))
 
     def training_step(self, batch: Batch, _: int) -> Tensor:
@@ -113,16 +92,16 @@ class ModelTraining(LightningModule):
 
     def _share_of(self, count: int) -> float:
         """This process's part of the batch's labels if all had as many: with it, the mean over processes is exact."""
-        if self._loop.processes == 1:
+        if self._options.processes == 1:
             return count
         total = torch.tensor(float(count), device=self.device)
         torch.distributed.all_reduce(total)
-        return total.item() / self._loop.processes
+        return total.item() / self._options.processes
 
     def _is_finite_everywhere(self, loss: Tensor) -> bool:
         """Whether no process diverged; all learn of it, so that none waits for one that has stopped."""
         total = loss.detach().clone()
-        if self._loop.processes > 1:
+        if self._options.processes > 1:
             torch.distributed.all_reduce(total)
         return bool(torch.isfinite(total))
 
@@ -166,10 +145,10 @@ class ModelTraining(LightningModule):
         """Of all series of the epoch, those of the other processes included."""
         losses = torch.stack(self._losses_of_batches)
         series = torch.tensor(self._series_of_batches, dtype=losses.dtype, device=losses.device)
-        if self._loop.processes > 1:
+        if self._options.processes > 1:
             torch.distributed.all_reduce(losses)
             torch.distributed.all_reduce(series)
-        return float((losses * series).sum() / series.sum()) / self._loop.processes
+        return float((losses * series).sum() / series.sum()) / self._options.processes
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Store the history in the trainer's checkpoint."""
@@ -185,7 +164,7 @@ class ModelTraining(LightningModule):
             self.model.parameters(), lr=self._defaults.learning_rate, weight_decay=self._defaults.weight_decay
         )
         if self._defaults.schedule == "cosine":
-            return [optimizer], [torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, self._loop.epochs)]
+            return [optimizer], [torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, self._defaults.epochs)]
         if self._defaults.schedule == "plateau":
             halved = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, factor=0.5, patience=5)
             return [optimizer], [{"scheduler": halved, "monitor": VALIDATION_LOSS}]
@@ -220,13 +199,11 @@ def fit(
     defaults: TrainingDefaults,
     dataset: Dataset,
     folder: Path,
-    *,
-    loop: LoopSettings,
-    resume: bool,
+    options: TrainOptions,
 ) -> str | None:
     """Train until the last epoch or until patience runs out, and leave the best epoch's weights in `training.model`.
 
-    Writes `last.ckpt` and `best.ckpt` into `folder` after each epoch; with `resume`, goes on from `last.ckpt` if it is
+    Writes `last.ckpt` and `best.ckpt` into `folder` after each epoch; with `resume` goes on from `last.ckpt` if it is
     there.
 
     Returns:
@@ -237,23 +214,23 @@ def fit(
         InputError: The device has no such precision.
         KeyboardInterrupt: The user interrupted; `resume` goes on after the last whole epoch.
     """
-    if loop.precision != "float32" and not torch.cuda.is_available():
-        raise InputError(f"precision {loop.precision!r} needs a CUDA device, which is not here; train in float32")
-    batches = LengthBatches([len(values) for values in dataset.train.series], loop.batch_size, loop.seed)
+    if options.precision != "float32" and not torch.cuda.is_available():
+        raise InputError(f"`precision={options.precision}` needs a CUDA device, which is not here; train in float32")
+    batches = LengthBatches([len(values) for values in dataset.train.series], defaults.batch_size, options.seed)
     last, stopped = folder / "last.ckpt", None
     with _quiet():
         trainer = Trainer(
             accelerator="auto",
-            devices=loop.devices,
-            num_nodes=loop.num_nodes,
-            strategy=_strategy(loop),
+            devices=options.devices,
+            num_nodes=options.num_nodes,
+            strategy=_strategy(options),
             use_distributed_sampler=False,
-            precision=_PRECISIONS[loop.precision],
-            max_epochs=loop.epochs,
+            precision=_PRECISIONS[options.precision],
+            max_epochs=defaults.epochs,
             callbacks=_callbacks(folder, task, defaults),
             gradient_clip_val=defaults.gradient_clip,
             num_sanity_val_steps=0,
-            logger=_logger(folder.parent, loop.log),
+            logger=_logger(folder.parent, options.log),
             enable_model_summary=False,
             enable_progress_bar=sys.stderr.isatty(),
         )
@@ -262,7 +239,7 @@ def fit(
                 training,
                 train_loader(dataset.train, task, batches),
                 loader(dataset.validation, task),
-                ckpt_path=last if resume and last.exists() else None,
+                ckpt_path=last if options.resume and last.exists() else None,
                 weights_only=True,
             )
         except SystemExit as exc:  # what Lightning makes of Ctrl-C
@@ -278,9 +255,9 @@ def fit(
     return stopped
 
 
-def _strategy(loop: LoopSettings) -> str:
+def _strategy(options: TrainOptions) -> str:
     """Processes are started here, unless torchrun has started this one."""
-    if loop.processes == 1 and loop.strategy == "auto":
+    if options.processes == 1 and options.strategy == "auto":
         return "auto"
     return "ddp" if started_by_torchrun() else "ddp_spawn"
 

@@ -6,11 +6,11 @@ needs lies apart from the checkpoint, in `trainer/`, until the training is done.
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import shutil
 import time
 from collections.abc import Sequence
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -18,14 +18,17 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel
 
+from rnnexport.arguments.options import with_arguments
 from rnnexport.data.checks import check_dataset
+from rnnexport.data.defaults import Schedule, TrainingDefaults
 from rnnexport.data.files import DataFile, file_task
 from rnnexport.data.metrics import best_baseline, get_metric
-from rnnexport.data.task import Dataset, Schedule, Task, TrainingDefaults
+from rnnexport.data.task import Dataset, Task
 from rnnexport.data.tasks import get_task
 from rnnexport.errors import CheckpointError, InputError
 from rnnexport.training.checkpoints import CHECKPOINTS, write_checkpoint
 from rnnexport.training.distributed import check_processes, is_first_process
+from rnnexport.training.options import Precision, TrainOptions
 from rnnexport.versions import tool_versions
 
 if TYPE_CHECKING:
@@ -47,7 +50,7 @@ class Settings(BaseModel):
     weight_decay: float
     gradient_clip: float
     schedule: Schedule
-    precision: Literal["float32", "bfloat16-mixed", "float16-mixed"]
+    precision: Precision
     devices: int
     num_nodes: int
     seed: int
@@ -78,40 +81,14 @@ class TrainingResult(BaseModel):
     versions: dict[str, str]
 
 
-def train(
-    task: str = "vowels",
-    cell: str = "lstm",
-    *,
-    data: DataFile | None = None,
-    hidden_size: int | None = None,
-    num_layers: int = 1,
-    bidirectional: bool = False,
-    dropout: float | None = None,
-    epochs: int | None = None,
-    batch_size: int | None = None,
-    learning_rate: float | None = None,
-    weight_decay: float | None = None,
-    gradient_clip: float | None = None,
-    schedule: Schedule | None = None,
-    precision: Literal["float32", "bfloat16-mixed", "float16-mixed"] = "float32",
-    devices: int = 1,
-    num_nodes: int = 1,
-    strategy: Literal["auto", "ddp"] = "auto",
-    log: Literal["csv", "tensorboard"] | None = None,
-    seed: int = 0,
-    out: str | Path | None = None,
-    resume: bool = False,
-) -> TrainingResult:
-    """Train a model and write it to the folder `out` (default: `checkpoints/TASK-CELL`).
+def train_with(options: TrainOptions) -> TrainingResult:
+    """Train a model and write it to the folder `out`.
 
-    What is not given is the task's default. On a CPU the same settings give the same weights, bit for bit, also when
-    the training is interrupted and resumed. `log` writes each epoch's losses to `out`/logs. `data` trains on a file in
-    place of `task`.
+    On a CPU the same options give the same weights, bit for bit, also when the training is interrupted and resumed.
 
-    Each batch is shared by `devices` processes on each of `num_nodes` hosts, through torch.distributed (`strategy`
-    "ddp"; "auto" takes it only if they are more than one). On one host they are started here; on several, by torchrun,
-    and then every process returns the result, the first one writes it, and `out` must be a folder that all hosts share
-    if it is to be resumed.
+    Each batch is shared by `devices` processes on each of `num_nodes` hosts, through torch.distributed. On one host
+    they are started here; on several, by torchrun, and then every process returns the result, the first one writes it,
+    and `out` must be a folder that all hosts share if it is to be resumed.
 
     Raises:
         UnknownNameError: The task or the cell does not exist.
@@ -121,70 +98,37 @@ def train(
     """
     from rnnexport.models.classifier import check_cell
 
-    check_cell(cell)
-    chosen = get_task(task) if data is None else file_task(data)
-    asked = {
-        "hidden_size": hidden_size,
-        "dropout": dropout,
-        "epochs": epochs,
-        "batch_size": batch_size,
-        "learning_rate": learning_rate,
-        "weight_decay": weight_decay,
-        "gradient_clip": gradient_clip,
-        "schedule": schedule,
-    }
-    defaults = dataclasses.replace(chosen.defaults, **{k: v for k, v in asked.items() if v is not None})  # type: ignore[arg-type] # names and types are those of the arguments
-    settings = Settings(
-        task=chosen.name,
-        cell=cell,
-        num_layers=num_layers,
-        bidirectional=bidirectional,
-        precision=precision,
-        devices=devices,
-        num_nodes=num_nodes,
-        seed=seed,
-        data=data,
-        **{name: getattr(defaults, name) for name in asked},
-    )
-    _check_settings(settings)
-    folder = Path(out) if out is not None else CHECKPOINTS / f"{chosen.name}-{cell}"
+    check_cell(options.cell)
+    check_processes(options.devices, options.num_nodes)
+    task = get_task(options.task) if options.data is None else file_task(options.data)
+    given = {name: value for name, value in vars(options).items() if value is not None}
+    asked = {field.name: given[field.name] for field in fields(task.defaults) if field.name in given}
+    defaults = replace(task.defaults, **asked)
+    settings = Settings.model_validate({**asdict(defaults), **given, "task": task.name})
+    folder = Path(options.out) if options.out is not None else CHECKPOINTS / f"{task.name}-{options.cell}"
     try:
-        return _train(chosen, defaults, settings, folder, strategy=strategy, log=log, resume=resume)
+        return _train(task, defaults, settings, folder, options)
     except OSError as exc:
         raise InputError(f"cannot write checkpoint {folder}: {exc.strerror or exc}") from exc
 
 
-def _check_settings(settings: Settings) -> None:
-    for name in ("hidden_size", "num_layers", "epochs", "batch_size", "devices", "num_nodes"):
-        if getattr(settings, name) < 1:
-            raise InputError(f"{name} is {getattr(settings, name)}; it must be at least 1")
-    for name in ("learning_rate", "gradient_clip"):
-        if not getattr(settings, name) > 0:
-            raise InputError(f"{name} is {getattr(settings, name)}; it must be above 0")
-    if not 0 <= settings.dropout < 1:
-        raise InputError(f"dropout is {settings.dropout}; it must be at least 0 and below 1")
-    for name in ("seed", "weight_decay"):
-        if getattr(settings, name) < 0:
-            raise InputError(f"{name} is {getattr(settings, name)}; it must not be negative")
-    check_processes(settings.devices, settings.num_nodes)
+train = with_arguments(TrainOptions, train_with, "train")
 
 
 def _train(
-    task: Task, defaults: TrainingDefaults, settings: Settings, folder: Path, *, strategy: Any, log: Any, resume: bool
+    task: Task, defaults: TrainingDefaults, settings: Settings, folder: Path, options: TrainOptions
 ) -> TrainingResult:
     dataset = task.load(settings.seed)
     check_dataset(task, dataset)
     work = folder / "trainer"
     if is_first_process():
-        _prepare_work_folder(work, settings, resume=resume)
-    from rnnexport.training.loop import LoopSettings, ModelTraining, fit
+        _prepare_work_folder(work, settings, resume=options.resume)
+    from rnnexport.training.loop import ModelTraining, fit
 
     started = time.perf_counter()
     model = build_model(task, settings, defaults, dataset)
-    sizes = settings.model_dump(include={"epochs", "batch_size", "seed", "devices", "num_nodes", "precision"})
-    loop = LoopSettings(**sizes, strategy=strategy, log=log)
-    training = ModelTraining(model, task, defaults, dataset, loop)
-    stopped = fit(training, task, defaults, dataset, work, loop=loop, resume=resume)
+    training = ModelTraining(model, task, defaults, dataset, options)
+    stopped = fit(training, task, defaults, dataset, work, options)
     result = TrainingResult(
         folder=str(folder),
         settings=settings,
@@ -216,12 +160,12 @@ def _prepare_work_folder(work: Path, settings: Settings, *, resume: bool) -> Non
     try:
         interrupted = json.loads(settings_path.read_text())
     except (FileNotFoundError, ValueError) as exc:
-        raise CheckpointError(f"{work.parent} holds no interrupted training; train without --resume") from exc
+        raise CheckpointError(f"{work.parent} holds no interrupted training; train without `resume`") from exc
     for name, value in settings.model_dump(mode="json").items():
         if interrupted.get(name) != value:
             raise CheckpointError(
                 f"{work.parent} was interrupted with {name} = {interrupted.get(name)!r}, not {value!r}; "
-                "resume with the same settings, or train without --resume"
+                "resume with the same settings, or train without `resume`"
             )
 
 

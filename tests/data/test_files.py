@@ -236,7 +236,7 @@ def test_several_hosts_need_torchrun(tmp_path: Path) -> None:
         InputError, match=r"run on each node: torchrun --nnodes 2 --nproc-per-node 4 .* rnnexport train"
     ):
         train("article", "gru", devices=4, num_nodes=2, out=tmp_path / "new")
-    with pytest.raises(InputError, match="num_nodes is 0; it must be at least 1"):
+    with pytest.raises(InputError, match="`num_nodes` is 0; it must be at least 1"):
         train("article", "gru", num_nodes=0, out=tmp_path / "new")
     assert not (tmp_path / "new").exists()
 

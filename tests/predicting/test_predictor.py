@@ -170,7 +170,7 @@ def test_all_outputs_of_a_module_come_with_the_series_first(tagger: tuple[Tagger
         y, h_n = module(torch.from_numpy(values)[:, None])
         np.testing.assert_allclose(outputs["y"][row, : len(values)], y[:, 0].detach(), atol=ATOL)
         np.testing.assert_allclose(outputs["h_n"][row], h_n[:, 0].detach(), atol=ATOL)
-    with pytest.raises(InputError, match="the model gives y, h_n, not one output: use `outputs`"):
+    with pytest.raises(InputError, match=r"the model gives y, h_n, not one output: use `outputs\(\)`"):
         predictor(series)
 
 
@@ -193,7 +193,7 @@ def test_a_bundle_that_takes_more_than_a_series_has_the_bare_call(tmp_path: Path
     (answer,) = predictor.run(feeds).values()
     expected = module(*map(torch.from_numpy, feeds.values())).detach()
     np.testing.assert_allclose(answer, expected, atol=ATOL)
-    with pytest.raises(InputError, match="takes x, bias, which is no single series: use `run`"):
+    with pytest.raises(InputError, match=r"takes x, bias, which is no single series: use `run\(\)`"):
         predictor([feeds["x"][0]])
 
 

@@ -111,7 +111,7 @@ def test_a_resume_with_other_settings_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_resume_of_nothing_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match="holds no interrupted training; train without --resume"):
+    with pytest.raises(CheckpointError, match="holds no interrupted training; train without `resume`"):
         train("article", "gru", out=tmp_path, resume=True)
 
 
@@ -131,10 +131,10 @@ def test_a_diverging_training_stops_and_leaves_the_old_checkpoint(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"hidden_size": 0}, "hidden_size is 0; it must be at least 1"),
-        ({"epochs": -1}, "epochs is -1; it must be at least 1"),
-        ({"dropout": 1.0}, "dropout is 1.0; it must be at least 0 and below 1"),
-        ({"seed": -1}, "seed is -1; it must not be negative"),
+        ({"hidden_size": 0}, "`hidden_size` is 0; it must be at least 1"),
+        ({"epochs": -1}, "`epochs` is -1; it must be at least 1"),
+        ({"dropout": 1.0}, "`dropout` is 1.0; it must be below 1"),
+        ({"seed": -1}, "`seed` is -1; it must be at least 0"),
     ],
 )
 def test_rejects_settings_before_anything_is_written(tmp_path: Path, arguments: dict[str, float], message: str) -> None:

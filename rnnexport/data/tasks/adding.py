@@ -6,7 +6,8 @@ from functools import partial
 
 import numpy as np
 
-from rnnexport.data.task import Dataset, Split, Task, TrainingDefaults
+from rnnexport.data.defaults import TrainingDefaults
+from rnnexport.data.task import Dataset, Split, Task
 from rnnexport.errors import InputError
 
 TRAIN, HELD_OUT = 4000, 500

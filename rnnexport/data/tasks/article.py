@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from rnnexport.data.task import Dataset, Split, Task, TrainingDefaults
+from rnnexport.data.defaults import TrainingDefaults
+from rnnexport.data.task import Dataset, Split, Task
 
 SERIES, TIME_STEPS, FEATURES = 1000, 10, 64
 

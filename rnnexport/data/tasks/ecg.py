@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from rnnexport.data.task import Dataset, Split, Task, TrainingDefaults
+from rnnexport.data.defaults import TrainingDefaults
+from rnnexport.data.task import Dataset, Split, Task
 from rnnexport.errors import InputError
 
 WINDOW = 250

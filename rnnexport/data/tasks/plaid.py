@@ -7,7 +7,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from rnnexport.data.task import Dataset, Split, Task, TrainingDefaults, split_off_validation
+from rnnexport.data.defaults import TrainingDefaults
+from rnnexport.data.task import Dataset, Split, Task, split_off_validation
 from rnnexport.errors import InputError
 
 FRAME = 10

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from rnnexport.data.defaults import TrainingDefaults
 from rnnexport.data.metrics import rmse
-from rnnexport.data.task import Dataset, Split, Task, TrainingDefaults
+from rnnexport.data.task import Dataset, Split, Task
 from rnnexport.errors import InputError
 
 WINDOW = 24

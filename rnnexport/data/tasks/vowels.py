@@ -6,7 +6,8 @@ from typing import Literal
 
 import numpy as np
 
-from rnnexport.data.task import Dataset, Split, Task, TrainingDefaults, split_off_validation
+from rnnexport.data.defaults import TrainingDefaults
+from rnnexport.data.task import Dataset, Split, Task, split_off_validation
 from rnnexport.errors import InputError
 
 VALIDATION_SHARE = 0.2

@@ -1,0 +1,90 @@
+"""A command from a function: options of the library become flags, its errors speak of flags."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from dataclasses import MISSING, Field, fields, is_dataclass
+from functools import wraps
+from pathlib import Path
+from typing import Annotated, Any, get_args, get_origin
+
+import typer
+from annotated_types import Ge
+
+from rnnexport.arguments.options import meaning, metadata, plain_type
+from rnnexport.cli.flags import flag_of, in_flags
+from rnnexport.cli.options import numbers
+from rnnexport.errors import RnnexportError
+
+SHORT = {"runtimes": "-r"}
+
+
+def command(function: Callable[..., None]) -> Callable[..., None]:
+    """Return the command that `function` is.
+
+    In place of a parameter whose type is a dataclass of options, the command has a flag for each field of it that is no
+    parameter of the function's own, and the function is given the dataclass.
+    """
+    name = function.__name__
+    own = inspect.signature(function, eval_str=True).parameters
+    models: dict[str, Any] = {each.name: each.annotation for each in own.values() if is_dataclass(each.annotation)}
+    offered = {each: offered_fields(name, model) for each, model in models.items()}
+    taken = {field.name for of_model in offered.values() for field in of_model}
+    parameters: list[inspect.Parameter] = []
+    for parameter in own.values():
+        if parameter.name in offered:
+            parameters += [own.get(field.name) or flag_parameter(name, field) for field in offered[parameter.name]]
+        elif parameter.name not in taken:
+            parameters.append(parameter)
+
+    @wraps(function)
+    def run(**given: Any) -> None:
+        values = {each: given[each] for each in own if each in given}
+        try:
+            for each, model in models.items():
+                chosen = [field for field in offered[each] if field.name not in own]
+                values[each] = model(**{field.name: read(name, field, given[field.name]) for field in chosen})
+            function(**values)
+        except RnnexportError as error:
+            error.args = (in_flags(name, str(error)),)
+            raise
+
+    keywords = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in parameters]
+    run.__signature__ = inspect.Signature(keywords)  # type: ignore[attr-defined]
+    return run
+
+
+def offered_fields(command_name: str, options: Any) -> list[Field[Any]]:
+    """Return the fields of a dataclass that have a flag."""
+    return [
+        field
+        for field in fields(options)
+        if field.init and flag_of(command_name, field.name) and get_origin(plain_type(field)) is not Callable
+    ]
+
+
+def flag_parameter(command_name: str, field: Field[Any], **more: Any) -> inspect.Parameter:
+    """Return the parameter from which Typer makes a field's flag; `more` is for `typer.Option`."""
+    kind, help_ = plain_type(field), in_flags(command_name, meaning(field))
+    default = None if field.default in (MISSING, ()) else field.default
+    if get_origin(kind) is Sequence:
+        several = "one or several, like 1,4,16" if get_args(kind)[0] is int else "repeat it for several"
+        kind, help_ = list[str] | None, f"{help_.rstrip('.')}; {several}."
+    elif Path in get_args(kind):
+        kind = Path | None
+    least = next((each.ge for each in metadata(field) if isinstance(each, Ge)), None)
+    flags = filter(None, [flag_of(command_name, field.name), SHORT.get(field.name)])
+    option = typer.Option(*flags, help=help_, min=least, show_default=default is not None, **more)  # type: ignore[arg-type]
+    return inspect.Parameter(
+        field.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind, option]
+    )
+
+
+def read(command_name: str, field: Field[Any], value: Any) -> Any:
+    """Return what was given for a field's flag as a value of its type."""
+    if get_origin(plain_type(field)) is not Sequence:
+        return value
+    if get_args(plain_type(field))[0] is int:
+        return numbers(str(flag_of(command_name, field.name)), value or ())
+    return tuple(value or ())
