@@ -147,7 +147,8 @@ def load_bundle(path: Path) -> Bundle:
 
 def _check_file(bundle: Path, name: str, expected: str) -> None:
     parts = PurePosixPath(name)
-    if parts.is_absolute() or ".." in parts.parts:
+    folder = (bundle / name).parent
+    if parts.is_absolute() or ".." in parts.parts or folder.resolve() != bundle.resolve().joinpath(*parts.parts[:-1]):
         raise BundleError(f"{bundle / MANIFEST} names {name!r}, which lies outside the bundle; do not use this bundle")
     try:
         actual = sha256_of(bundle / name)

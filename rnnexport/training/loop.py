@@ -32,6 +32,7 @@ from rnnexport.data.padding import pad_series
 from rnnexport.data.task import IGNORED, Dataset, Split, Task
 from rnnexport.errors import InputError, TrainingError
 from rnnexport.models.classifier import SequenceClassifier
+from rnnexport.training.checkpoint_files import WholeCheckpoints, read_checkpoint
 from rnnexport.training.dataloaders import SERIES_AT_ONCE, Batch, loader, train_loader
 from rnnexport.training.distributed import is_first_process, started_by_torchrun
 from rnnexport.training.options import Log, TrainOptions
@@ -212,12 +213,16 @@ def fit(
     Raises:
         TrainingError: The loss is no longer finite, in the very first epoch.
         InputError: The device has no such precision.
+        CheckpointError: `last.ckpt` is damaged.
         KeyboardInterrupt: The user interrupted; `resume` goes on after the last whole epoch.
     """
     if options.precision != "float32" and not torch.cuda.is_available():
         raise InputError(f"`precision={options.precision}` needs a CUDA device, which is not here; train in float32")
     batches = LengthBatches([len(values) for values in dataset.train.series], defaults.batch_size, options.seed)
     last, stopped = folder / "last.ckpt", None
+    interrupted = last if options.resume and last.exists() else None
+    if interrupted:
+        read_checkpoint(interrupted)  # says in one line what the trainer would say in a traceback
     with _quiet():
         trainer = Trainer(
             accelerator="auto",
@@ -229,6 +234,7 @@ def fit(
             max_epochs=defaults.epochs,
             callbacks=_callbacks(folder, task, defaults),
             gradient_clip_val=defaults.gradient_clip,
+            plugins=[WholeCheckpoints()],
             num_sanity_val_steps=0,
             logger=_logger(folder.parent, options.log),
             enable_model_summary=False,
@@ -239,7 +245,7 @@ def fit(
                 training,
                 train_loader(dataset.train, task, batches),
                 loader(dataset.validation, task),
-                ckpt_path=last if options.resume and last.exists() else None,
+                ckpt_path=interrupted,
                 weights_only=True,
             )
         except SystemExit as exc:  # what Lightning makes of Ctrl-C
@@ -276,7 +282,7 @@ def _load_best(training: ModelTraining, folder: Path) -> None:
     """Take the best epoch's weights and the history from the files, which the first process of several may read."""
     kept: list[Any] = [None]
     if is_first_process():
-        best, last = (torch.load(folder / f"{name}.ckpt", weights_only=True, map_location="cpu") for name in _KEPT)
+        best, last = (read_checkpoint(folder / f"{name}.ckpt") for name in _KEPT)
         kept = [(best["state_dict"], last["history"])]
     if torch.distributed.is_initialized():
         torch.distributed.broadcast_object_list(kept)

@@ -152,14 +152,16 @@ def _train(
 def _prepare_work_folder(work: Path, settings: Settings, *, resume: bool) -> None:
     """Make `trainer/` ready for this very training, or refuse."""
     settings_path = work / "settings.json"
+    if work.is_symlink() or (work.exists() and not settings_path.is_file() and any(work.iterdir())):
+        raise InputError(f"{work} is not of a training of rnnexport, so it is not replaced; choose another --out")
     if not resume:
         shutil.rmtree(work, ignore_errors=True)
         work.mkdir(parents=True)
         settings_path.write_text(settings.model_dump_json())
         return
     try:
-        interrupted = json.loads(settings_path.read_text())
-    except (FileNotFoundError, ValueError) as exc:
+        interrupted = dict(json.loads(settings_path.read_text()))
+    except (FileNotFoundError, ValueError, TypeError, RecursionError) as exc:
         raise CheckpointError(f"{work.parent} holds no interrupted training; train without `resume`") from exc
     for name, value in settings.model_dump(mode="json").items():
         if interrupted.get(name) != value:

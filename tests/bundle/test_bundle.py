@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import resource
 import signal
 import subprocess
@@ -91,8 +93,68 @@ def test_a_killed_export_leaves_the_old_bundle_and_the_next_one_works(tmp_path: 
 
 def test_an_exchange_cut_between_its_two_renames_is_mended_by_the_reader(tmp_path: Path) -> None:
     write(tmp_path / "gru", "old")
-    (tmp_path / "gru").rename(tmp_path / ".gru.previous")
+    (tmp_path / ".gru.rnnexport").mkdir()
+    (tmp_path / "gru").rename(tmp_path / ".gru.rnnexport" / "old")
     assert load_bundle(tmp_path / "gru").model_path.read_text() == "old"
+
+
+def test_a_link_stays_a_link_and_what_it_points_to_is_replaced(tmp_path: Path) -> None:
+    write(tmp_path / "v1", "old")
+    (tmp_path / "current").symlink_to("v1")
+    for content in ("new", "newer"):
+        write(tmp_path / "current", content)
+        assert (tmp_path / "current").readlink() == Path("v1")
+        assert load_bundle(tmp_path / "v1").model_path.read_text() == content
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["current", "v1"]
+
+
+@pytest.mark.parametrize("name", [".gru.previous", ".gru.building", ".gru.rnnexport"])
+def test_what_others_put_beside_a_bundle_is_left_alone(tmp_path: Path, name: str) -> None:
+    write(tmp_path / "gru", "old")
+    (tmp_path / name).mkdir()
+    (tmp_path / name / "thesis.tex").write_text("years of work")
+    assert load_bundle(tmp_path / "gru").model_path.read_text() == "old"
+    with contextlib.suppress(BundleError):  # which says that the folder is not ours
+        write(tmp_path / "gru", "new")
+    load_bundle(tmp_path / "gru")
+    assert (tmp_path / name / "thesis.tex").read_text() == "years of work"
+
+
+def test_a_link_in_the_place_of_the_working_folder_is_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "work" / "new").mkdir(parents=True)
+    (tmp_path / "work" / "new" / "thesis.tex").write_text("years of work")
+    (tmp_path / ".gru.rnnexport").symlink_to("work")
+    with pytest.raises(BundleError, match="cannot write to"):
+        write(tmp_path / "gru", "new")
+    assert (tmp_path / "work" / "new" / "thesis.tex").read_text() == "years of work"
+
+
+@pytest.mark.parametrize("place", ["/", "gru/..", "loop", "a\0b"])
+def test_what_is_no_place_for_a_bundle_is_refused(tmp_path: Path, place: str) -> None:
+    (tmp_path / "gru").mkdir()
+    (tmp_path / "loop").symlink_to("loop")
+    with pytest.raises(BundleError, match=r"is no place for a bundle|exists and is no bundle"):
+        write(tmp_path / place, "new")
+
+
+def test_a_folder_of_a_bundle_that_lies_elsewhere_does_not_count(tmp_path: Path) -> None:
+    write(tmp_path / "gru", "model")
+    (tmp_path / "gru" / "test_data_set_0").rename(tmp_path / "elsewhere")
+    (tmp_path / "gru" / "test_data_set_0").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(BundleError, match="lies outside the bundle"):
+        load_bundle(tmp_path / "gru")
+
+
+@pytest.mark.parametrize("kind", ["link", "pipe", "folder"])
+def test_only_regular_files_count(tmp_path: Path, kind: str) -> None:
+    write(tmp_path / "gru", "model")
+    model = tmp_path / "gru" / "model.onnx"
+    model.rename(tmp_path / "elsewhere")
+    {"link": lambda: model.symlink_to(tmp_path / "elsewhere"), "pipe": lambda: os.mkfifo(model), "folder": model.mkdir}[
+        kind
+    ]()
+    with pytest.raises(BundleError, match=r"model\.onnx cannot be read: .*; export again"):
+        load_bundle(tmp_path / "gru")
 
 
 def test_a_folder_that_is_no_bundle_is_not_replaced(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from rnnexport.bundle.bundle import reference_bundles
 from rnnexport.data.tasks import article, get_task
 from rnnexport.errors import CheckpointError, InputError, TrainingError, UnknownNameError
 from rnnexport.models.classifier import load_description, load_model, save_model
+from rnnexport.training.checkpoint_files import WholeCheckpoints, read_checkpoint
 from rnnexport.training.checkpoints import find_newest_checkpoint
 from rnnexport.training.training import train
 
@@ -108,6 +109,35 @@ def test_a_resume_with_other_settings_is_refused(tmp_path: Path) -> None:
     process.communicate()
     with pytest.raises(CheckpointError, match="interrupted with hidden_size = 4, not 5; resume with the same settings"):
         train("article", "gru", epochs=12, hidden_size=5, out=tmp_path, resume=True)
+    last = tmp_path / "trainer" / "last.ckpt"
+    whole = last.read_bytes()
+    for damaged in (b"", whole[: len(whole) // 2], whole[:200] + b"x" + whole[201:]):
+        last.write_bytes(damaged)
+        with pytest.raises(CheckpointError, match=r"last\.ckpt is damaged .* train without --resume"):
+            train("article", "gru", epochs=12, hidden_size=4, out=tmp_path, resume=True)
+
+
+def test_a_full_disk_leaves_the_checkpoint_of_the_epoch_before(tmp_path: Path) -> None:
+    WholeCheckpoints().save_checkpoint({"state_dict": {}, "epoch": 1}, tmp_path / "last.ckpt")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
+        with pytest.raises(OSError, match=r"last\.ckpt|File too large"):
+            WholeCheckpoints().save_checkpoint({"state_dict": {"w": torch.zeros(10_000)}}, tmp_path / "last.ckpt")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert read_checkpoint(tmp_path / "last.ckpt")["epoch"] == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["last.ckpt"]
+
+
+def test_a_folder_called_trainer_that_is_not_ours_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "trainer").mkdir()
+    (tmp_path / "trainer" / "main.py").write_text("print()")
+    with pytest.raises(InputError, match="is not of a training of rnnexport"):
+        train("article", "gru", epochs=1, hidden_size=4, out=tmp_path)
+    assert (tmp_path / "trainer" / "main.py").read_text() == "print()"
 
 
 def test_a_resume_of_nothing_is_refused(tmp_path: Path) -> None:
