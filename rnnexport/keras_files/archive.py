@@ -1,0 +1,182 @@
+"""Opens Keras's files safely: JSON and arrays come out, nothing is run, and nothing outside the file is read.
+
+`.keras` (Keras 3, and 2.12 and later) is a zip of `config.json`, `metadata.json` and `model.weights.h5`. `.h5` keeps the
+configuration in the attribute `model_config` and the weights in the group `model_weights`.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rnnexport.errors import InputError
+
+if TYPE_CHECKING:
+    import h5py
+
+SUFFIXES = (".keras", ".h5", ".hdf5")
+_CONFIG, _METADATA, _WEIGHTS = "config.json", "metadata.json", "model.weights.h5"
+_LARGEST_CONFIG = 64 * 2**20
+_LARGEST_EXPANSION = 100
+"""What is stored may unpack to so many times its size; Keras stores weights unpacked."""
+
+
+@dataclass(frozen=True, slots=True)
+class KerasFile:
+    """What a file holds."""
+
+    path: Path
+    config: dict[str, Any]
+    keras_version: str
+    weights: h5py.Group
+    """`model.weights.h5` of a `.keras` file; the group `model_weights` of a `.h5` file."""
+    is_archive: bool
+    """Whether it is a `.keras` file, whose weights are found by the model's structure; in `.h5` by order."""
+
+
+def is_saved_model(path: Path) -> bool:
+    """Whether `path` is a folder in TensorFlow's SavedModel format."""
+    return (path / "saved_model.pb").is_file()
+
+
+def read_keras_file(path: Path) -> KerasFile:
+    """Open a whole model.
+
+    Raises:
+        InputError: h5py is missing; the file is missing, damaged, hostile, or holds weights only.
+    """
+    if is_saved_model(path):
+        raise InputError(
+            f"{path} is a TensorFlow SavedModel, a program and no description; save the model with "
+            "model.save('model.keras') and export that"
+        )
+    if not path.is_file():
+        raise InputError(f"{path} does not exist or is no file")
+    try:
+        return _read_archive(path) if zipfile.is_zipfile(path) else _read_h5(path)
+    except OSError as exc:
+        raise InputError(f"{path} cannot be read: {exc.strerror or exc}") from exc
+
+
+def read_array(path: Path, dataset: Any, name: str) -> NDArray[np.floating[Any]]:
+    """Read one array of floating-point numbers.
+
+    Raises:
+        InputError: It is no such array, lies in another file, or claims to be far larger than what is stored.
+    """
+    h5py = _h5py()
+    if not isinstance(dataset, h5py.Dataset):
+        raise InputError(f"{path}: {name} is no array")
+    if dataset.external or dataset.is_virtual:
+        raise InputError(f"{path}: {name} lies outside the file; do not use this file")
+    if dataset.dtype.kind != "f" or dataset.dtype.itemsize not in (2, 4, 8):
+        raise InputError(f"{path}: {name} is {dataset.dtype}, not float16, float32 or float64")
+    if dataset.nbytes > _LARGEST_EXPANSION * max(dataset.id.get_storage_size(), 1):
+        raise InputError(f"{path}: {name} claims {dataset.nbytes:,} bytes and stores hardly any; do not use this file")
+    try:
+        array = np.asarray(dataset[()])
+    except (OSError, ValueError) as exc:
+        raise InputError(f"{path}: {name} cannot be read, the file is damaged") from exc
+    if not np.isfinite(array).all():
+        raise InputError(f"{path}: {name} holds NaN or infinity; the model was not trained to an end")
+    return array
+
+
+def member(path: Path, group: h5py.Group, name: str) -> Any:
+    """Return a group or array that `group` itself holds, or `None`.
+
+    Raises:
+        InputError: It is a link, which could lead outside the file.
+    """
+    h5py = _h5py()
+    found: Any = group
+    for part in name.split("/"):
+        if not isinstance(found, h5py.Group) or part not in found.keys():  # noqa: SIM118 - `in` would follow paths
+            return None
+        if not isinstance(found.get(part, getlink=True), h5py.HardLink):
+            raise InputError(f"{path}: {name} is a link; do not use this file")
+        found = found[part]
+    return found
+
+
+def _read_archive(path: Path) -> KerasFile:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = set(archive.namelist())
+            for needed in (_CONFIG, _WEIGHTS):
+                if needed not in names:
+                    raise InputError(f"{path} is no Keras model: it has no {needed}")
+            config = _parse(path, _CONFIG, _member_bytes(path, archive, _CONFIG, _LARGEST_CONFIG))
+            version = "3"
+            if _METADATA in names:
+                metadata = _parse(path, _METADATA, _member_bytes(path, archive, _METADATA, _LARGEST_CONFIG))
+                version = str(metadata.get("keras_version", version))
+            limit = _LARGEST_EXPANSION * path.stat().st_size
+            weights = _h5py().File(io.BytesIO(_member_bytes(path, archive, _WEIGHTS, limit)), "r")
+    except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, OSError) as exc:
+        raise InputError(f"{path} is truncated or damaged: {exc}") from exc
+    return KerasFile(path, config, version, weights, is_archive=True)
+
+
+def _member_bytes(path: Path, archive: zipfile.ZipFile, name: str, limit: int) -> bytes:
+    size = archive.getinfo(name).file_size
+    if size > limit:
+        raise InputError(f"{path}: {name} would unpack to {size:,} bytes; do not use this file")
+    return archive.read(name)
+
+
+def _read_h5(path: Path) -> KerasFile:
+    try:
+        file = _h5py().File(path, "r")
+        text, version = file.attrs.get("model_config"), file.attrs.get("keras_version", "2")
+    except OSError as exc:
+        raise InputError(f"{path} is no Keras model, or is truncated or damaged") from exc
+    if text is None:
+        raise InputError(
+            f"{path} holds weights and no model; save the whole model with model.save('model.keras') and export that"
+        )
+    weights = member(path, file, "model_weights")
+    if weights is None:
+        raise InputError(f"{path} holds a model without its weights; save it with model.save('model.keras')")
+    return KerasFile(path, _parse(path, "model_config", text), _text(version), weights, is_archive=False)
+
+
+def _parse(path: Path, name: str, text: bytes | str) -> dict[str, Any]:
+    try:
+        document = json.loads(text)
+    except (ValueError, TypeError, RecursionError) as exc:
+        raise InputError(f"{path}: {name} is no JSON") from exc
+    if not isinstance(document, dict):
+        raise InputError(f"{path}: {name} is no description of a model")
+    return document
+
+
+def _text(value: Any) -> str:
+    return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
+
+
+def texts(group: h5py.Group, name: str) -> list[str]:
+    """A list of names in an attribute, which long lists spread over `NAME0`, `NAME1` …."""
+    if name in group.attrs:
+        return [_text(each) for each in group.attrs[name]]
+    parts: list[str] = []
+    number = 0
+    while (key := f"{name}{number}") in group.attrs:
+        parts += [_text(each) for each in group.attrs[key]]
+        number += 1
+    return parts
+
+
+def _h5py() -> Any:
+    try:
+        import h5py
+    except ImportError as exc:
+        raise InputError("Keras's files need h5py; install it with: pip install 'rnnexport[keras]'") from exc
+    return h5py

@@ -1,0 +1,106 @@
+"""What makes, joins and applies masks: true where a step counts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, Self
+
+from rnnexport.keras_files.layers.layer import Layer, Shape, broadcast
+from rnnexport.keras_files.options import Options
+
+
+@dataclass(frozen=True, slots=True)
+class Masking(Layer):
+    """Zeros where a step does not count; the mask is made by `NotEqual` and `AnyTrue`."""
+
+    mask_value: float
+
+    @classmethod
+    def read(cls, options: Options, inputs: Sequence[Shape]) -> Self:
+        """Read a Masking layer."""
+        return cls(options.number("mask_value", 0.0))
+
+
+@dataclass(frozen=True, slots=True)
+class NotEqual(Layer):
+    """Where an element is not this value."""
+
+    value: float
+
+
+@dataclass(frozen=True, slots=True)
+class AnyTrue(Layer):
+    """Whether any element along the last axis is true."""
+
+    @classmethod
+    def read(cls, options: Options, inputs: Sequence[Shape]) -> Self:
+        """Read an Any operation."""
+        options.choice("axis", (-1, [-1], len(inputs[0]) - 1), -1)
+        options.choice("keepdims", (False,), False)
+        return cls()
+
+    def output_shapes(self, inputs: Sequence[Shape]) -> list[Shape]:
+        """One axis less."""
+        return [inputs[0][:-1]]
+
+
+@dataclass(frozen=True, slots=True)
+class Logical(Layer):
+    """Of two masks, element by element."""
+
+    operation: Literal["or", "and"]
+
+    @classmethod
+    def read(cls, options: Options, inputs: Sequence[Shape]) -> Self:
+        """Read a LogicalOr or LogicalAnd operation."""
+        return cls("or" if options.class_name == "LogicalOr" else "and")
+
+    def output_shapes(self, inputs: Sequence[Shape]) -> list[Shape]:
+        """The common shape."""
+        return [broadcast(inputs)]
+
+
+@dataclass(frozen=True, slots=True)
+class ExpandDims(Layer):
+    """One axis more, of size 1."""
+
+    axis: int
+
+    @classmethod
+    def read(cls, options: Options, inputs: Sequence[Shape]) -> Self:
+        """Read an ExpandDims operation."""
+        return cls(options.whole("axis", least=-len(inputs[0]) - 1) % (len(inputs[0]) + 1))
+
+    def output_shapes(self, inputs: Sequence[Shape]) -> list[Shape]:
+        """One axis more."""
+        return [(*inputs[0][: self.axis], 1, *inputs[0][self.axis :])]
+
+
+@dataclass(frozen=True, slots=True)
+class FilledLike(Layer):
+    """All true or all false, in the shape of the input."""
+
+    value: bool
+
+    @classmethod
+    def read(cls, options: Options, inputs: Sequence[Shape]) -> Self:
+        """Read an OnesLike or ZerosLike operation."""
+        options.ignore("dtype")
+        return cls(options.class_name == "OnesLike")
+
+
+@dataclass(frozen=True, slots=True)
+class Select(Layer):
+    """The first input where the second, a mask, is true, and a number elsewhere."""
+
+    otherwise: float
+
+
+MASK_OPERATIONS: dict[str, type[Layer]] = {
+    "Any": AnyTrue,
+    **dict.fromkeys(("LogicalOr", "LogicalAnd"), Logical),
+    "ExpandDims": ExpandDims,
+    **dict.fromkeys(("OnesLike", "ZerosLike"), FilledLike),
+}
+"""What Keras 3 writes into a file for the masks of its layers, by class; `NotEqual` has its value in the call."""

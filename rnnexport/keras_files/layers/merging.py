@@ -1,0 +1,58 @@
+"""Layers of several inputs, computed element by element or put together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, Self
+
+from rnnexport.keras_files.layers.layer import Layer, Shape, broadcast
+from rnnexport.keras_files.options import Options
+
+Operation = Literal["Add", "Subtract", "Multiply", "Average", "Maximum", "Minimum"]
+
+
+@dataclass(frozen=True, slots=True)
+class Merge(Layer):
+    """All inputs, element by element; where one has fewer axes, it gets new ones behind the batch."""
+
+    operation: Operation
+
+    @classmethod
+    def read(cls, options: Options, inputs: Sequence[Shape]) -> Self:
+        """Read an Add, Subtract, Multiply, Average, Maximum or Minimum layer."""
+        operation = options.class_name
+        if len(inputs) < 2 or (operation == "Subtract" and len(inputs) > 2):
+            options.refuse(f"it has {len(inputs)} inputs")
+        return cls(operation)  # type: ignore[arg-type]
+
+    def output_shapes(self, inputs: Sequence[Shape]) -> list[Shape]:
+        """The common shape."""
+        rank = max(map(len, inputs))
+        return [broadcast([(shape[0], *(1,) * (rank - len(shape)), *shape[1:]) for shape in inputs])]
+
+
+@dataclass(frozen=True, slots=True)
+class Concatenate(Layer):
+    """All inputs, one after another along an axis."""
+
+    axis: int
+
+    @classmethod
+    def read(cls, options: Options, inputs: Sequence[Shape]) -> Self:
+        """Read a Concatenate layer."""
+        if len({len(shape) for shape in inputs}) > 1:
+            options.refuse("its inputs have different numbers of dimensions")
+        axis = options.axis("axis", len(inputs[0]))
+        if axis == 0:
+            options.refuse("it joins batches")
+        return cls(axis)
+
+    def output_shapes(self, inputs: Sequence[Shape]) -> list[Shape]:
+        """The sum of the sizes along the axis."""
+        sizes = [shape[self.axis] for shape in inputs]
+        others = [tuple(1 if axis == self.axis else size for axis, size in enumerate(shape)) for shape in inputs]
+        common = list(broadcast(others))
+        whole = [size for size in sizes if isinstance(size, int)]
+        common[self.axis] = sum(whole) if len(whole) == len(sizes) else "+".join(map(str, sizes))
+        return [tuple(common)]

@@ -1,0 +1,79 @@
+"""Normalisations."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Self
+
+from rnnexport.keras_files.layers.layer import Layer, Shape
+from rnnexport.keras_files.options import Options
+from rnnexport.keras_files.weights import Weight
+
+
+@dataclass(frozen=True, slots=True)
+class BatchNorm(Layer):
+    """(x - mean) / sqrt(variance + epsilon) · gamma + beta along one axis, with the statistics of training."""
+
+    passes_mask = True
+
+    axis: int
+    epsilon: float
+    gamma: Weight | None
+    beta: Weight | None
+    mean: Weight
+    variance: Weight
+
+    @classmethod
+    def read(cls, options: Options, inputs: Sequence[Shape]) -> Self:
+        """Read a BatchNormalization layer."""
+        axis = options.axis("axis", len(inputs[0]))
+        epsilon = options.number("epsilon", 1e-3)
+        options.ignore("momentum", "synchronized", "renorm_clipping", "renorm_momentum", "fused", "virtual_batch_size")
+        options.choice("renorm", (False,), False)
+        scale, center = options.flag("scale", True), options.flag("center", True)
+        size = (inputs[0][axis],)
+        gamma = options.weight("gamma", size) if scale else None
+        beta = options.weight("beta", size) if center else None
+        mean = options.weight("moving_mean", size, trainable=False)
+        return cls(axis, epsilon, gamma, beta, mean, options.weight("moving_variance", size, trainable=False))
+
+
+@dataclass(frozen=True, slots=True)
+class LayerNorm(Layer):
+    """(x - mean) / sqrt(variance + epsilon) · gamma + beta, with the statistics of the element's own axes."""
+
+    passes_mask = True
+
+    axes: tuple[int, ...]
+    epsilon: float
+    gamma: Weight | None
+    beta: Weight | None
+
+    @classmethod
+    def read(cls, options: Options, inputs: Sequence[Shape]) -> Self:
+        """Read a LayerNormalization layer."""
+        rank = len(inputs[0])
+        given = options.value("axis", -1)
+        axes = tuple(sorted(axis % rank for axis in ([given] if isinstance(given, int) else given)))
+        epsilon = options.number("epsilon", 1e-3)
+        options.choice("rms_scaling", (False,), False)
+        scale, center = options.flag("scale", True), options.flag("center", True)
+        size = tuple(inputs[0][axis] for axis in axes)
+        gamma = options.weight("gamma", size) if scale else None
+        return cls(axes, epsilon, gamma, options.weight("beta", size) if center else None)
+
+
+@dataclass(frozen=True, slots=True)
+class UnitNorm(Layer):
+    """x / max(|x|, 1e-6), |x| over the axes."""
+
+    passes_mask = True
+
+    axes: tuple[int, ...]
+
+    @classmethod
+    def read(cls, options: Options, inputs: Sequence[Shape]) -> Self:
+        """Read a UnitNormalization layer."""
+        given = options.value("axis", -1)
+        return cls(tuple(axis % len(inputs[0]) for axis in ([given] if isinstance(given, int) else given)))
