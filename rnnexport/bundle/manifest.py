@@ -45,14 +45,20 @@ class Tolerance(_Strict):
 class Source(_Strict):
     """Where the graph came from, and so what can judge it."""
 
-    kind: Literal["builtin", "module", "onnx"]
-    """`builtin`: model.json and weights rebuild it; `module`: a user's code; `onnx`: a file without its source."""
+    kind: Literal["builtin", "module", "onnx", "keras"]
+    """`builtin`: model.json and weights rebuild it; `module`: a user's code; `onnx`: a file without its source;
+    `keras`: a file of Keras."""
     name: str
 
     @property
     def description(self) -> str:
         """What it is, for a sentence."""
-        kinds = {"builtin": "a model of rnnexport", "module": "a module of the user's", "onnx": "an ONNX file"}
+        kinds = {
+            "builtin": "a model of rnnexport",
+            "module": "a module of the user's",
+            "onnx": "an ONNX file",
+            "keras": "a Keras file",
+        }
         return f"{kinds[self.kind]}, {self.name}"
 
 

@@ -32,7 +32,7 @@ def export(
     source: Annotated[
         str | None,
         typer.Argument(
-            help="A module of your own, as my_package.models:TaggerNet, or an ONNX file. "
+            help="A module of your own, as my_package.models:TaggerNet, an ONNX file, or a Keras model, .keras or .h5. "
             "Default: what `rnnexport train` made.",
             show_default=False,
         ),
@@ -103,10 +103,13 @@ def export(
     Example: rnnexport export my_package.models:TaggerNet --weights tagger.safetensors --input tokens:int64[batch,time]
 
     Example: rnnexport export recognizer.onnx --inputs sample.npz
+
+    Example: rnnexport export model.keras --out exported/model
     """
     from rnnexport.exporting.checkpoint import newest_checkpoints
     from rnnexport.exporting.export import export as export_source
     from rnnexport.exporting.user_code import load_module
+    from rnnexport.keras_files.archive import is_keras_file
     from rnnexport.report.bundle import bundle_tables
 
     write = partial(
@@ -122,6 +125,8 @@ def export(
     )
     if source is not None and source.endswith(".onnx"):
         bundles = [write(source, out, sample=sample)]
+    elif source is not None and is_keras_file(Path(source)):
+        bundles = [write(source, out)]
     elif source is not None:
         bundles = [write(load_module(source, weights), out)]
     else:

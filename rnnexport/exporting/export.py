@@ -10,7 +10,9 @@ from rnnexport.bundle.bundle import Bundle
 from rnnexport.errors import InputError
 from rnnexport.exporting.checkpoint import EXPORTED, export_checkpoint
 from rnnexport.exporting.graphs import Lengths, Options
+from rnnexport.exporting.keras_source import export_keras
 from rnnexport.exporting.onnx_source import export_onnx
+from rnnexport.keras_files.archive import is_keras_file
 
 if TYPE_CHECKING:
     from torch import nn
@@ -36,8 +38,10 @@ def export(
     """Write a model as a bundle.
 
     Args:
-        source: A module of your own, the checkpoint folder that `train` wrote, or an ONNX file of any origin.
-        out: The bundle's folder. Default: `exported/CELL` for a checkpoint, `exported/CLASS` for a module.
+        source: A module of your own, the checkpoint folder that `train` wrote, an ONNX file of any origin, or a whole
+            Keras model, `.keras` or `.h5`.
+        out: The bundle's folder. Default: `exported/CELL` for a checkpoint, `exported/CLASS` for a module, and
+            `exported/NAME` for a file.
         inputs: What a module's forward takes, such as `"tokens:int64[batch,time]"`; words are dynamic dimensions.
         output_names: Names of a module's outputs, in the order in which forward returns its tensors.
         lengths: What becomes of packed sequences: `exact` is right in every runtime, `sequence-lens` leaves the
@@ -53,7 +57,7 @@ def export(
     Raises:
         InputError: `source` or `inputs` are wrong.
         CheckpointError: The checkpoint is missing or damaged.
-        ExportError: The module cannot be written as one graph for all sizes.
+        ExportError: The module cannot be written as one graph for all sizes, or a Keras layer cannot be exported.
         BundleError: `out` cannot be written.
     """
     target = Path(out) if out is not None else None
@@ -67,6 +71,11 @@ def export(
     )
     if str(source).endswith(".onnx"):
         return export_onnx(Path(str(source)), target, Path(sample) if sample is not None else None)
+    if isinstance(source, str | Path) and is_keras_file(Path(source)):
+        bundle, notes = export_keras(Path(source), target, options)
+        for note in notes:
+            on_note(note)
+        return bundle
     if isinstance(source, str | Path):
         return export_checkpoint(Path(source), target, options)
     from rnnexport.capture import parse_input_spec

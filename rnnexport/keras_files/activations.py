@@ -19,8 +19,26 @@ class Activation:
 
 
 _WITHOUT_NUMBERS = frozenset(
-    "linear relu relu6 selu softplus softsign silu tanh sigmoid exponential hard_silu hard_tanh mish log_sigmoid "
-    "softmax log_softmax tanh_shrink gelu".split()
+    [
+        "linear",
+        "relu",
+        "relu6",
+        "selu",
+        "softplus",
+        "softsign",
+        "silu",
+        "tanh",
+        "sigmoid",
+        "exponential",
+        "hard_silu",
+        "hard_tanh",
+        "mish",
+        "log_sigmoid",
+        "softmax",
+        "log_softmax",
+        "tanh_shrink",
+        "gelu",
+    ]
 )
 _ALIASES = {"swish": "silu", "hard_swish": "hard_silu"}
 _DEFAULTS = {"elu": (1.0,), "celu": (1.0,), "leaky_relu": (0.2,)}

@@ -1,6 +1,6 @@
 """Opens Keras's files safely: JSON and arrays come out, nothing is run, and nothing outside the file is read.
 
-`.keras` (Keras 3, and 2.12 and later) is a zip of `config.json`, `metadata.json` and `model.weights.h5`. `.h5` keeps the
+`.keras` (Keras 2.12 and later) is a zip of `config.json`, `metadata.json` and `model.weights.h5`. `.h5` keeps the
 configuration in the attribute `model_config` and the weights in the group `model_weights`.
 """
 
@@ -21,7 +21,7 @@ from rnnexport.errors import InputError
 if TYPE_CHECKING:
     import h5py
 
-SUFFIXES = (".keras", ".h5", ".hdf5")
+SUFFIXES = {".keras", ".h5", ".hdf5"}
 _CONFIG, _METADATA, _WEIGHTS = "config.json", "metadata.json", "model.weights.h5"
 _LARGEST_CONFIG = 64 * 2**20
 _LARGEST_EXPANSION = 100
@@ -41,8 +41,12 @@ class KerasFile:
     """Whether it is a `.keras` file, whose weights are found by the model's structure; in `.h5` by order."""
 
 
-def is_saved_model(path: Path) -> bool:
-    """Whether `path` is a folder in TensorFlow's SavedModel format."""
+def is_keras_file(path: Path) -> bool:
+    """Whether `path` is meant as a Keras model, one in TensorFlow's SavedModel format included."""
+    return path.suffix in SUFFIXES or _is_saved_model(path)
+
+
+def _is_saved_model(path: Path) -> bool:
     return (path / "saved_model.pb").is_file()
 
 
@@ -52,7 +56,7 @@ def read_keras_file(path: Path) -> KerasFile:
     Raises:
         InputError: h5py is missing; the file is missing, damaged, hostile, or holds weights only.
     """
-    if is_saved_model(path):
+    if _is_saved_model(path):
         raise InputError(
             f"{path} is a TensorFlow SavedModel, a program and no description; save the model with "
             "model.save('model.keras') and export that"

@@ -3,8 +3,8 @@
 1. Classes and their options are read by an allow-list; what is not known is refused with the layer's name.
 2. Models inside models are taken apart, and `TimeDistributed` becomes a change of shape around its layer.
 3. Masks become tensors like others, made, passed on and dropped where Keras does so.
-4. Batch and time are left open, also where the file names a size: a recurrent layer has none. Where a layer needs to know
-   it, as Flatten before Dense does, the file's size stays.
+4. Batch and time are left open, also where the file names a size: a recurrent layer has none. Where a layer needs to
+   know it, as Flatten before Dense does, the file's size stays.
 """
 
 from __future__ import annotations
@@ -67,7 +67,9 @@ def read_model(file: KerasFile) -> Model:
         except SameSizeError as exc:
             builder.unite(exc, fixed, same)
         except (KeyError, TypeError, IndexError, AttributeError, ValueError, RecursionError) as exc:
-            raise ExportError(f"{file.path}: its configuration contradicts itself ({type(exc).__name__}: {exc})") from exc
+            raise ExportError(
+                f"{file.path}: its configuration contradicts itself ({type(exc).__name__}: {exc})"
+            ) from exc
     join(file, model.weights, builder.names)
     return model
 
@@ -258,9 +260,7 @@ class _Builder:
 
     # Calls
 
-    def _call_node(
-        self, layer: _LayerConfig, node: Any, known: Mapping[tuple[str, int, int], Tensor]
-    ) -> list[Tensor]:
+    def _call_node(self, layer: _LayerConfig, node: Any, known: Mapping[tuple[str, int, int], Tensor]) -> list[Tensor]:
         """Call a layer as one node of a Functional model says."""
         if isinstance(node, Mapping):
             args, keywords = list(node["args"]), dict(node["kwargs"])
@@ -471,7 +471,9 @@ class _Builder:
         """Add a call."""
         shapes = layer.output_shapes([tensor.shape for tensor in inputs])
         name = self._fresh(name)
-        outputs = [Tensor(name if n == 0 else self._fresh(f"{name}.{n}"), shape, kind) for n, shape in enumerate(shapes)]
+        outputs = [
+            Tensor(name if n == 0 else self._fresh(f"{name}.{n}"), shape, kind) for n, shape in enumerate(shapes)
+        ]
         self._model.calls.append(Call(name, layer, tuple(inputs), tuple(masks), tuple(outputs)))
         return outputs
 
@@ -501,8 +503,8 @@ def _check_origins(structure: Any) -> None:
         if "class_name" in structure and (not own or ">" in str(registered)):
             name = structure.get("name") or (structure.get("config") or {}).get("name")
             raise ExportError(
-                f"layer {name!r} ({registered or structure['class_name']}): it is a class of its own, whose code is not "
-                "in the file; build it from Keras's own layers"
+                f"layer {name!r} ({registered or structure['class_name']}): it is a class of its own, whose code is "
+                "not in the file; build it from Keras's own layers"
             )
         structure = list(structure.values())
     if isinstance(structure, list):

@@ -45,7 +45,7 @@ class Attention(Layer):
         return cls(score, scale, options.weight("concat_score_weight", ()) if score == "concat" else None, causal)
 
     def output_shapes(self, inputs: Sequence[Shape]) -> list[Shape]:
-        """[batch, steps of the query, features of the value]"""
+        """[batch, steps of the query, features of the value]."""
         return [(*inputs[0][:-1], inputs[1][-1])]
 
 
@@ -77,8 +77,8 @@ class MultiHeadAttention(Layer):
         heads, key_size = options.whole("num_heads"), options.whole("key_dim")
         value_size = options.value("value_dim", None) or key_size
         options.choice("attention_axes", (None, [1], [-2]), None)
-        for key in ("output_shape", "sliding_window"):
-            options.choice(key, (None,), None)
+        options.choice("output_shape", (None,), None)
+        options.choice("sliding_window", (None,), None)
         options.choice("use_gate", (False,), False)
         use_bias = options.flag("use_bias", True)
         options.ignore("dropout", "query_shape", "key_shape", "value_shape", "flash_attention")

@@ -35,7 +35,7 @@ class Dense(Layer):
         return cls(kernel, options.weight("bias", (units,)) if use_bias else None, activation)
 
     def output_shapes(self, inputs: Sequence[Shape]) -> list[Shape]:
-        """[…, units]"""
+        """[…, units]."""
         return [(*inputs[0][:-1], self.kernel.shape[1])]
 
 
@@ -59,7 +59,7 @@ class Embedding(Layer):
         return cls(options.weight("embeddings", size), mask_zero)
 
     def output_shapes(self, inputs: Sequence[Shape]) -> list[Shape]:
-        """[…, output_dim]"""
+        """[…, output_dim]."""
         return [(*inputs[0], self.table.shape[1])]
 
 

@@ -32,7 +32,7 @@ class Reshape(Layer):
         return cls(tuple(target))
 
     def output_shapes(self, inputs: Sequence[Shape]) -> list[Shape]:
-        """[batch, *target]"""
+        """[batch, *target]."""
         return [(inputs[0][0], *self.target)]
 
 
@@ -57,7 +57,7 @@ class Permute(Layer):
 
 @dataclass(frozen=True, slots=True)
 class Repeat(Layer):
-    """[batch, features] → [batch, count, features]"""
+    """[batch, features] → [batch, count, features]."""
 
     count: int
 
@@ -69,7 +69,7 @@ class Repeat(Layer):
         return cls(options.whole("n"))
 
     def output_shapes(self, inputs: Sequence[Shape]) -> list[Shape]:
-        """[batch, count, features]"""
+        """[batch, count, features]."""
         return [(inputs[0][0], self.count, inputs[0][1])]
 
 

@@ -39,12 +39,12 @@ def _elu(x: Array, alpha: float) -> Array:
 
 
 def _celu(x: Array, alpha: float) -> Array:
-    return np.maximum(x, 0) + np.minimum(0, alpha * np.expm1(x / alpha))
+    return np.asarray(np.maximum(x, 0) + np.minimum(0, alpha * np.expm1(x / alpha)))
 
 
 def _softmax(x: Array) -> Array:
-    e = np.exp(x - x.max(axis=-1, keepdims=True))
-    return e / e.sum(axis=-1, keepdims=True)
+    e: Array = np.exp(x - x.max(axis=-1, keepdims=True))
+    return np.asarray(e / e.sum(axis=-1, keepdims=True))
 
 
 def _relu_layer(x: Array, slope: float, limit: float, threshold: float) -> Array:
@@ -69,7 +69,9 @@ _FUNCTIONS: dict[str, Callable[..., Array]] = {
     "softplus": _softplus,
     "softsign": lambda x: x / (1 + np.abs(x)),
     "softmax": _softmax,
-    "log_softmax": lambda x: x - x.max(-1, keepdims=True) - np.log(np.exp(x - x.max(-1, keepdims=True)).sum(-1, keepdims=True)),
+    "log_softmax": lambda x: (
+        x - x.max(-1, keepdims=True) - np.log(np.exp(x - x.max(-1, keepdims=True)).sum(-1, keepdims=True))
+    ),
     "silu": lambda x: x * _sigmoid(x),
     "tanh": np.tanh,
     "tanh_shrink": lambda x: x - np.tanh(x),

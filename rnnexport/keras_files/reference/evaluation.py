@@ -28,9 +28,7 @@ Array = NDArray[Any]
 Masks = list[Array | None]
 
 
-def evaluate(
-    model: Model, feeds: Mapping[str, Array], dtype: type[np.floating[Any]] = np.float64
-) -> dict[str, Array]:
+def evaluate(model: Model, feeds: Mapping[str, Array], dtype: type[np.floating[Any]] = np.float64) -> dict[str, Array]:
     """Compute all outputs of a model.
 
     Args:
@@ -237,7 +235,7 @@ def _softmax(scores: Array, counts: Array | None) -> Array:
     if counts is not None:
         scores = np.where(counts, scores, scores - scores.dtype.type(1e9))
     e = np.exp(scores - scores.max(axis=-1, keepdims=True))
-    return e / e.sum(axis=-1, keepdims=True)
+    return np.asarray(e / e.sum(axis=-1, keepdims=True))
 
 
 def _no_later(queries: int, keys: int) -> Array:
@@ -267,7 +265,7 @@ def _(layer: Attention, inputs: list[Array], masks: Masks) -> list[Array]:
 
 
 def _projected(projection: Projection, x: Array) -> Array:
-    """[batch, time, features] → [batch, heads, time, size]"""
+    """[batch, time, features] → [batch, heads, time, size]."""
     y = np.einsum("btf,fhs->bths", x, _of(projection.kernel, x))
     return np.swapaxes(y if projection.bias is None else y + _of(projection.bias, x), 1, 2)
 
@@ -297,7 +295,7 @@ def _(layer: NotEqual, inputs: list[Array], masks: Masks) -> list[Array]:
 
 @compute.register
 def _(layer: AnyTrue, inputs: list[Array], masks: Masks) -> list[Array]:
-    return [inputs[0].any(axis=-1)]
+    return [np.asarray(inputs[0].any(axis=-1))]
 
 
 @compute.register

@@ -1,10 +1,12 @@
 """Recurrent layers, step by step, as Keras defines them.
 
-A masked step keeps the states, and its output is that of the step before in the order of running; zeros before the first
-step that counts, or where the layer says so.
+A masked step keeps the states, and its output is that of the step before in the order of running; zeros before the
+first step that counts, or where the layer says so.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -90,10 +92,7 @@ def _gru_step(cell: Cell, x: Array, h: Array) -> list[Array]:
     x_z, x_r, x_h = np.split(x @ kernel + bias[0], 3, axis=-1)
     h_z, h_r = np.split(h @ recurrent[:, : 2 * u] + bias[1, : 2 * u], 2, axis=-1)
     z, r = activate(cell.recurrent_activation, x_z + h_z), activate(cell.recurrent_activation, x_r + h_r)
-    if cell.reset_after:
-        h_h = r * (h @ recurrent[:, 2 * u :] + bias[1, 2 * u :])
-    else:
-        h_h = (r * h) @ recurrent[:, 2 * u :]
+    h_h = r * (h @ recurrent[:, 2 * u :] + bias[1, 2 * u :]) if cell.reset_after else r * h @ recurrent[:, 2 * u :]
     return [z * h + (1 - z) * activate(cell.activation, x_h + h_h)]
 
 
@@ -108,4 +107,4 @@ def _of(weight: Array, x: Array) -> Array:
     return weight.astype(x.dtype, copy=False)
 
 
-_STEPS = {"LSTM": _lstm_step, "GRU": _gru_step, "RNN": _simple_step}
+_STEPS: dict[str, Callable[..., list[Array]]] = {"LSTM": _lstm_step, "GRU": _gru_step, "RNN": _simple_step}
