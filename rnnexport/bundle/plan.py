@@ -3,22 +3,27 @@
 1. `plan.toml` is a runtime definition with two keys more: `graph`, a file of the bundle, and the table `tuned`.
 2. A plan for the step graph stands beside it as `plan-step.toml`.
 3. A plan of another export, or whose graph was changed, is not used. One made on another machine or with other versions
-   is right but may not be the fastest: it is used, and that is said.
+   may not be the fastest: it is used, and that is said.
+4. What rounded weights cost depends on the CPU's instructions. A lossy plan therefore keeps a call that it was judged
+   on, as `plan-calls.npz`, so that it can be judged again on a CPU with others.
 """
 
 from __future__ import annotations
 
+import hashlib
+import io
 import tomllib
 from pathlib import PurePosixPath
 from typing import Any, Literal
 
+import numpy as np
 import tomli_w
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from rnnexport.bundle.bundle import Bundle
 from rnnexport.bundle.store import sha256_of
 from rnnexport.engines import get_engine
-from rnnexport.engines.contract import Definition
+from rnnexport.engines.contract import Definition, Feeds
 from rnnexport.errors import BundleError, InputError
 from rnnexport.versions import machine, tool_versions
 
@@ -27,6 +32,18 @@ GraphKind = Literal["sequence", "step"]
 _FILES: dict[GraphKind, str] = {"sequence": "plan", "step": "plan-step"}
 _JUDGED = ("torch", "onnxruntime", "onnxruntime-gpu", "openvino")
 """Tools whose versions decide what is fastest."""
+
+
+class Judgement(BaseModel):
+    """What a lossy plan was found to cost on the calls that are kept, and what it may cost on another CPU."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    error: float
+    """Largest |actual - float64 reference|."""
+    limit: float
+    """The budget's `max-error`, else twice `error`: a metric cannot be told by one call, a stream not by one chunk."""
+    calls_sha256: str
 
 
 class Tuned(BaseModel):
@@ -45,6 +62,8 @@ class Tuned(BaseModel):
     graph_sha256: str
     machine: dict[str, str]
     versions: dict[str, str]
+    judgement: Judgement | None = None
+    """`None` for a plan in float32, which errs alike on every CPU."""
 
 
 class Plan(BaseModel):
@@ -68,6 +87,41 @@ def plan_name(kind: GraphKind) -> str:
     return f"{_FILES[kind]}.toml"
 
 
+def calls_name(kind: GraphKind) -> str:
+    """The file in which `tune` keeps the calls that a lossy plan was judged on."""
+    return f"{_FILES[kind]}-calls.npz"
+
+
+def write_calls(bundle: Bundle, kind: GraphKind, feeds: Feeds, expected: Feeds) -> str:
+    """Keep a call with its float64 answers, and return the file's SHA-256.
+
+    Raises:
+        BundleError: Writing failed.
+    """
+    file = io.BytesIO()
+    named: dict[str, Any] = {f"input/{name}": array for name, array in feeds.items()}
+    np.savez_compressed(file, **named | {f"output/{name}": array for name, array in expected.items()})
+    bundle.write_file(calls_name(kind), file.getvalue())
+    return hashlib.sha256(file.getvalue()).hexdigest()
+
+
+def read_calls(bundle: Bundle, kind: GraphKind, judgement: Judgement) -> tuple[Feeds, Feeds]:
+    """Return the call that was kept, and its float64 answers.
+
+    Raises:
+        BundleError: It is missing, or was changed.
+    """
+    path = bundle.path / calls_name(kind)
+    if not path.is_file() or sha256_of(path) != judgement.calls_sha256:
+        raise BundleError(f"{path} is missing or was changed; run: rnnexport tune {bundle.path}")
+    with np.load(path, allow_pickle=False) as arrays:
+        feeds, expected = (
+            {name.removeprefix(prefix): arrays[name] for name in arrays.files if name.startswith(prefix)}
+            for prefix in ("input/", "output/")
+        )
+    return feeds, expected
+
+
 def write_plan(bundle: Bundle, kind: GraphKind, plan: Plan) -> None:
     """Replace the bundle's plan atomically; its graph must be in place.
 
@@ -75,7 +129,7 @@ def write_plan(bundle: Bundle, kind: GraphKind, plan: Plan) -> None:
         BundleError: Writing failed.
     """
     definition = plan.definition.model_dump(exclude={"name"})
-    document = {"graph": plan.graph, **definition, "tuned": plan.tuned.model_dump()}
+    document = {"graph": plan.graph, **definition, "tuned": plan.tuned.model_dump(exclude_none=True)}
     bundle.write_file(plan_name(kind), tomli_w.dumps(document).encode())
 
 
@@ -112,6 +166,11 @@ def _reason(exc: Exception) -> str:
         first = exc.errors()[0]
         return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
     return f"key {exc} is missing" if isinstance(exc, KeyError) else str(exc).splitlines()[0]
+
+
+def has_other_instructions(plan: Plan) -> bool:
+    """Whether the plan was judged on a CPU with other instructions than this one has."""
+    return plan.tuned.machine.get("features") != machine()["features"]
 
 
 def differences_from_here(plan: Plan) -> list[str]:

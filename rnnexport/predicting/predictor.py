@@ -19,11 +19,12 @@ from pydantic import BaseModel
 
 from rnnexport.bundle.bundle import Bundle, load_bundle
 from rnnexport.bundle.chunks import Arrays
-from rnnexport.bundle.plan import GraphKind, Plan, differences_from_here, read_plan
+from rnnexport.bundle.plan import GraphKind, Plan, differences_from_here, has_other_instructions, read_calls, read_plan
 from rnnexport.data.batches import batches_by_length
 from rnnexport.engines import get_engine, reads_source
 from rnnexport.engines.contract import Definition, Feeds, Session
 from rnnexport.errors import BundleError, EngineError, InputError, RnnexportWarning, RuntimeUnavailableError
+from rnnexport.parity.compare import largest_difference
 from rnnexport.predicting.series import Series, series_input
 from rnnexport.predicting.streams import Stream, fits
 from rnnexport.runtime.definitions import load_definition
@@ -225,12 +226,33 @@ def _load_plan(bundle: Bundle, kind: GraphKind) -> tuple[Plan, Session] | tuple[
     except (EngineError, RuntimeUnavailableError) as exc:
         _warn(f"the baseline runs: the plan cannot run here: {exc}; {again}")
         return None, None
+    if fault := _fault_here(bundle, kind, plan, session):
+        session.close()
+        _warn(f"the baseline runs: {fault}; {again}")
+        return None, None
     if differences := differences_from_here(plan):
         _warn(
             f"the plan of {bundle.path} was made elsewhere and may not be the fastest here: "
             f"{'; '.join(differences)}; {again}"
         )
     return plan, session
+
+
+def _fault_here(bundle: Bundle, kind: GraphKind, plan: Plan, session: Session) -> str | None:
+    """Judge a lossy plan again where the CPU has other instructions than that on which it was tuned."""
+    judgement = plan.tuned.judgement
+    if judgement is None or not has_other_instructions(plan):
+        return None
+    try:
+        feeds, expected = read_calls(bundle, kind, judgement)
+        outputs = session.run(feeds)
+    except (BundleError, EngineError) as exc:
+        return f"the plan cannot be judged on this CPU: {exc}"
+    error = max(largest_difference(outputs[name], array) for name, array in expected.items())
+    if error <= judgement.limit:
+        return None
+    there = f"{judgement.error:.2g} on {plan.tuned.machine.get('cpu')}"
+    return f"the plan of {bundle.path} errs by {error:.2g} on this CPU ({there}; at most {judgement.limit:.2g})"
 
 
 def _warn(message: str) -> None:

@@ -9,7 +9,17 @@ from pathlib import Path
 
 from rnnexport.benchmark.results_log import ResultsLog
 from rnnexport.bundle.bundle import Bundle, load_bundle
-from rnnexport.bundle.plan import GraphKind, Plan, Purpose, Tuned, graph_name, plan_name, write_plan
+from rnnexport.bundle.plan import (
+    GraphKind,
+    Judgement,
+    Plan,
+    Purpose,
+    Tuned,
+    graph_name,
+    plan_name,
+    write_calls,
+    write_plan,
+)
 from rnnexport.bundle.store import sha256_of
 from rnnexport.engines import reads_source
 from rnnexport.errors import BundleError, InputError
@@ -153,6 +163,13 @@ def _keep(bundle: Bundle, kind: GraphKind, stages: Stages, report: TuneReport) -
         graph = graph_name(kind)
         bundle.write_file(graph, stages.files[best.form].read_bytes())
     first = stages.workload.shapes[0]
+    judgement = None
+    if best.lossy:
+        feeds, expected = stages.workload.kept_call
+        sha256 = write_calls(bundle, kind, feeds, {name: each.expected for name, each in expected.items()})
+        error = stages.workload.error(bundle.path / graph, best.definition)
+        limit = stages.budget.limit if stages.budget.kind == "max-error" and kind == "sequence" else 2 * error
+        judgement = Judgement(error=error, limit=limit, calls_sha256=sha256)
     tuned = Tuned(
         purpose=report.purpose,
         budget=report.budget,
@@ -163,6 +180,7 @@ def _keep(bundle: Bundle, kind: GraphKind, stages: Stages, report: TuneReport) -
         graph_sha256=sha256_of(bundle.path / graph),
         machine=report.machine,
         versions=report.versions,
+        judgement=judgement,
     )
     write_plan(bundle, kind, Plan(graph=graph, definition=best.definition, tuned=tuned))
     return plan_name(kind)

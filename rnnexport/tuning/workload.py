@@ -25,7 +25,7 @@ from rnnexport.engines.contract import Definition, Feeds
 from rnnexport.errors import InputError
 from rnnexport.exporting.onnx_source import sample_cases
 from rnnexport.optimizing.calibration import check_finite
-from rnnexport.parity.compare import Reference, compare
+from rnnexport.parity.compare import Reference, compare, largest_difference
 from rnnexport.parity.grid import CaseShape, draw_feeds, symbol_sizes
 from rnnexport.parity.oracle import feeds_for, references
 from rnnexport.parity.streaming import ChunkedSeries, run_streams
@@ -36,6 +36,8 @@ from rnnexport.tuning.budget import Quality
 References = dict[str, Reference]
 TIME_LIMIT_SECONDS = 60
 """For loading, and for each call or window of calls; what takes longer counts as hanging."""
+_LARGEST_KEPT = 4 * 2**20
+"""Bytes of a call that a bundle keeps with a plan."""
 _FEWEST_SERIES = 4
 """Below, all series calibrate and all judge."""
 _CHUNKS = 48
@@ -79,6 +81,23 @@ class Workload(ABC):
             elif not (comparison := compare(name, outputs[name], reference, tolerance)).passed:
                 return f"wrong answer: output {name!r} {comparison.reason}"
         return None
+
+    @property
+    def kept_call(self) -> tuple[Feeds, References]:
+        """What a bundle keeps to judge its plan on another CPU: a judged call; where that is large, a timed one."""
+        large = self.kind == "step" or sum(array.nbytes for array in self.judged[0][0].values()) > _LARGEST_KEPT
+        return self.calls[0] if large else self.judged[0]
+
+    def error(self, path: Path, definition: Definition) -> float:
+        """Return the largest |actual - float64 reference| of `kept_call`.
+
+        Raises:
+            RnnexportError: It does not run.
+        """
+        feeds, expected = self.kept_call
+        (result,) = infer(path, definition, feeds_for(definition, [feeds]), time_limit_seconds=TIME_LIMIT_SECONDS)
+        outputs = result.checked().outputs
+        return max(largest_difference(outputs[name], each.expected) for name, each in expected.items())
 
     @abstractmethod
     def quality(self, path: Path, definition: Definition) -> Quality:

@@ -16,6 +16,7 @@ from torch import nn
 
 import rnnexport
 from rnnexport.bundle.bundle import Bundle, reference_bundles
+from rnnexport.bundle.plan import Judgement, write_calls
 from rnnexport.data.batches import MOST_SERIES, MOST_STEPS, batches_by_length
 from rnnexport.engines import get_engine
 from rnnexport.errors import EngineError, InputError, RnnexportWarning
@@ -83,6 +84,33 @@ def test_a_plan_of_another_machine_runs_and_that_is_said(bundle: Bundle, add_pla
     assert len(said) == 1
     (x,) = draw(25)
     np.testing.assert_allclose(predictor([x]), class_probabilities(bare(int8_graph, x)), atol=ATOL)
+
+
+@pytest.mark.parametrize(("limit", "runs"), [(1.0, True), (1e-6, False)])
+def test_a_lossy_plan_is_judged_again_on_a_cpu_with_other_instructions(
+    limit: float, runs: bool, bundle: Bundle, add_plan: Callable, int8_graph: Path
+) -> None:
+    (x,) = draw(25)
+    expected = {"logits": bare(bundle.model_path, x)}
+    sha256 = write_calls(bundle, "sequence", {"x": x[None], "lengths": np.array([len(x)])}, expected)
+    judgement = Judgement(error=1e-3, limit=limit, calls_sha256=sha256)
+    add_plan(bundle, int8_graph, judgement=judgement, machine={"cpu": "Another CPU", "features": "avx2"})
+    message = "may not be the fastest" if runs else r"the baseline runs: the plan .* errs by .* on this CPU"
+    with pytest.warns(RnnexportWarning, match=message):
+        predictor = rnnexport.load(bundle.path)
+    assert (predictor.plan is not None) is runs
+    np.testing.assert_allclose(
+        predictor([x]), class_probabilities(bare(int8_graph if runs else bundle.model_path, x)), atol=ATOL
+    )
+
+
+def test_a_plan_whose_calls_were_changed_is_not_trusted_on_another_cpu(
+    bundle: Bundle, add_plan: Callable, int8_graph: Path
+) -> None:
+    judgement = Judgement(error=1e-3, limit=1.0, calls_sha256="0" * 64)
+    add_plan(bundle, int8_graph, judgement=judgement, machine={"cpu": "Another CPU", "features": "avx2"})
+    with pytest.warns(RnnexportWarning, match=r"the baseline runs: .*plan-calls\.npz is missing or was changed"):
+        assert rnnexport.load(bundle.path).plan is None
 
 
 def test_a_plan_that_cannot_run_here_is_left_alone_and_that_is_said(
