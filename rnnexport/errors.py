@@ -4,7 +4,8 @@
     ├── InputError               the call or what it was given is wrong
     │   ├── UnknownNameError     a cell, task, runtime … of that name does not exist
     │   ├── CheckpointError      a checkpoint is missing, damaged or not ours
-    │   └── BundleError          a bundle is missing, damaged, altered or in use
+    │   ├── BundleError          a bundle is missing, damaged, altered or in use
+    │   └── NoReferenceError     nothing proven can judge the model, so there is no verdict
     ├── TrainingError            a training cannot go on
     ├── ExportError              the model cannot be written as ONNX
     ├── EngineError              an inference library refused or failed
@@ -52,6 +53,10 @@ class CheckpointError(InputError):
 
 class BundleError(InputError):
     """A bundle is missing, damaged, altered, or being written by another process."""
+
+
+class NoReferenceError(InputError):
+    """There is no reference for a model that is proven to be right, so there is no verdict on it."""
 
 
 class TrainingError(RnnexportError):

@@ -1,0 +1,92 @@
+"""Conv and ConvTranspose, by PyTorch in float64."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.nn import functional
+
+from rnnexport.errors import NoReferenceError
+from rnnexport.parity.float64.node import Kernel, Node
+
+
+def _conv(node: Node, x: NDArray[Any], w: NDArray[Any], b: NDArray[Any] | None = None) -> tuple[NDArray[Any], ...]:
+    """X [N, C, *size], w [M, C / group, *kernel], b [M] → [N, M, *out]."""
+    axes = _spatial_axes(node, x)
+    strides, dilations = node.get("strides", [1] * axes), node.get("dilations", [1] * axes)
+    begin, end = same_or_given_pads(node, x.shape[2:], w.shape[2:], strides, dilations)
+    convolve = (functional.conv1d, functional.conv2d, functional.conv3d)[axes - 1]
+    y = convolve(
+        _padded(torch.from_numpy(x), begin, end),
+        torch.from_numpy(w),
+        None if b is None else torch.from_numpy(b),
+        strides,
+        0,
+        dilations,
+        node.get("group", 1),
+    )
+    return (y.numpy(),)
+
+
+def _conv_transpose(
+    node: Node, x: NDArray[Any], w: NDArray[Any], b: NDArray[Any] | None = None
+) -> tuple[NDArray[Any], ...]:
+    """X [N, C, *size], w [C, M / group, *kernel], b [M] → [N, M, *out].
+
+    The whole result is computed, then cropped by the pads; what `output_padding` adds holds nothing but the bias.
+    """
+    axes = _spatial_axes(node, x)
+    strides, dilations = node.get("strides", [1] * axes), node.get("dilations", [1] * axes)
+    extra = np.array(node.get("output_padding", [0] * axes))
+    transpose = (functional.conv_transpose1d, functional.conv_transpose2d, functional.conv_transpose3d)[axes - 1]
+    full = transpose(
+        torch.from_numpy(x), torch.from_numpy(w), stride=strides, groups=node.get("group", 1), dilation=dilations
+    )
+    mode = node.get("auto_pad", "NOTSET")
+    wanted = node.get("output_shape")
+    if wanted is None and mode.startswith("SAME"):
+        wanted = [size * stride for size, stride in zip(x.shape[2:], strides, strict=True)]
+    if wanted is None:
+        pads = np.array(node.get("pads", [0] * 2 * axes) if mode == "NOTSET" else [0] * 2 * axes)
+        begin, end = pads[:axes], pads[axes:]
+    else:
+        total = np.array(full.shape[2:]) + extra - np.array(wanted[-axes:])
+        begin = total // 2 if mode == "SAME_UPPER" else total - total // 2
+        end = total - begin
+    y = _padded(full, -begin, extra - end).numpy()
+    return (y if b is None else y + b.reshape(-1, *[1] * axes),)
+
+
+def same_or_given_pads(
+    node: Node, size: Sequence[int], kernel: Sequence[int], strides: Sequence[int], dilations: Sequence[int]
+) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Return how much to pad at the begin and at the end of each spatial axis."""
+    axes = len(size)
+    mode = node.get("auto_pad", "NOTSET")
+    if not mode.startswith("SAME"):
+        pads = np.array(node.get("pads", [0] * 2 * axes) if mode == "NOTSET" else [0] * 2 * axes)
+        return pads[:axes], pads[axes:]
+    spans = (np.array(kernel) - 1) * np.array(dilations) + 1
+    outputs = -(-np.array(size) // np.array(strides))
+    total = np.maximum((outputs - 1) * np.array(strides) + spans - np.array(size), 0)
+    less = total // 2
+    return (less, total - less) if mode == "SAME_UPPER" else (total - less, less)
+
+
+def _spatial_axes(node: Node, x: NDArray[Any]) -> int:
+    axes = x.ndim - 2
+    if not 1 <= axes <= 3:
+        raise NoReferenceError(f"{node.op_type} of {axes} spatial axes")
+    return axes
+
+
+def _padded(x: torch.Tensor, begin: NDArray[Any], end: NDArray[Any]) -> torch.Tensor:
+    """Zeros added, or elements cut off, at both ends of the spatial axes."""
+    return functional.pad(x, [int(n) for pair in zip(begin[::-1], end[::-1], strict=True) for n in pair])
+
+
+KERNELS: dict[str, Kernel] = {"Conv": _conv, "ConvTranspose": _conv_transpose}

@@ -1,0 +1,164 @@
+"""A graph, run node by node; what no later node needs is forgotten at once."""
+
+from __future__ import annotations
+
+from collections import ChainMap
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rnnexport.errors import NoReferenceError
+from rnnexport.parity.float64.control_flow import CONTROL_FLOW
+from rnnexport.parity.float64.node import Kernel, Node
+from rnnexport.parity.float64.widening import Rounding, wide, wide_tensor
+
+Scope = MutableMapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Compiler:
+    """What makes of a node's proto something that runs."""
+
+    opset: int
+    kernel: Callable[[Node, int], Kernel]
+    """Takes the node and the operator set."""
+    constant: Rounding
+    """Of every floating-point constant."""
+
+    def node(self, proto: Any) -> Node:
+        """Describe a node.
+
+        Raises:
+            NoReferenceError: The operator set has no such operator.
+        """
+        from onnx import NodeProto, defs, helper
+
+        if proto.domain not in ("", "ai.onnx"):
+            raise NoReferenceError(f"{proto.op_type} of the domain {proto.domain!r}")
+        try:
+            version = defs.get_schema(proto.op_type, self.opset, "").since_version
+        except defs.SchemaError as exc:
+            raise NoReferenceError(f"{proto.op_type}, which is not in operator set {self.opset}") from exc
+        attributes = {a.name: _decoded(helper.get_attribute_value(a)) for a in proto.attribute}
+        copy = NodeProto()  # the original would keep the whole file in memory
+        copy.CopyFrom(proto)
+        return Node(proto.op_type, version, attributes, tuple(proto.input), tuple(proto.output), copy)
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One node, ready to run."""
+
+    node: Node
+    kernel: Callable[..., tuple[Any, ...]]
+    bodies: Mapping[str, Graph]
+    captured: frozenset[str]
+    """Values of the graph that the bodies take."""
+
+    def run(self, inputs: Sequence[Any], scope: Mapping[str, Any]) -> tuple[Any, ...]:
+        """Compute the outputs; `scope` holds what the bodies capture."""
+        if not self.bodies:
+            return self.kernel(self.node, *inputs)
+        bodies = {name: partial(body.call, scope=scope) for name, body in self.bodies.items()}
+        return self.kernel(self.node, bodies, *inputs)
+
+
+Watch = Callable[[Step, Sequence[Any], Mapping[str, Any], tuple[Any, ...]], tuple[Any, ...]]
+"""Takes a node, its inputs, what its bodies may capture, and its outputs; returns the outputs to go on with."""
+
+
+class Graph:
+    """A graph, or a body.
+
+    Raises:
+        NoReferenceError: It holds an operator that is not computed here; the message names it.
+    """
+
+    def __init__(self, proto: Any, compiler: Compiler, kept: Sequence[str] = ()) -> None:
+        if proto.sparse_initializer:
+            raise NoReferenceError("sparse constants")
+        self.inputs = [value.name for value in proto.input]
+        self.outputs = [value.name for value in proto.output]
+        self.constants = {tensor.name: wide_tensor(tensor, compiler.constant) for tensor in proto.initializer}
+        self.steps: list[Step] = []
+        for node in proto.node:
+            if node.op_type == "Constant" and node.domain in ("", "ai.onnx"):
+                self.constants[node.output[0]] = _constant(node, compiler.constant)
+            else:
+                self.steps.append(_compiled(node, compiler))
+        self._forgotten = self._last_uses({*self.outputs, *kept})
+
+    def _last_uses(self, needed: set[str]) -> list[set[str]]:
+        """For each step the values that none after it needs."""
+        forgotten = []
+        for step in reversed(self.steps):
+            used = {*step.node.inputs, *step.node.outputs, *step.captured}
+            forgotten.append(used - needed)
+            needed |= used
+        return forgotten[::-1]
+
+    @property
+    def captured(self) -> set[str]:
+        """What a body takes of the graph around it."""
+        known = {*self.inputs, *self.constants, *(name for step in self.steps for name in step.node.outputs), ""}
+        used = {name for step in self.steps for name in (*step.node.inputs, *step.captured)}
+        return (used | {*self.outputs}) - known
+
+    def run(
+        self, feeds: Mapping[str, Any], scope: Mapping[str, Any] | None = None, watch: Watch | None = None
+    ) -> Scope:
+        """Compute all values, and return those that are inputs, constants, outputs or kept.
+
+        Args:
+            feeds: The inputs.
+            scope: What a body may capture.
+            watch: Sees every node of this graph, but none in bodies.
+        """
+        values: Scope = ChainMap(dict(feeds), self.constants, *([scope] if scope is not None else []))  # type: ignore[arg-type]
+        for step, forgotten in zip(self.steps, self._forgotten, strict=True):
+            inputs = [values[name] if name else None for name in step.node.inputs]
+            outputs = step.run(inputs, values)
+            if watch is not None:
+                outputs = watch(step, inputs, values, outputs)
+            values.update({name: value for name, value in zip(step.node.outputs, outputs, strict=False) if name})
+            del inputs, outputs
+            for name in forgotten:
+                values.maps[0].pop(name, None)  # type: ignore[attr-defined]
+        return values
+
+    def call(self, inputs: Sequence[Any], scope: Mapping[str, Any]) -> list[Any]:
+        """Run a body."""
+        values = self.run(dict(zip(self.inputs, inputs, strict=True)), scope)
+        return [values[name] for name in self.outputs]
+
+
+def _compiled(proto: Any, compiler: Compiler) -> Step:
+    node = compiler.node(proto)
+    graphs = [attribute for attribute in proto.attribute if attribute.HasField("g")]
+    bodies = {attribute.name: Graph(attribute.g, compiler) for attribute in graphs}
+    captured = frozenset[str]().union(*(body.captured for body in bodies.values()))
+    kernel = CONTROL_FLOW[node.op_type] if node.op_type in CONTROL_FLOW else compiler.kernel(node, compiler.opset)
+    return Step(node, kernel, bodies, captured)
+
+
+def _constant(node: Any, rounding: Rounding) -> NDArray[Any]:
+    from onnx import helper
+
+    (attribute,) = node.attribute
+    if attribute.name == "value":
+        return wide_tensor(attribute.t, rounding)
+    if attribute.name == "sparse_value":
+        raise NoReferenceError("sparse constants")
+    value = helper.get_attribute_value(attribute)
+    array: NDArray[Any] = wide(np.array(value, object if "string" in attribute.name else None))
+    return array
+
+
+def _decoded(value: Any) -> Any:
+    if isinstance(value, bytes):
+        return value.decode()
+    return [_decoded(item) for item in value] if isinstance(value, list) else value

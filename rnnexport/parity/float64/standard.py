@@ -1,0 +1,29 @@
+"""Operators computed by onnx's own reference implementation, where the backend node cases show that it is right."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rnnexport.parity.float64.node import Kernel, Node
+from rnnexport.parity.float64.widening import Rounding, with_floats
+
+_DOUBLE = 11
+
+
+def standard_kernel(node: Node, opset: int, constant: Rounding = lambda x: x) -> Kernel:
+    """Return onnx's implementation of a node; tensors among its attributes pass through `constant`."""
+    from onnx.reference.ops._op_list import load_op
+
+    parameters = {"log": _silent, "opsets": {"": opset}, "verbose": 0, "new_ops": None}
+    wide = with_floats(node.proto, _DOUBLE, constant)
+    implementation = load_op("", node.op_type, node.since_version)(wide, parameters)
+
+    def run(_: Node, *inputs: Any) -> tuple[Any, ...]:
+        results: tuple[Any, ...] = implementation.run(*inputs)
+        return results
+
+    return run
+
+
+def _silent(*_: Any) -> None:
+    """Log nothing."""
