@@ -62,6 +62,21 @@ class Source(_Strict):
         return f"{kinds[self.kind]}, {self.name}"
 
 
+class ReferenceCheck(_Strict):
+    """What the reference of an ONNX file, its evaluation in float64, was held against."""
+
+    held: int
+    """Nodes that agree with ONNX Runtime, each run alone on the same inputs."""
+    not_held: tuple[str, ...]
+    """Operators of which some node could not be; those rest on onnx's own cases alone."""
+
+    @property
+    def summary(self) -> str:
+        """One sentence for people."""
+        rest = f"; not held, but right in onnx's own cases: {', '.join(self.not_held)}" if self.not_held else ""
+        return f"reference: the file in float64; {self.held} nodes held against ONNX Runtime one by one{rest}"
+
+
 class StepGraphInfo(_Strict):
     """`step.onnx`: it takes a chunk of the series and the states, and gives the outputs and the new states."""
 
@@ -84,6 +99,8 @@ class Manifest(_Strict):
     state_pairs: tuple[tuple[str, str], ...] = ()
     """(input, output) of the step graph that carry a recurrent state, such as ("h_0", "h_n")."""
     step: StepGraphInfo | None = None
+    reference: ReferenceCheck | None = None
+    """Of an ONNX file."""
     task: str | None = None
     metric: str | None = None
     class_names: tuple[str, ...] = ()

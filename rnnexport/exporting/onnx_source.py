@@ -18,15 +18,15 @@ from numpy.typing import NDArray
 
 from rnnexport.bundle.bundle import Bundle, load_bundle
 from rnnexport.bundle.card import model_card
-from rnnexport.bundle.manifest import Manifest, Source, TensorInfo
+from rnnexport.bundle.manifest import Manifest, ReferenceCheck, Source, TensorInfo
 from rnnexport.bundle.store import seal, write_bundle
 from rnnexport.engines.contract import Feeds
-from rnnexport.errors import InputError, RnnexportError
+from rnnexport.errors import InputError, NoReferenceError, RnnexportError
 from rnnexport.exporting.writing import TOLERANCES, input_infos, output_infos, write_test_data
 from rnnexport.onnx_files.reading import external_files, read_model
 from rnnexport.parity.grid import BATCH_NAMES, GRIDS, Case, draw_cases
 from rnnexport.parity.oracle import KEPT_CASES, keep_cases
-from rnnexport.runtime.worker import run_job
+from rnnexport.runtime.worker import CaseResult, run_job
 from rnnexport.versions import tool_versions
 
 if TYPE_CHECKING:
@@ -45,12 +45,14 @@ def export_onnx(path: Path, out: Path | None = None, sample: Path | None = None)
 
     Raises:
         InputError: The file is no ONNX file that can be read, its inputs cannot be drawn, or `sample` does not fit.
+        NoReferenceError: What the file should give is not proven: an operator is not, or differs from ONNX Runtime's.
         BundleError: `out` cannot be written.
     """
     model = read_model(path)
     inputs = input_infos(model)
     calls = sample_cases(sample, model) if sample else drawn_cases(model)
-    answers = _answers(path, calls, sampled=sample is not None)
+    results = _answers(path, calls, sampled=sample is not None)
+    answers = [result.outputs for result in results]
     target = out or EXPORTED / path.stem
     manifest = Manifest(
         name=target.name,
@@ -58,6 +60,7 @@ def export_onnx(path: Path, out: Path | None = None, sample: Path | None = None)
         inputs=inputs,
         outputs=output_infos(model),
         tolerances=TOLERANCES,
+        reference=ReferenceCheck.model_validate(results[0].extras),
         versions=tool_versions(),
         files={},
     )
@@ -137,13 +140,15 @@ def _read_sample(path: Path, inputs: tuple[TensorInfo, ...]) -> dict[str, NDArra
     return arrays
 
 
-def _answers(path: Path, calls: list[Case], *, sampled: bool) -> list[Feeds]:
+def _answers(path: Path, calls: list[Case], *, sampled: bool) -> list[CaseResult]:
     job = "rnnexport.parity.onnx_float64:float64_job"
     results = run_job(job, {"model": str(path)}, [call.feeds for call in calls])
-    answers: list[Feeds] = []
+    answers: list[CaseResult] = []
     for call, result in zip(calls, results, strict=True):
         try:
-            answers.append(result.checked().outputs)
+            answers.append(result.checked())
+        except NoReferenceError:
+            raise
         except RnnexportError as exc:
             hint = "" if sampled else "; give inputs that the model takes with --inputs sample.npz"
             raise InputError(f"{path.name} has no reference at {call.name}: {exc}{hint}") from exc

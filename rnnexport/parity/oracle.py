@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from rnnexport.bundle.bundle import Bundle
 from rnnexport.engines import get_engine, reads_source
 from rnnexport.engines.contract import Definition, Feeds
+from rnnexport.errors import NoReferenceError
 from rnnexport.parity.compare import Reference, size_of
 from rnnexport.parity.grid import Case, Values
 from rnnexport.runtime.worker import Arrays, Extras, run_job
@@ -32,7 +33,7 @@ def references(
     Where the source model cannot be rebuilt, its graph is evaluated in float64.
 
     Raises:
-        InputError: The graph holds an operator that has no float64 form here.
+        NoReferenceError: The graph holds an operator that is not proven here, or differs from ONNX Runtime at a node.
         EngineError: The source model or the graph could not be run.
     """
     if bundle.manifest.source.kind == "builtin":
@@ -69,7 +70,16 @@ def keep_cases(path: Path, cases: Sequence[Case], outputs: Sequence[Feeds]) -> N
 
 
 def kept_cases(bundle: Bundle) -> tuple[list[Case], list[dict[str, Reference]]]:
-    """Return the calls that the bundle of a user's module keeps, and what their outputs should be."""
+    """Return the calls that the bundle of a user's module or file keeps, and what their outputs should be.
+
+    Raises:
+        NoReferenceError: It is of a file whose reference was not held against ONNX Runtime when it was exported.
+    """
+    if bundle.manifest.source.kind == "onnx" and bundle.manifest.reference is None:
+        raise NoReferenceError(
+            f"bundle {str(bundle.path)!r} has no proven reference, so there is no verdict: it was exported before "
+            "references were held against ONNX Runtime; export the file again"
+        )
     with np.load(bundle.path / KEPT_CASES, allow_pickle=False) as archive:
         arrays = {name: archive[name] for name in archive.files}
     groups: dict[str, dict[str, dict[str, NDArray[Any]]]] = {}

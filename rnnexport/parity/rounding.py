@@ -5,6 +5,14 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+HALF_UNIT = 2.0**-24
+"""How much rounding to float32 changes a number at most, relative to it."""
+
+
+def within_a_unit(x: NDArray[np.float64], generator: np.random.Generator) -> NDArray[np.float64]:
+    """Move each number by up to one unit in float32's last place, up or down: one draw of what rounding may do."""
+    return np.asarray(x * (1 + 2 * HALF_UNIT * generator.uniform(-1, 1, np.shape(x))))
+
 
 def to_float32(x: NDArray[np.float64]) -> NDArray[np.float64]:
     """IEEE 754 binary32: 24 bits."""

@@ -68,6 +68,8 @@ class ParityReport(BaseModel):
     seed: int
     grid: GridName
     outputs: list[str]
+    reference: str | None = None
+    """What the reference of an ONNX file was held against, in a sentence."""
     metric: str | None = None
     reference_metric: float | None = None
     runtimes: list[RuntimeParity]

@@ -79,6 +79,7 @@ def verify(
         seed=seed,
         grid=grid,
         outputs=[info.name for info in bundle.manifest.outputs],
+        reference=bundle.manifest.reference.summary if bundle.manifest.reference else None,
         metric=bundle.manifest.metric if bundle.evaluation else None,
         reference_metric=_reference_metric(bundle, expected),
         runtimes=judged,

@@ -30,7 +30,8 @@ def parity_tables(report: ParityReport) -> list[Table | Text]:
     ]
     faults += [Text(f"{r.definition.name}: {r.not_applicable}") for r in report.runtimes if r.not_applicable]
     missing_lines = [Text(str(missing.error()), style="yellow") for missing in report.not_usable]
-    return [table, *faults, *missing_lines]
+    told = [Text(report.reference)] if report.reference else []
+    return [table, *told, *faults, *missing_lines]
 
 
 def _row(report: ParityReport, runtime: RuntimeParity, output: str) -> list[str]:

@@ -112,7 +112,7 @@ _NEAREST: dict[str, Callable[[_Float64], _Float64]] = {
 
 
 def _triangle(distance: _Float64) -> _Float64:
-    return np.maximum(1 - np.abs(distance), 0)
+    return np.asarray(np.maximum(1 - np.abs(distance), 0))
 
 
 def _cubic(distance: _Float64, a: float) -> _Float64:

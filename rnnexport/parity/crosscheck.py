@@ -1,0 +1,187 @@
+"""Is the float64 reference itself right, on this file? Each node is held against ONNX Runtime's, on the same inputs.
+
+1. A node takes what it takes in the reference, rounded to float32, and so do its bodies. ONNX Runtime, unoptimised,
+   runs it alone. So an error is seen where it is made, at its full size, and nothing before it matters.
+2. Both may differ by what rounding explains: ROUNDINGS times the sum of half a unit in the last place of the largest
+   output, and of what the node makes of a change of its inputs by one unit in the last place. Long sums in float32 are
+   that much worse than one rounding; an operator that is wrong is wrong by more.
+3. Where ONNX rounds to integers, one unit more or less is rounding, too.
+4. A node that ONNX Runtime does not run, that takes or gives sequences, or whose inputs are not finite, is not held;
+   it rests on the backend cases alone.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections import ChainMap
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rnnexport.engines import get_engine
+from rnnexport.engines.contract import Definition, Feeds, Session
+from rnnexport.errors import EngineError
+from rnnexport.parity.compare import differences
+from rnnexport.parity.float64.graph import Step
+from rnnexport.parity.float64.widening import wide, with_floats
+from rnnexport.parity.rounding import HALF_UNIT, to_float32, within_a_unit
+
+if TYPE_CHECKING:
+    import onnx
+
+_UNOPTIMISED = Definition(
+    name="unoptimised",
+    engine="onnxruntime",
+    precision="float32",
+    threads=1,
+    options={"graph_optimization_level": "disabled"},
+)
+ROUNDINGS = 128
+_ROUND_TO_INTEGERS = ("DynamicQuantizeLinear", "QuantizeLinear", "QLinearConv", "QLinearMatMul")
+_FLOAT = 1
+
+
+class CrossCheck:
+    """Sees the nodes of a graph while it is evaluated; a `graph.Watch`."""
+
+    def __init__(self, opset: int) -> None:
+        self.found: list[str] = []
+        """Of each node that differs, a sentence."""
+        self.not_held: set[str] = set()
+        """Operators of which some node was not held."""
+        self.held = 0
+        self._opset = opset
+        self._sessions: dict[bytes, Session | None] = {}
+        self._generator = np.random.default_rng(0)
+
+    def __call__(
+        self, step: Step, inputs: Sequence[Any], scope: Mapping[str, Any], outputs: tuple[Any, ...]
+    ) -> tuple[Any, ...]:
+        """Hold a node; the outputs go on as they are."""
+        captured = {name: scope[name] for name in sorted(step.captured)}
+        values = [*inputs, *captured.values()]
+        if not all(v is None or isinstance(v, np.ndarray) for v in (*values, *outputs)) or not _finite(values):
+            self.not_held.add(step.node.op_type)
+            return outputs
+        actual = self._run(step, inputs, captured)
+        if actual is None:
+            self.not_held.add(step.node.op_type)
+            return outputs
+        expected = self._evaluate(step, inputs, captured, scope, to_float32)
+        moved = self._evaluate(step, inputs, captured, scope, self._moved)
+        self.held += 1
+        named = [i for i, name in enumerate(step.node.outputs) if name]
+        for found, i in zip(actual, named, strict=True):
+            if problem := _problem(step, found, expected[i], moved[i]):
+                self.found.append(f"{_described(step)} {problem}")
+                break
+        return outputs
+
+    def _evaluate(
+        self,
+        step: Step,
+        inputs: Sequence[Any],
+        captured: Mapping[str, Any],
+        scope: Mapping[str, Any],
+        change: Any,
+    ) -> tuple[Any, ...]:
+        taken = {name: _changed(value, change) for name, value in captured.items()}
+        return step.run([_changed(value, change) for value in inputs], ChainMap(taken, scope))  # type: ignore[arg-type]
+
+    def _moved(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
+        return within_a_unit(to_float32(x), self._generator)
+
+    def _run(self, step: Step, inputs: Sequence[Any], captured: Mapping[str, Any]) -> list[NDArray[Any]] | None:
+        """What ONNX Runtime gives; nothing where it does not run the node."""
+        given = {f"x{i}": value for i, value in enumerate(inputs) if value is not None} | {**captured}
+        feeds = {name: _narrow(value) for name, value in given.items()}
+        model = _alone(step, feeds, self._opset)
+        key = model.SerializeToString(deterministic=True)
+        if key not in self._sessions:
+            self._sessions[key] = _load(model)
+        session = self._sessions[key]
+        outputs = None if session is None else run_unoptimised(session, feeds)
+        return None if outputs is None else list(outputs.values())
+
+
+def _alone(step: Step, feeds: Mapping[str, NDArray[Any]], opset: int) -> onnx.ModelProto:
+    """A model of one node, the same for all nodes that do the same."""
+    from onnx import TypeProto, helper
+
+    node = with_floats(step.node.proto, _FLOAT)
+    node.name = ""
+    node.input[:] = [f"x{i}" if f"x{i}" in feeds else "" for i in range(len(node.input))]
+    node.output[:] = [f"y{i}" if name else "" for i, name in enumerate(node.output)]
+    inputs = [
+        helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(array.dtype), [None] * array.ndim)
+        for name, array in feeds.items()
+    ]
+    outputs = [helper.make_value_info(name, TypeProto()) for name in node.output if name]
+    graph = helper.make_graph([node], "node", inputs, outputs)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
+
+
+def load_unoptimised(path: Path) -> Session | None:
+    """Load a file in ONNX Runtime, unoptimised; nothing where it refuses the file."""
+    try:
+        return get_engine(_UNOPTIMISED.engine).load(path, _UNOPTIMISED)
+    except EngineError:
+        return None
+
+
+def run_unoptimised(session: Session, feeds: Feeds) -> Feeds | None:
+    """Run it; nothing where it fails."""
+    try:
+        return session.run(feeds)
+    except EngineError:
+        return None
+
+
+def _load(model: onnx.ModelProto) -> Session | None:
+    import onnx
+
+    with tempfile.TemporaryDirectory(prefix="rnnexport-") as folder:
+        path = Path(folder) / "node.onnx"
+        onnx.save(model, path)
+        return load_unoptimised(path)
+
+
+def _problem(step: Step, actual: NDArray[Any], expected: NDArray[Any], moved: NDArray[Any]) -> str | None:
+    """What is wrong with one output, as the rest of a sentence."""
+    if actual.shape != expected.shape:
+        return f"gives {list(expected.shape)}, ONNX Runtime's {list(actual.shape)}"
+    if actual.dtype.kind not in "fiub" or actual.size == 0:
+        return None if np.array_equal(actual, expected) else "gives another value than ONNX Runtime's"
+    difference = float(differences(actual, _changed(expected, to_float32)).max())
+    finite = np.abs(expected[np.isfinite(expected)]).max(initial=0) if actual.dtype.kind == "f" else 0.0
+    allowed = float(finite) * HALF_UNIT + (_largest_move(moved, expected) if moved.shape == expected.shape else 0)
+    allowed = ROUNDINGS * allowed if actual.dtype.kind == "f" else float(step.node.op_type in _ROUND_TO_INTEGERS)
+    if difference <= allowed:
+        return None
+    return f"differs from ONNX Runtime's by {difference:.2g}, where rounding explains {allowed:.2g}"
+
+
+def _largest_move(moved: NDArray[Any], expected: NDArray[Any]) -> float:
+    found = differences(moved, expected)
+    return float(found[np.isfinite(found)].max(initial=0))
+
+
+def _described(step: Step) -> str:
+    name = step.node.proto.name or next(filter(None, step.node.outputs))
+    return f"{step.node.op_type} {name!r}"
+
+
+def _narrow(value: NDArray[Any]) -> NDArray[Any]:
+    with np.errstate(over="ignore"):
+        return value.astype(np.float32) if value.dtype == np.float64 else value
+
+
+def _changed(value: Any, change: Any) -> Any:
+    return wide(change(value)) if isinstance(value, np.ndarray) and value.dtype == np.float64 else value
+
+
+def _finite(values: Sequence[Any]) -> bool:
+    return all(v is None or v.dtype != np.float64 or bool(np.isfinite(to_float32(v)).all()) for v in values)
