@@ -51,9 +51,14 @@ def _described(value: onnx_ir.Value) -> dict[str, Any]:
         "name": value.name,
         "dtype": str(value.dtype.numpy()) if value.dtype is not None else "float32",
         "shape": tuple(
-            d if isinstance(d, int) else str(d.value or f"{value.name}_{i}") for i, d in enumerate(dimensions)
+            d if isinstance(d, int) and d >= 0 else _symbol(d) or f"{value.name}_{i}" for i, d in enumerate(dimensions)
         ),
     }
+
+
+def _symbol(dimension: int | onnx_ir.SymbolicDim) -> str | None:
+    """Its name; none where it has none, or is the -1 that Paddle writes."""
+    return None if isinstance(dimension, int) else dimension.value
 
 
 def save_graph(graph: onnx_ir.Model, source: Source, inputs: Sequence[TensorInfo], path: Path) -> None:

@@ -82,7 +82,7 @@ def optimize(
     except (InputError, ExportError) as exc:
         raise InputError(f"{path}: {exc}") from exc
     on_sample = bool(calls) and rewrite.time_steps is None
-    compared = calls if on_sample else [case.feeds for case in drawn_cases(model)]
+    compared = calls if on_sample else [case.feeds for case in drawn_cases(model) if case.values == "normal"]
     bytes_after, differences = _write(model, path, out, rewrite, compared, on_progress)
     return OptimizeReport(
         path=str(path),
@@ -90,7 +90,7 @@ def optimize(
         bytes_before=_size(path),
         bytes_after=bytes_after,
         layers=layers,
-        inputs=str(calibration) if on_sample else "drawn inputs",
+        inputs=str(calibration) if on_sample else "drawn from a normal distribution",
         differences=differences,
     )
 

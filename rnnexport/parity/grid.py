@@ -4,8 +4,9 @@
 2. The calls run one after another on one session, so a shape that returns finds what the earlier ones left behind.
 3. Features come from the bundle's own series where it has any, else from a normal distribution.
 4. What stands on padded steps must not matter, so it is drawn large, and NaN once.
-5. Some calls have inputs, and initial states where the model takes any, that are large, so that gates saturate;
-   denormal; or one constant, with states of 0. The own error of float32 is taken for each of these kinds apart.
+5. Some calls have inputs that are large, so that gates saturate; denormal; or one constant, with states of 0. Initial
+   states, where the model takes any, are never large, since no model makes such. The own error of float32 is taken for
+   each of these kinds apart.
 """
 
 from __future__ import annotations
@@ -200,8 +201,9 @@ def _draw_values(
     dimensions = [_size(dimension, sizes) for dimension in info.shape]
     if np.issubdtype(np.dtype(info.dtype), np.floating):
         offset = _CONSTANT if values == "constant" and info.role == "features" else 0.0
+        scale = 1.0 if values == "large" and info.role == "state" else _SCALES[values]
         drawn = np.asarray(generator.standard_normal(dimensions))  # without dimensions it is a number
-        return np.asarray(_SCALES[values] * drawn + offset).astype(info.dtype)
+        return np.asarray(scale * drawn + offset).astype(info.dtype)
     return generator.integers(info.upper_bound or 2, size=dimensions).astype(info.dtype)
 
 

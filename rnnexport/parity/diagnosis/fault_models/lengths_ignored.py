@@ -20,6 +20,7 @@ from rnnexport.parity.diagnosis.fault_model import (
     evaluated,
     recurrent_outputs,
 )
+from rnnexport.parity.grid import TIME
 
 if TYPE_CHECKING:
     import onnx
@@ -69,9 +70,10 @@ def _without_lengths(_: str, inputs: NodeInputs, __: dict[str, Any]) -> None:
 
 
 def _full_lengths(feeds: Feeds, inputs: Sequence[TensorInfo]) -> Feeds:
+    """The time axis's size for every row; where the graph does not name the axis, the longest row's length."""
     sizes = {d: n for info in inputs for d, n in zip(info.shape, feeds[info.name].shape, strict=True)}
     full = {
-        info.name: np.full_like(feeds[info.name], sizes[info.time_axis or "time"])
+        info.name: np.full_like(feeds[info.name], sizes.get(info.time_axis or TIME, feeds[info.name].max()))
         for info in inputs
         if info.role == "lengths"
     }
