@@ -71,7 +71,7 @@ def compare_within(report: BenchReport, baseline: str) -> list[RowComparison]:
 
     known = {key(row): row for row in rows if is_baseline(row)}
     if not known:
-        raise InputError(f"--against {baseline!r} is neither a runtime nor a bundle that was measured")
+        raise InputError(f"`against={baseline!r}` is neither a runtime nor a bundle that was measured")
     return [_compare(known.get(key(row)), row, []) for row in rows if not is_baseline(row)]
 
 

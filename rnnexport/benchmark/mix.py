@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from rnnexport.benchmark.options import MixOptions
 from rnnexport.benchmark.scenarios import ScenarioRow, check, pack, percentiles, run_one, unpack
 from rnnexport.benchmark.timing import WARMUP_RUNS, WARMUP_SECONDS, repeat, timed_load
 from rnnexport.bundle.bundle import Bundle
@@ -42,17 +43,9 @@ class MixRow(ScenarioRow):
 
 
 @dataclass(frozen=True)
-class Mix:
-    """The scenario."""
+class Mix(MixOptions):
+    """The scenario with its options."""
 
-    lengths: Sequence[int] = ()
-    """Time steps to draw from; by default those of the bundle's own series."""
-    batch_size: int = 1
-    """Series of a call; shorter ones are padded to the longest."""
-    seconds: float = 3.0
-    repetitions: int = 2
-    seed: int = 0
-    time_limit_seconds: float = 600
     name: str = field(default="mix", init=False)
     timed_region: str = field(
         default="one call with arrays in and arrays out, checks and copies included, lengths drawn from the real ones",
@@ -67,7 +60,7 @@ class Mix:
         """
         lengths = list(self.lengths) or [len(series) for series in bundle.series]
         if not lengths:
-            raise InputError(f"bundle {str(bundle.path)!r} keeps no series to take lengths from; give --lengths FILE")
+            raise InputError(f"bundle {str(bundle.path)!r} keeps no series to take lengths from; name some")
         generator = np.random.default_rng(self.seed)
         drawn = generator.choice(lengths, size=(_CALLS, self.batch_size))
         calls = [_draw(bundle, row, generator) for row in drawn]

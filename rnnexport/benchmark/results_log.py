@@ -31,7 +31,7 @@ class ResultsLog:
         """What earlier runs wrote."""
         if path.exists():
             if not resume:
-                raise InputError(f"{path} exists; go on with --resume, or choose another --out")
+                raise InputError(f"{path} exists; go on with `resume`, or choose another `out`")
             self.lines = self._read()
         self._rewrite()
 
@@ -49,11 +49,11 @@ class ResultsLog:
             header, *lines = [json.loads(line) for line in whole]
             version, settings = header["schema_version"], header["settings"]
         except (ValueError, KeyError, TypeError) as exc:
-            raise InputError(f"{self.path} is no results log of rnnexport bench; choose another --out") from exc
+            raise InputError(f"{self.path} is no results log of rnnexport bench; choose another `out`") from exc
         if version != SCHEMA_VERSION:
             raise InputError(f"{self.path} is schema {version}, this version reads {SCHEMA_VERSION}; start a new one")
         if changed := sorted(k for k in settings.keys() | self._settings if settings.get(k) != self._settings.get(k)):
-            raise InputError(f"{self.path} was begun with another {', '.join(changed)}; use the same, or another --out")
+            raise InputError(f"{self.path} was begun with another {', '.join(changed)}; use the same, or another `out`")
         return lines
 
     def _rewrite(self) -> None:

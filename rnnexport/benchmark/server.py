@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from pydantic import BaseModel, Field
 
+from rnnexport.benchmark.options import ServerOptions
 from rnnexport.benchmark.scenarios import ScenarioRow, batch_axes, check, pack, percentiles, run_one, unpack
 from rnnexport.benchmark.statistics import LEAST_SAMPLES
 from rnnexport.benchmark.timing import WARMUP_RUNS, WARMUP_SECONDS, repeat, timed_load
@@ -60,29 +61,14 @@ class ServerRow(ScenarioRow):
 
 
 @dataclass(frozen=True)
-class Server:
-    """The scenario."""
+class Server(ServerOptions):
+    """The scenario with its options."""
 
-    rate: float | None = None
-    """Requests per second; without it, the highest that holds `p99_limit_ms` is searched."""
-    p99_limit_ms: float | None = None
-    max_batch_size: int = 1
-    """1: no batching."""
-    max_wait_ms: float = 0.0
-    time_steps: int = 25
-    seconds: float = 3.0
-    """Of each rate tried, or longer where it takes longer until enough requests for a p99 have come."""
-    seed: int = 0
-    time_limit_seconds: float = 600
     name: str = field(default="server", init=False)
     timed_region: str = field(
         default="from arrival to answer: waiting in line, joining requests to a batch, the call, splitting it again",
         init=False,
     )
-
-    def __post_init__(self) -> None:
-        if (self.rate is None) == (self.p99_limit_ms is None):
-            raise InputError("the server scenario takes either --rate or --p99-limit")
 
     def measure(self, bundle: Bundle, definition: Definition) -> ServerRow:
         """Measure in one fresh process."""

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from rnnexport.benchmark.options import StreamingOptions
 from rnnexport.benchmark.scenarios import ScenarioRow, check, percentiles, run_one
 from rnnexport.benchmark.statistics import LEAST_SAMPLES
 from rnnexport.benchmark.timing import WARMUP_SECONDS, timed_load
@@ -52,16 +53,9 @@ class StreamingRow(ScenarioRow):
 
 
 @dataclass(frozen=True)
-class Streaming:
-    """The scenario."""
+class Streaming(StreamingOptions):
+    """The scenario with its options."""
 
-    time_steps: int = 1
-    """Of a chunk."""
-    rate: float | None = None
-    """Time steps per second of each stream; without it, only latency is told."""
-    seconds: float = 3.0
-    seed: int = 0
-    time_limit_seconds: float = 600
     name: str = field(default="streaming", init=False)
     timed_region: str = field(
         default="one call of the step graph with a chunk and the states as arrays in, and the new states as arrays out",
@@ -78,7 +72,7 @@ class Streaming:
         if reads_source(definition):
             return ScenarioRow(**names, not_applicable="n/a: the step graph is for runtimes that read ONNX")
         if bundle.manifest.step is None:
-            raise InputError(f"bundle {str(bundle.path)!r} has no step graph; export it with --streaming")
+            raise InputError(f"bundle {str(bundle.path)!r} has no step graph; export it for streaming")
         samples = self._samples(bundle, definition, 1)
         row = StreamingRow(**names, time_steps=self.time_steps, calls=len(samples), **percentiles(samples))
         if row.p50_ns is not None:

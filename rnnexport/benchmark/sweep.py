@@ -10,16 +10,19 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from rnnexport.arguments.options import with_arguments
 from rnnexport.benchmark.analysis import Analysis
-from rnnexport.benchmark.deepbench import LayerShape
+from rnnexport.benchmark.deepbench import LayerShape, deepbench_shapes
 from rnnexport.benchmark.interleaving import Effort, Target, measure_interleaved
 from rnnexport.benchmark.layers import OURS, STOCK
 from rnnexport.benchmark.limits import Counted, roofline_of
+from rnnexport.benchmark.options import LayerOptions, SweepOptions
 from rnnexport.benchmark.results import BenchReport, ConditionsWatch, Measurement
 from rnnexport.benchmark.results_log import ResultsLog
 from rnnexport.benchmark.scenarios import run_one
@@ -45,57 +48,53 @@ _SOURCES = ("torch", "stock export", "rnnexport")
 Peer = tuple[str, Definition, Target]
 
 
-def sweep(
-    shapes: Sequence[LayerShape],
-    runtimes: Sequence[str | Path] = (),
-    *,
-    out: Path,
-    resume: bool = False,
-    seconds: float = 3.0,
-    repetitions: int = 2,
-    time_limit_seconds: float = 600,
-    seed: int = 0,
-    roofline: bool = False,
-    on_progress: Callable[[str], None] = lambda _: None,
-) -> BenchReport:
-    """Measure every peer at every shape, and write each shape's rows to `out`, a file of JSON lines, at once.
+def layer_shapes(options: LayerOptions) -> list[LayerShape]:
+    """Return the layers that the options name, and the calls of them."""
+    if options.shapes is not None:
+        return deepbench_shapes(every=options.all_shapes)
+    cells = options.cells or ("lstm", "gru")
+    return [
+        LayerShape(*each)
+        for each in product(cells, options.hidden_sizes, options.batch_sizes or (1,), options.time_steps or (25,))
+    ]
 
-    Args:
-        shapes: What is measured.
-        runtimes: Those that run ONNX files; by default every usable float32 one.
-        out: The file of results.
-        resume: Go on with `out` where an earlier run ended.
-        seconds: As for `bench`.
-        repetitions: As for `bench`.
-        time_limit_seconds: As for `bench`.
-        seed: Of weights and inputs.
-        roofline: Whether to probe the machine in the end; `analysis` then says how near each row comes to its limit.
-        on_progress: Is told what is measured next, and how long the rest may take.
+
+def sweep_with(shapes: Sequence[LayerShape], options: SweepOptions) -> BenchReport:
+    """Measure every peer at every shape, and write each shape's rows to a file of JSON lines at once.
+
+    Only runtimes that read ONNX files take part.
 
     Raises:
         InputError: `out` exists and `resume` is false, or it was begun with other settings.
         RuntimeUnavailableError: None of the runtimes named is usable here.
     """
     watch = ConditionsWatch()
-    chosen, not_usable = choose_runtimes(runtimes)
+    chosen, not_usable = choose_runtimes(options.runtimes)
     definitions = [definition for definition in chosen if not reads_source(definition)]
-    settings = {"seconds": seconds, "repetitions": repetitions, "seed": seed, "runtimes": [d.name for d in definitions]}
-    results_log = ResultsLog(out, {**settings, "versions": tool_versions()}, resume=resume)
+    settings = {
+        "seconds": options.seconds,
+        "repetitions": options.repetitions,
+        "seed": options.seed,
+        "runtimes": [definition.name for definition in definitions],
+        "versions": tool_versions(),
+    }
+    results_log = ResultsLog(Path(options.out), settings, resume=options.resume)
     rows = [Measurement.model_validate(row) for line in results_log.lines for row in line["rows"]]
     done = {line["shape"] for line in results_log.lines}
     wanted = [shape for shape in dict.fromkeys(shapes) if str(shape) not in done]
-    effort = Effort(seconds, repetitions, least_windows=_WINDOWS, time_limit_seconds=time_limit_seconds)
+    time_limit = options.time_limit_seconds
+    effort = Effort(options.seconds, options.repetitions, least_windows=_WINDOWS, time_limit_seconds=time_limit)
     left = _TimeLeft(len(wanted))
     for shape in wanted:
-        on_progress(f"{shape} ({left})")
+        options.on_progress(f"{shape} ({left})")
         with tempfile.TemporaryDirectory(prefix="rnnexport-sweep-") as folder:
-            found = _BareLayer(shape, Path(folder), seed, time_limit_seconds).measure(definitions, effort)
+            found = _BareLayer(shape, Path(folder), options.seed, time_limit).measure(definitions, effort)
         results_log.append({"shape": str(shape), "rows": [row.model_dump(mode="json") for row in found]})
         rows += found
         left.one_more()
     analysis = Analysis()
-    if roofline:
-        on_progress("what this machine can do")
+    if options.roofline:
+        options.on_progress("what this machine can do")
         works = {
             (f"{shape.model}, {source}", shape.batch_size, shape.time_steps): _work(shape)
             for shape in shapes
@@ -106,13 +105,16 @@ def sweep(
             measured, lambda row: works.get((row.bundle, row.batch_size, row.time_steps), ((), ()))
         )
     return BenchReport(
-        seconds=seconds,
+        seconds=options.seconds,
         analysis=analysis,
         measurements=rows,
         not_usable=not_usable,
         conditions=watch.conditions(),
         versions=tool_versions(),
     )
+
+
+sweep = with_arguments(SweepOptions, sweep_with, "sweep")
 
 
 def _work(shape: LayerShape) -> Counted:

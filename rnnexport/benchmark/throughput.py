@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
+from rnnexport.arguments.options import with_arguments
 from rnnexport.benchmark.interleaving import Effort
+from rnnexport.benchmark.options import ThroughputOptions
 from rnnexport.benchmark.results import BenchReport, ConditionsWatch, Measurement
 from rnnexport.benchmark.targets import Prepared, measure_shape
 from rnnexport.bundle.bundle import Bundle, load_bundle, reference_bundles
@@ -16,47 +18,37 @@ from rnnexport.versions import tool_versions
 
 GROWTH = 0.05
 """What doubling the batch must add to the series per second to be worth another doubling."""
-LARGEST_BATCH = 4096
 
 
-def throughput(
-    bundles: Sequence[str | Path] = (),
-    runtimes: Sequence[str | Path] = (),
-    *,
-    time_steps: int = 25,
-    seconds: float = 3.0,
-    repetitions: int = 2,
-    largest_batch: int = LARGEST_BATCH,
-    time_limit_seconds: float = 600,
-    seed: int = 0,
-    on_progress: Callable[[str], None] = lambda _: None,
-) -> BenchReport:
+def throughput_with(options: ThroughputOptions) -> BenchReport:
     """Measure batches of 1, 2, 4 … until a doubling no longer gives 5 % more series per second.
 
     Every bundle and runtime stops where it stops growing; the rows of all batches are kept, and `BenchReport.best`
-    names the best. `bench-throughput.json` is written into each bundle. Arguments are those of `bench`.
+    names the best. `bench-throughput.json` is written into each bundle.
 
     Raises:
         BundleError: A bundle is missing or damaged.
         RuntimeUnavailableError: None of the runtimes named is usable here.
     """
     watch = ConditionsWatch()
-    definitions, not_usable = choose_runtimes(runtimes)
-    effort = Effort(seconds, repetitions, time_limit_seconds=time_limit_seconds)
+    definitions, not_usable = choose_runtimes(options.runtimes)
     rows: list[Measurement] = []
-    for bundle in [load_bundle(Path(path)) for path in bundles or reference_bundles()]:
+    for bundle in [load_bundle(Path(path)) for path in options.bundles or reference_bundles()]:
         own: list[Measurement] = []
         growing = list(definitions)
         batch_size = 1
-        while growing and batch_size <= largest_batch:
-            on_progress(f"{bundle.path.name} with batches of {batch_size}")
-            own += _measure(bundle, growing, batch_size, time_steps, effort, seed)
+        while growing and batch_size <= options.largest_batch:
+            options.on_progress(f"{bundle.path.name} with batches of {batch_size}")
+            own += _measure(bundle, growing, batch_size, options)
             growing = [definition for definition in growing if _grows(own, definition)]
-            report = _report(own, seconds, not_usable, watch)
+            report = _report(own, options.seconds, not_usable, watch)
             bundle.write_evidence("bench-throughput.json", report.model_dump(mode="json"))
             batch_size *= 2
         rows += sorted(own, key=lambda row: row.definition.name)
-    return _report(rows, seconds, not_usable, watch)
+    return _report(rows, options.seconds, not_usable, watch)
+
+
+throughput = with_arguments(ThroughputOptions, throughput_with, "throughput")
 
 
 def _report(
@@ -73,10 +65,11 @@ def _report(
 
 
 def _measure(
-    bundle: Bundle, definitions: Sequence[Definition], batch_size: int, time_steps: int, effort: Effort, seed: int
+    bundle: Bundle, definitions: Sequence[Definition], batch_size: int, options: ThroughputOptions
 ) -> list[Measurement]:
-    shape = CaseShape(batch_size, time_steps, from_series=True, mixed_lengths=False)
-    return measure_shape([Prepared.make(bundle, [shape], seed)], definitions, shape, effort)
+    shape = CaseShape(batch_size, options.time_steps, from_series=True, mixed_lengths=False)
+    effort = Effort(options.seconds, options.repetitions, time_limit_seconds=options.time_limit_seconds)
+    return measure_shape([Prepared.make(bundle, [shape], options.seed)], definitions, shape, effort)
 
 
 def _grows(rows: Sequence[Measurement], definition: Definition) -> bool:

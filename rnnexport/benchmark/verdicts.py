@@ -79,7 +79,7 @@ def _outcome(verdict: Verdict, pairs: Sequence[float]) -> dict[str, str]:
         return {"outcome": "slower" if verdict.ratio > 1 else "faster"}
     if verdict.interval[0] > 1 / (1 + _EFFECT) and verdict.interval[1] < 1 + _EFFECT:
         return {"outcome": "equivalent"}
-    return {"reason": "the figures are too few or too unsteady; measure longer, or with more --repetitions"}
+    return {"reason": "the figures are too few or too unsteady; measure longer, or with more repetitions"}
 
 
 def _undisturbed(side: Sequence[Repetition], pulse: float) -> Windows:

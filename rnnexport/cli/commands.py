@@ -55,6 +55,18 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
     return run
 
 
+def with_parameters(more: Sequence[inspect.Parameter]) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a function that takes any keywords a signature with these."""
+
+    def give(function: Callable[..., None]) -> Callable[..., None]:
+        *own, _ = inspect.signature(function, eval_str=True).parameters.values()
+        keywords = [each.replace(kind=inspect.Parameter.KEYWORD_ONLY) for each in (*own, *more)]
+        function.__signature__ = inspect.Signature(keywords)  # type: ignore[attr-defined]
+        return function
+
+    return give
+
+
 def offered_fields(command_name: str, options: Any) -> list[Field[Any]]:
     """Return the fields of a dataclass that have a flag."""
     return [
@@ -64,17 +76,37 @@ def offered_fields(command_name: str, options: Any) -> list[Field[Any]]:
     ]
 
 
-def flag_parameter(command_name: str, field: Field[Any], **more: Any) -> inspect.Parameter:
-    """Return the parameter from which Typer makes a field's flag; `more` is for `typer.Option`."""
-    kind, help_ = plain_type(field), in_flags(command_name, meaning(field))
+def flag_parameter(command_name: str, field: Field[Any]) -> inspect.Parameter:
+    """Return the parameter from which Typer makes a field's flag."""
     default = None if field.default in (MISSING, ()) else field.default
+    return parameter(command_name, field, flag_type(field), flag_help(field), default)
+
+
+def flag_type(field: Field[Any]) -> Any:
+    """Return the type that Typer reads a field's flag as."""
+    kind = plain_type(field)
     if get_origin(kind) is Sequence:
-        several = "one or several, like 1,4,16" if get_args(kind)[0] is int else "repeat it for several"
-        kind, help_ = list[str] | None, f"{help_.rstrip('.')}; {several}."
-    elif Path in get_args(kind):
-        kind = Path | None
-    least = next((each.ge for each in metadata(field) if isinstance(each, Ge)), None)
+        return list[str] | None
+    return Path | None if Path in get_args(kind) else kind
+
+
+def flag_help(field: Field[Any]) -> str:
+    """Return what a field means and, where it takes several values, how they are written."""
+    kind = plain_type(field)
+    if get_origin(kind) is not Sequence:
+        return meaning(field)
+    first, *rest = meaning(field).split(". ")
+    several = "one or several, like 1,4,16" if get_args(kind)[0] is int else "repeat it for several"
+    return ". ".join([f"{first.rstrip('.')}; {several}" + ("" if rest else "."), *rest])
+
+
+def parameter(
+    command_name: str, field: Field[Any], kind: Any, help_: str, default: Any, **more: Any
+) -> inspect.Parameter:
+    """Return the parameter of a field's flag, of this type and with this help; `more` is for `typer.Option`."""
+    least = next((each.ge for each in metadata(field) if isinstance(each, Ge) and kind != str | None), None)
     flags = filter(None, [flag_of(command_name, field.name), SHORT.get(field.name)])
+    help_ = in_flags(command_name, help_)
     option = typer.Option(*flags, help=help_, min=least, show_default=default is not None, **more)  # type: ignore[arg-type]
     return inspect.Parameter(
         field.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind, option]

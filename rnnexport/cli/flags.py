@@ -6,8 +6,10 @@ import re
 
 FLAGS: dict[str, str | None] = {
     "batch_sizes": "--batch-size",
+    "bench cells": "--cell",
     "compare_with": "--compare",
     "export inputs": "--input",
+    "hidden_sizes": "--hidden-size",
     "max_wait_ms": "--max-wait",
     "openvino": "--format openvino",
     "opset_version": "--opset",

@@ -62,3 +62,8 @@ def share(option: str, word: str) -> float:
     if not 0 <= value < float("inf"):
         raise InputError(f"{option} {word!r} is no percentage; give one like {option} 5%")
     return value / 100
+
+
+def words(option: str, given: Sequence[str]) -> list[str]:
+    """Read the words of an option that is given comma lists, repeated or both."""
+    return list(dict.fromkeys(part.strip() for each in given for part in each.split(",")))

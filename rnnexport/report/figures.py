@@ -32,10 +32,10 @@ def check_plotting(path: Path) -> None:
         InputError: Matplotlib is missing, or the file's kind or folder is wrong.
     """
     if path.suffix not in (".svg", ".png", ".pdf"):
-        raise InputError(f"--plot {str(path)!r}: choose a name that ends in .svg, .png or .pdf")
+        raise InputError(f"`plot={str(path)!r}`: choose a name that ends in .svg, .png or .pdf")
     if not path.absolute().parent.is_dir():
-        raise InputError(f"--plot {str(path)!r}: there is no folder {str(path.absolute().parent)!r}")
+        raise InputError(f"`plot={str(path)!r}`: there is no folder {str(path.absolute().parent)!r}")
     try:
         import matplotlib  # noqa: F401 - only whether it is there
     except ImportError as exc:
-        raise InputError("--plot needs Matplotlib; run: pip install 'rnnexport[plot]'") from exc
+        raise InputError("`plot` needs Matplotlib; run: pip install 'rnnexport[plot]'") from exc

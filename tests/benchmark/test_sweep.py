@@ -67,8 +67,8 @@ def test_a_journal_keeps_whole_lines_and_drops_one_that_was_cut(tmp_path: Path) 
 @pytest.mark.parametrize(
     ("content", "resume", "message"),
     [
-        ("", False, "exists; go on with --resume"),
-        ("no results_log\n", True, "is no results_log"),
+        ("", False, "exists; go on with `resume`"),
+        ("no results_log\n", True, "is no results log"),
         ('{"schema_version": 9, "settings": {}}\n', True, "is schema 9, this version reads 1"),
         ('{"schema_version": 1, "settings": {"seconds": 9}}\n', True, "was begun with another"),
     ],
