@@ -56,7 +56,7 @@ def bundle(tmp_path: Path) -> Bundle:
 def int8_graph(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The reference GRU with weights of 8 bits: what it answers shows that it, not the plain graph, ran."""
     from rnnexport.optimizing.optimize import optimize
-    from rnnexport.optimizing.rewrite import Rewrite
+    from rnnexport.optimizing.options import Rewrite
 
     out = tmp_path_factory.mktemp("int8") / "int8.onnx"
     optimize(reference_bundles()[1] / "model.onnx", out, Rewrite(weights="int8", input_projection="same"))

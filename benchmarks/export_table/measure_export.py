@@ -23,7 +23,8 @@ from benchmarks.export_table.outcomes import specs
 from benchmarks.export_table.stock import stock_export
 from rnnexport.bundle.bundle import reference_bundles
 from rnnexport.capture import capture, capture_plain
-from rnnexport.exporting.graphs import Graphs, Options
+from rnnexport.exporting.graphs import Graphs
+from rnnexport.exporting.options import ExportOptions
 from rnnexport.models.classifier import load_model
 
 REPEATS = 5
@@ -47,7 +48,7 @@ def write(module: nn.Module, case: ExportCase, folder: Path) -> None:
     import onnx_ir
 
     captured = capture(module, specs(case))
-    onnx_ir.save(Graphs.make(captured.model, Options()).sequence, folder / "model.onnx")
+    onnx_ir.save(Graphs.make(captured.model, ExportOptions()).sequence, folder / "model.onnx")
 
 
 def write_plain(folder: Path) -> None:
@@ -56,7 +57,7 @@ def write_plain(folder: Path) -> None:
 
     source = reference_bundles()[1]
     model = load_model(source / "model.json", source / "weights.safetensors")
-    onnx_ir.save(Graphs.make(capture_plain(model).model, Options()).sequence, folder / "model.onnx")
+    onnx_ir.save(Graphs.make(capture_plain(model).model, ExportOptions()).sequence, folder / "model.onnx")
 
 
 class Large(nn.Module):

@@ -21,13 +21,13 @@ import tomli_w
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from rnnexport.bundle.bundle import Bundle
+from rnnexport.bundle.purpose import Purpose
 from rnnexport.bundle.store import sha256_of
 from rnnexport.engines import get_engine
 from rnnexport.engines.contract import Definition, Feeds
 from rnnexport.errors import BundleError, InputError
 from rnnexport.versions import machine, tool_versions
 
-Purpose = Literal["latency", "throughput", "size", "streaming"]
 GraphKind = Literal["sequence", "step"]
 _FILES: dict[GraphKind, str] = {"sequence": "plan", "step": "plan-step"}
 _JUDGED = ("torch", "onnxruntime", "onnxruntime-gpu", "openvino")

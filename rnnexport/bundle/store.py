@@ -76,7 +76,7 @@ def check_target(target: Path) -> Path:
     except (OSError, ValueError, RuntimeError) as exc:  # such as a loop of links, or a name with NUL
         raise BundleError(f"{str(target)!r} is no place for a bundle: {getattr(exc, 'strerror', None) or exc}") from exc
     if not target.name or not free:
-        raise BundleError(f"{target} exists and is no bundle, so it is not replaced; choose another --out")
+        raise BundleError(f"{target} exists and is no bundle, so it is not replaced; choose another `out`")
     return target
 
 

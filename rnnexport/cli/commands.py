@@ -50,6 +50,7 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
             error.args = (in_flags(name, str(error)),)
             raise
 
+    run.__doc__ = _no_markup(function.__doc__ or "")
     keywords = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in parameters]
     run.__signature__ = inspect.Signature(keywords)  # type: ignore[attr-defined]
     return run
@@ -106,7 +107,7 @@ def parameter(
     """Return the parameter of a field's flag, of this type and with this help; `more` is for `typer.Option`."""
     least = next((each.ge for each in metadata(field) if isinstance(each, Ge) and kind != str | None), None)
     flags = filter(None, [flag_of(command_name, field.name), SHORT.get(field.name)])
-    help_ = in_flags(command_name, help_)
+    help_ = _no_markup(in_flags(command_name, help_))
     option = typer.Option(*flags, help=help_, min=least, show_default=default is not None, **more)  # type: ignore[arg-type]
     return inspect.Parameter(
         field.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind, option]
@@ -120,3 +121,8 @@ def read(command_name: str, field: Field[Any], value: Any) -> Any:
     if get_args(plain_type(field))[0] is int:
         return numbers(str(flag_of(command_name, field.name)), value or ())
     return tuple(value or ())
+
+
+def _no_markup(text: str) -> str:
+    """Have brackets printed as they are."""
+    return text.replace("[", r"\[")

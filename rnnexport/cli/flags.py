@@ -21,6 +21,7 @@ FLAGS: dict[str, str | None] = {
     # what the command line does not offer
     "dropout": None,
     "largest_batch": None,
+    "limits": None,
     "memory_limit_bytes": None,
     "output_names": None,
 }

@@ -6,6 +6,7 @@ import contextlib
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ def progress(what: str, *, in_lines: bool = False) -> Iterator[Callable[[str], N
         yield lambda message: status.update(f"{what}: {message}")
 
 
-def tell_shadowed(runtimes: Sequence[str]) -> None:
+def tell_shadowed(runtimes: Sequence[str | Path]) -> None:
     """Say which of the runtimes named is a local definition that hides a shipped one."""
     from rnnexport.runtime.definitions import shadowing_notice
 

@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rnnexport.cli.options import Json, Runtimes, Seed
+from rnnexport.cli.options import Json
 from rnnexport.cli.output import print_result, progress, tell_shadowed
+from rnnexport.parity.options import Limits, VerifyOptions
 
 if TYPE_CHECKING:
     from rnnexport.parity.verdicts import ParityReport
 
 
 def verify(
+    options: VerifyOptions,
+    limits: Limits,
     bundles: Annotated[
         list[Path] | None, typer.Argument(help="Exported folders, such as exported/gru.", show_default=False)
-    ] = None,
-    runtime: Runtimes = None,
-    grid: Annotated[str, typer.Option(help="How many calls are made: quick, default or full.")] = "default",
-    case: Annotated[
-        int | None, typer.Option(min=0, help="Make this call alone, by its number in parity.json.", show_default=False)
     ] = None,
     from_file: Annotated[
         Path | None,
@@ -35,11 +34,9 @@ def verify(
     rtol: Annotated[
         float | None, typer.Option(min=0, help="With --from: relative tolerance.", show_default=False)
     ] = None,
-    time_limit: Annotated[float, typer.Option(min=1, help="Seconds for a runtime's loading, and for each call.")] = 600,
     memory_limit: Annotated[
         float | None, typer.Option(min=0, help="GiB for a runtime's process. Default: none.", show_default=False)
     ] = None,
-    seed: Seed = 0,
     json: Json = False,
 ) -> None:
     """Prove that every runtime computes the model that was trained.
@@ -52,31 +49,20 @@ def verify(
     """
     from rnnexport.errors import InputError
     from rnnexport.parity.evidence import judge_again
-    from rnnexport.parity.grid import grid_name
-    from rnnexport.parity.sessions import Limits
-    from rnnexport.parity.verify import verify as verify_bundle
+    from rnnexport.parity.verify import verify_with
     from rnnexport.report.parity import parity_tables
 
     if (from_file is None) == (not bundles):
         raise InputError("name a bundle such as exported/gru, or an earlier result with --from; not both")
     if from_file is None and (atol is not None or rtol is not None):
         raise InputError("--atol and --rtol belong to --from; a bundle has its own tolerances in manifest.json")
-    tell_shadowed(runtime or ())
-    limits = Limits(time_limit, None if memory_limit is None else int(memory_limit * 2**30))
+    tell_shadowed(options.runtimes)
+    if memory_limit is not None:
+        limits = replace(limits, memory_limit_bytes=int(memory_limit * 2**30))
     reports: list[ParityReport] = [] if from_file is None else [judge_again(from_file, atol, rtol)]
     for bundle in bundles or ():
         with progress(f"verifying {bundle}") as on_progress:
-            reports.append(
-                verify_bundle(
-                    bundle,
-                    runtime or (),
-                    grid=grid_name(grid),
-                    case=case,
-                    limits=limits,
-                    seed=seed,
-                    on_progress=on_progress,
-                )
-            )
+            reports.append(verify_with(bundle, replace(options, limits=limits, on_progress=on_progress)))
     print_result(
         [*reports] if len(reports) > 1 else reports[0],
         [table for report in reports for table in parity_tables(report)],

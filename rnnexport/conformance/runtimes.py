@@ -54,7 +54,7 @@ def conformance(
     if examples < 1:
         raise InputError(f"examples is {examples}; draw at least 1")
     if not runtimes:
-        raise InputError("no runtime is named; say which with --runtime")
+        raise InputError("no runtime is named; say which with `runtimes`")
     import_hypothesis()
     usable, not_usable = choose_runtimes(runtimes)
     for definition in usable:
@@ -77,7 +77,7 @@ def conformance(
 def _make_room(out: Path) -> None:
     """Make an empty folder, in place of an earlier report but of nothing else."""
     if out.exists() and not (out / _REPORT).exists() and (not out.is_dir() or any(out.iterdir())):
-        raise InputError(f"{out} is in use and holds no {_REPORT}; name another folder with --out")
+        raise InputError(f"{out} is in use and holds no {_REPORT}; name another folder with `out`")
     if out.exists():
         shutil.rmtree(out)
     out.mkdir(parents=True)

@@ -10,7 +10,8 @@ from rnnexport.bundle.bundle import Bundle, load_bundle
 from rnnexport.bundle.card import model_card
 from rnnexport.bundle.manifest import Manifest, Source
 from rnnexport.bundle.store import seal, write_bundle
-from rnnexport.exporting.graphs import Graphs, Options
+from rnnexport.exporting.graphs import Graphs
+from rnnexport.exporting.options import ExportOptions
 from rnnexport.exporting.writing import TOLERANCES, write_test_data
 from rnnexport.parity.grid import CaseShape, draw_cases
 from rnnexport.parity.oracle import source_feeds
@@ -34,7 +35,7 @@ def newest_checkpoints(cell: str | None = None) -> list[Path]:
     return [find_newest_checkpoint(each) for each in ([cell] if cell else DEFAULT_CELLS)]
 
 
-def export_checkpoint(source: Path, out: Path | None, options: Options) -> Bundle:
+def export_checkpoint(source: Path, out: Path | None, options: ExportOptions) -> Bundle:
     """Write the checkpoint folder of a training as a bundle at `out` (default: `exported/CELL`).
 
     Raises:

@@ -4,44 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, Self
 
 from rnnexport.bundle.manifest import Manifest, StepGraphInfo, TensorInfo
-from rnnexport.errors import InputError
+from rnnexport.exporting.options import ExportOptions
 from rnnexport.exporting.streaming import make_step_graph, prove_step_graph
 from rnnexport.exporting.writing import input_infos, output_infos, save_graph
 
 if TYPE_CHECKING:
     import onnx_ir
-
-Lengths = Literal["exact", "sequence-lens", "none"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Options:
-    """What an export is asked for.
-
-    Raises:
-        InputError: Two options contradict each other.
-    """
-
-    lengths: Lengths = "exact"
-    """`exact` is right in every runtime; `sequence-lens` leaves the operator's input; `none` has no lengths."""
-    opset_version: int | None = None
-    streaming: bool = False
-    """Write `step.onnx` too: states in and out, for series that are fed in chunks."""
-    openvino: bool = False
-    """Write OpenVINO's own format, too: `model.xml`, `step.xml`."""
-    compress: bool = False
-    """Store the weights of OpenVINO's format as float16."""
-    stateful: bool = False
-    """Keep the states inside of `step.xml`."""
-
-    def __post_init__(self) -> None:
-        if self.stateful and not (self.streaming and self.openvino):
-            raise InputError("a stateful graph is OpenVINO's form of the step graph; add --streaming --format openvino")
-        if self.compress and not self.openvino:
-            raise InputError("only OpenVINO's format is compressed; add --format openvino")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +23,10 @@ class Graphs:
     step: onnx_ir.Model | None
     drawn_inputs: tuple[TensorInfo, ...]
     """Inputs of the graph before its lengths were treated, which know their time axis."""
-    options: Options
+    options: ExportOptions
 
     @classmethod
-    def make(cls, captured: onnx_ir.Model, options: Options) -> Self:
+    def make(cls, captured: onnx_ir.Model, options: ExportOptions) -> Self:
         """Treat the lengths of a captured graph, in place, as asked for.
 
         Raises:

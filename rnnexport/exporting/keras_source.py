@@ -22,7 +22,8 @@ from rnnexport.bundle.manifest import Manifest, Source
 from rnnexport.bundle.store import seal, write_bundle
 from rnnexport.engines.contract import Feeds
 from rnnexport.errors import ExportError, InputError
-from rnnexport.exporting.graphs import Graphs, Options
+from rnnexport.exporting.graphs import Graphs
+from rnnexport.exporting.options import ExportOptions
 from rnnexport.exporting.writing import TOLERANCES, write_test_data
 from rnnexport.parity.grid import GRIDS, STREAM_GRID, Case, draw_cases
 from rnnexport.parity.oracle import KEPT_CASES, keep_cases
@@ -36,7 +37,7 @@ _LARGEST = 1e30
 """Answers above it are near what float32 can hold, and say nothing of a runtime."""
 
 
-def export_keras(path: Path, out: Path | None, options: Options) -> tuple[Bundle, list[str]]:
+def export_keras(path: Path, out: Path | None, options: ExportOptions) -> tuple[Bundle, list[str]]:
     """Write a Keras file as a bundle at `out` (default: `exported/NAME`); also returns what its user should know.
 
     Raises:
@@ -51,10 +52,10 @@ def export_keras(path: Path, out: Path | None, options: Options) -> tuple[Bundle
     from rnnexport.keras_files.writing import write_model
 
     if options.lengths != "exact":
-        raise InputError("--lengths is for packed sequences of a module; the masks of a Keras model are part of it")
+        raise InputError("`lengths` is for packed sequences of a module; the masks of a Keras model are part of it")
     model = read_model(read_keras_file(path))
     if options.streaming and masks_reach_layers(model):
-        raise ExportError("recurrent layers with masked steps cannot run step by step; export it without --streaming")
+        raise ExportError("recurrent layers with masked steps cannot run step by step; export it without `streaming`")
     graphs = Graphs.make(write_model(model, options.opset_version or DEFAULT_OPSET), options)
     target = out or EXPORTED / path.stem
     manifest = graphs.described(

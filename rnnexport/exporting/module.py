@@ -18,7 +18,8 @@ from rnnexport.bundle.manifest import Manifest, Source
 from rnnexport.bundle.store import seal, write_bundle
 from rnnexport.engines.contract import Feeds
 from rnnexport.errors import ExportError
-from rnnexport.exporting.graphs import Graphs, Options
+from rnnexport.exporting.graphs import Graphs
+from rnnexport.exporting.options import ExportOptions
 from rnnexport.exporting.writing import TOLERANCES, write_test_data
 from rnnexport.parity.grid import GRIDS, STREAM_GRID, Case, draw_cases
 from rnnexport.parity.oracle import KEPT_CASES, keep_cases
@@ -34,7 +35,7 @@ def export_module(
     module: nn.Module,
     inputs: Sequence[InputSpec],
     out: Path,
-    options: Options,
+    options: ExportOptions,
     output_names: Sequence[str] | None = None,
 ) -> tuple[Bundle, list[str]]:
     """Write `module` as a bundle at `out`; also returns what the user should know, in sentences.
@@ -76,7 +77,7 @@ def export_module(
 
 
 def _calls_and_answers(
-    module: nn.Module, inputs: Sequence[InputSpec], graphs: Graphs, options: Options
+    module: nn.Module, inputs: Sequence[InputSpec], graphs: Graphs, options: ExportOptions
 ) -> tuple[list[Case], list[Feeds]]:
     """Draw the parity grid and ask the module; some modules take series only sorted by length."""
     from rnnexport.exporting.reference import answers

@@ -150,6 +150,6 @@ def _answers(path: Path, calls: list[Case], *, sampled: bool) -> list[CaseResult
         except NoReferenceError:
             raise
         except RnnexportError as exc:
-            hint = "" if sampled else "; give inputs that the model takes with --inputs sample.npz"
+            hint = "" if sampled else "; give inputs that the model takes with `sample=sample.npz`"
             raise InputError(f"{path.name} has no reference at {call.name}: {exc}{hint}") from exc
     return answers

@@ -71,7 +71,7 @@ def prove(original: Path, repaired: Path, samples: Sequence[Path] = (), *, same_
     try:
         expected = _answers(original if same_results else repaired, cases)
     except InputError as exc:
-        hint = "" if samples else "; give inputs that the model takes with --inputs sample.npz"
+        hint = "" if samples else "; give inputs that the model takes with `inputs=sample.npz`"
         raise InputError(f"{exc}{hint}") from exc
     return [
         Proof(

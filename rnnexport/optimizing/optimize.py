@@ -14,7 +14,8 @@ from rnnexport.errors import ExportError, InputError
 from rnnexport.exporting.onnx_source import drawn_cases, sample_cases
 from rnnexport.onnx_files.reading import external_files, read_model
 from rnnexport.optimizing.comparison import Difference, compare
-from rnnexport.optimizing.rewrite import LayerOutcome, Rewrite, apply
+from rnnexport.optimizing.options import Rewrite
+from rnnexport.optimizing.rewrite import LayerOutcome, apply
 
 if TYPE_CHECKING:
     import onnx_ir
@@ -67,7 +68,7 @@ def optimize(
     if out.resolve() == path.resolve():
         raise InputError(f"{path} is never changed; give the rewritten file another name")
     if calibration is not None and not rewrite.calibrates:
-        raise InputError("--calibration is for int8 and int4 weights with --lowering scan or unrolled")
+        raise InputError("`calibration` is for int8 and int4 weights with `lowering=scan` or unrolled")
     on_progress("rewriting")
     model = read_model(path)
     calls = _calibration_calls(Path(calibration), model) if calibration is not None else []

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel
 
 from rnnexport.errors import InputError, UnknownNameError
+from rnnexport.optimizing.options import Rewrite
 
 if TYPE_CHECKING:
     import onnx_ir
@@ -24,60 +24,6 @@ _DYNAMIC_PAYS_FROM = 4
 _DEQUANTIZE_OPSET = 13
 CANDIDATES = {"LSTM": "cell", "GRU": "new"}
 """The gate of each cell whose weights can stay float32 alone; it is the one that errs most."""
-
-
-@dataclass(frozen=True)
-class Rewrite:
-    """What is to be done to a file."""
-
-    lowering: Literal["fused", "scan", "unrolled"] = "scan"
-    weights: Literal["float32", "int8", "int4"] = "float32"
-    """Of the product with R."""
-    weights8: bool = False
-    """Store the weights of fused operators in 8 bits, and compute in float32."""
-    product: Literal["auto", "matmulnbits", "dynamic", "dequantize"] = "auto"
-    """See `rnnexport.passes.writing.matmul_kernels`."""
-    input_projection: Literal["float32", "same", "dynamic"] = "float32"
-    """The product with W, over all steps: `same` as that with R, or int8 by `dynamic`, the fastest for many rows."""
-    block_size: int | None = None
-    """Weights that share a scale in `matmulnbits`; by default 128."""
-    time_steps: int | None = None
-    """Fix the number of time steps."""
-    keep_float32: Sequence[str] = ()
-    """Layers whose weights are not quantized, or `LAYER:cell` (LSTM) and `LAYER:new` (GRU) for the candidate's only."""
-
-    def check(self) -> None:
-        """Refuse choices that do not go together.
-
-        Raises:
-            InputError: With what to choose instead.
-        """
-        fused, quantizes, size = self.lowering == "fused", self.weights != "float32", self.block_size
-        if self.weights8 and (not fused or quantizes):
-            raise InputError("--weights8 only stores weights in 8 bits: use it with --lowering fused --weights float32")
-        if fused and self.weights == "int4":
-            raise InputError("no runtime has a fused operator with int4 weights; use --lowering scan or unrolled")
-        if fused and not quantizes and not self.weights8 and self.time_steps != 1:
-            raise InputError(
-                "--lowering fused --weights float32 changes nothing; add --weights8 or --time-steps 1, or choose "
-                "another form"
-            )
-        if (fused or not quantizes) and (self.product != "auto" or self.input_projection != "float32" or size):
-            raise InputError(
-                "--product, --input-projection and --block-size are for int8 or int4 weights with --lowering scan or "
-                "unrolled"
-            )
-        if self.weights == "int4" and self.product not in ("auto", "matmulnbits"):
-            raise InputError(f"--product {self.product} takes int8 weights; for int4 choose matmulnbits")
-        if size is not None and (size < 16 or size & (size - 1)):
-            raise InputError(f"--block-size {size}: choose a power of two, 16 or more")
-        if self.time_steps is not None and self.time_steps < 1:
-            raise InputError(f"--time-steps {self.time_steps}: choose 1 or more")
-
-    @property
-    def calibrates(self) -> bool:
-        """Whether inputs can make it better."""
-        return self.lowering != "fused" and self.weights != "float32"
 
 
 class LayerOutcome(BaseModel):
@@ -145,10 +91,10 @@ def _float32_candidates(rewrite: Rewrite, cells: Mapping[str, str]) -> list[str]
             raise UnknownNameError("layer", name, cells)
         if gate != CANDIDATES[cells[layer]]:
             raise InputError(
-                f"--keep-float32 {name}: of {layer!r} only gate {CANDIDATES[cells[layer]]!r} can stay float32 alone"
+                f"`keep_float32={name}`: of {layer!r} only gate {CANDIDATES[cells[layer]]!r} can stay float32 alone"
             )
         if rewrite.lowering == "fused":
-            raise InputError(f"--keep-float32 {name}: a gate can stay float32 with --lowering scan or unrolled only")
+            raise InputError(f"`keep_float32={name}`: a gate can stay float32 with `lowering=scan` or unrolled only")
         found.append(layer)
     return found
 
@@ -229,7 +175,7 @@ def _run(
     version = model.opset_imports.get("", 1)
     if recurrent.kind == "dequantize" and version < _DEQUANTIZE_OPSET:
         raise InputError(
-            f"--product dequantize needs operator set {_DEQUANTIZE_OPSET}, the model has {version}; choose matmulnbits"
+            f"`product=dequantize` needs operator set {_DEQUANTIZE_OPSET}, the model has {version}; choose matmulnbits"
         )
     projection = {"float32": FLOAT32, "same": recurrent, "dynamic": MatmulKernel("dynamic")}[rewrite.input_projection]
     choices = Choices(rewrite.lowering, recurrent, projection, rewrite.keep_float32, float32_candidates, moments)

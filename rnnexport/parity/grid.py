@@ -20,12 +20,11 @@ from numpy.typing import NDArray
 
 from rnnexport.bundle.manifest import TensorInfo
 from rnnexport.engines.contract import Feeds
-from rnnexport.errors import UnknownNameError
+from rnnexport.parity.options import GridName
 
 BATCH, TIME = "batch", "time"
 BATCH_NAMES = {"batch", "batch_size", "b", "n"}
 Values = Literal["normal", "large", "denormal", "constant"]
-GridName = Literal["quick", "default", "full"]
 _SCALES: dict[Values, float] = {"normal": 1.0, "large": 1e3, "denormal": 1e-39, "constant": 0.0}
 _CONSTANT = 0.5
 
@@ -91,18 +90,6 @@ GRIDS: dict[GridName, tuple[CaseShape, ...]] = {
 
 STREAM_GRID = (CaseShape(1, 29, from_series=True, mixed_lengths=False), CaseShape(4, 50, mixed_lengths=False))
 """Added where there is a step graph: whole series, to be fed in chunks."""
-
-
-def grid_name(name: str) -> GridName:
-    """Return `name` as that of a grid.
-
-    Raises:
-        UnknownNameError: There is no such grid.
-    """
-    for known in GRIDS:
-        if name == known:
-            return known
-    raise UnknownNameError("grid", name, GRIDS)
 
 
 def draw_cases(

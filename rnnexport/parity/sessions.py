@@ -15,22 +15,13 @@ from pathlib import Path
 from rnnexport.bundle.bundle import Bundle
 from rnnexport.engines import reads_source
 from rnnexport.engines.contract import Definition, Feeds
-from rnnexport.parity.grid import Case, GridName
+from rnnexport.parity.grid import Case
+from rnnexport.parity.options import GridName, Limits
 from rnnexport.parity.oracle import feeds_for
 from rnnexport.runtime.worker import CaseResult, infer
 
-DEFAULT_TIME_LIMIT_SECONDS = 600.0
 _MOST_STATIC_BYTES = 1 << 30
 _FEW = {"quick": 0, "default": 2, "full": 6}
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """Of each process."""
-
-    time_limit_seconds: float = DEFAULT_TIME_LIMIT_SECONDS
-    """For loading, and for each call."""
-    memory_limit_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from rnnexport.engines.contract import Definition
 from rnnexport.errors import RuntimeUnavailableError
 from rnnexport.parity.compare import Comparison, Reference, compare
 from rnnexport.parity.diagnosis.diagnosis import Diagnosis
-from rnnexport.parity.grid import GridName
+from rnnexport.parity.options import GridName
 from rnnexport.runtime.definitions import RuntimeStatus
 from rnnexport.runtime.worker import CaseResult
 
@@ -21,7 +21,7 @@ class CaseVerdict(BaseModel):
     """One call in one runtime."""
 
     number: int
-    """Of the call in its runtime; `--case` replays it."""
+    """Of the call in its runtime; `case` replays it."""
     case: str
     comparisons: list[Comparison] = []
     failure: str | None = None

@@ -8,7 +8,7 @@ reference's.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rnnexport.arguments.options import with_arguments
 from rnnexport.bundle.bundle import Bundle, Evaluation, load_bundle
 from rnnexport.bundle.manifest import Tolerance
 from rnnexport.data.metrics import ERRORS, counted_rows, get_metric
@@ -26,10 +27,11 @@ from rnnexport.errors import BundleError, InputError
 from rnnexport.parity.compare import Reference
 from rnnexport.parity.diagnosis.diagnosis import Judged, diagnose
 from rnnexport.parity.evidence import write_evidence
-from rnnexport.parity.grid import GRIDS, STREAM_GRID, Case, GridName, draw_cases
+from rnnexport.parity.grid import GRIDS, STREAM_GRID, Case, draw_cases
 from rnnexport.parity.non_finite import non_finite_calls, properties
+from rnnexport.parity.options import GridName, Limits, VerifyOptions
 from rnnexport.parity.oracle import kept_cases, references
-from rnnexport.parity.sessions import CallRow, Limits, draw_rows, run_rows
+from rnnexport.parity.sessions import CallRow, draw_rows, run_rows
 from rnnexport.parity.streaming import WHOLE, draw_streams, run_streams, whole_series
 from rnnexport.parity.verdicts import CaseVerdict, ParityReport, RuntimeParity, judge_case
 from rnnexport.runtime.definitions import choose_runtimes
@@ -39,26 +41,8 @@ from rnnexport.versions import machine, tool_versions
 EVALUATION = "evaluation set"
 
 
-def verify(
-    path: str | Path,
-    runtimes: Sequence[str | Path] = (),
-    *,
-    grid: GridName = "default",
-    case: int | None = None,
-    limits: Limits = Limits(),  # noqa: B008 - it is frozen
-    seed: int = 0,
-    on_progress: Callable[[str], None] = lambda _: None,
-) -> ParityReport:
+def verify_with(path: str | Path, options: VerifyOptions) -> ParityReport:
     """Judge the bundle at `path` in each runtime, and write `parity.json` and its raw outputs into it.
-
-    Args:
-        path: The bundle.
-        runtimes: Names or definition files; by default every usable float32 runtime.
-        grid: How many calls are made.
-        case: The number of the only call to make, as an earlier report has it; then nothing is written.
-        limits: Of each runtime's processes.
-        seed: Of what is drawn.
-        on_progress: Is told what runs next.
 
     Raises:
         BundleError: The bundle is missing or damaged, or has no tolerance for a precision.
@@ -66,18 +50,18 @@ def verify(
         RuntimeUnavailableError: None of the runtimes named is usable here.
     """
     bundle = load_bundle(Path(path))
-    definitions, not_usable = choose_runtimes(runtimes)
-    on_progress("the float64 reference")
-    cases, expected = judged_cases(bundle, seed, grid)
-    judge = _Judge(bundle, cases, expected, grid, limits, case)
+    definitions, not_usable = choose_runtimes(options.runtimes)
+    options.on_progress("the float64 reference")
+    cases, expected = judged_cases(bundle, options.seed, options.grid)
+    judge = _Judge(bundle, cases, expected, options.grid, options.limits, options.case)
     judged = []
     for definition in definitions:
-        on_progress(definition.name)
+        options.on_progress(definition.name)
         judged.append(judge.runtime(definition))
     report = ParityReport(
         bundle=str(path),
-        seed=seed,
-        grid=grid,
+        seed=options.seed,
+        grid=options.grid,
         outputs=[info.name for info in bundle.manifest.outputs],
         reference=bundle.manifest.reference.summary if bundle.manifest.reference else None,
         metric=bundle.manifest.metric if bundle.evaluation else None,
@@ -87,9 +71,12 @@ def verify(
         versions=tool_versions(),
         machine=machine(),
     )
-    if case is None:
+    if options.case is None:
         write_evidence(bundle, report, judge.raw_outputs)
     return report
+
+
+verify = with_arguments(VerifyOptions, verify_with, "verify")
 
 
 def judged_cases(

@@ -73,7 +73,7 @@ def why_not_lowerable(node: ir.Node, form: TimeLoop) -> str | None:
         return reason
     steps = time_steps(node)
     if form == "unrolled" and steps is None:
-        return "its number of time steps is not fixed; give --time-steps, or use scan"
+        return "its number of time steps is not fixed: fix it, or use scan"
     if form == "unrolled" and steps is not None and steps > LARGEST_UNROLLED:
         return f"its {steps} time steps are more than {LARGEST_UNROLLED}"
     return None

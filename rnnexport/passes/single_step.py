@@ -20,7 +20,7 @@ _LENGTHS = 4
 def why_not_single_step(node: ir.Node) -> str | None:
     """Return why nothing is to be gained from a node, or `None` if something is."""
     if time_steps(node) != 1:
-        return "it runs over more than one time step; give --time-steps 1"
+        return "it runs over more than one time step; fix it to 1"
     if node.attributes.get_string("direction", "forward") == "bidirectional":
         return "it runs in both directions"
     if optional_input(node, _LENGTHS) is not None:

@@ -134,7 +134,7 @@ class Predictor:
         step = self.bundle.manifest.step
         if step is None:
             raise InputError(
-                f"bundle {str(self.bundle.path)!r} has no step graph, so it cannot stream; export it with --streaming"
+                f"bundle {str(self.bundle.path)!r} has no step graph, so it cannot stream; export it with `streaming`"
             )
         planned = self._step_session
         session = planned if planned is not None and fits(step, planned, batch_size) else self._plain_step()

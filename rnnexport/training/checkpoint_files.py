@@ -55,4 +55,4 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         reason = "it is of another tool"
     except Exception as exc:  # whatever damaged bytes make the reader raise
         reason = str(exc).partition("\n")[0] or type(exc).__name__
-    raise CheckpointError(f"{path} is damaged or no checkpoint of the trainer; train without --resume ({reason:.100})")
+    raise CheckpointError(f"{path} is damaged or no checkpoint of the trainer; train without `resume` ({reason:.100})")

@@ -153,7 +153,7 @@ def _prepare_work_folder(work: Path, settings: Settings, *, resume: bool) -> Non
     """Make `trainer/` ready for this very training, or refuse."""
     settings_path = work / "settings.json"
     if work.is_symlink() or (work.exists() and not settings_path.is_file() and any(work.iterdir())):
-        raise InputError(f"{work} is not of a training of rnnexport, so it is not replaced; choose another --out")
+        raise InputError(f"{work} is not of a training of rnnexport, so it is not replaced; choose another `out`")
     if not resume:
         shutil.rmtree(work, ignore_errors=True)
         work.mkdir(parents=True)

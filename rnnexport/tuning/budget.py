@@ -47,7 +47,7 @@ class Budget:
         except ValueError:
             limit = -1.0
         if name not in _KINDS or not 0 <= limit < float("inf"):
-            raise InputError(f"--budget {text!r}: choose float32, max-error=1e-3 or metric-drop=0.002, or the like")
+            raise InputError(f"`budget={text!r}`: choose float32, max-error=1e-3 or metric-drop=0.002, or the like")
         return cls(cast(Kind, name), limit)
 
     def __str__(self) -> str:

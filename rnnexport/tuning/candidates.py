@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from rnnexport.engines import reads_source
 from rnnexport.engines.contract import Definition
@@ -19,7 +20,7 @@ _FIRST_ENGINE = "onnxruntime"
 
 
 def candidates_for(
-    workload: Workload, variants: Sequence[GraphVariant], runtimes: Sequence[str], *, lossy: bool, static: bool
+    workload: Workload, variants: Sequence[GraphVariant], runtimes: Sequence[str | Path], *, lossy: bool, static: bool
 ) -> list[Candidate]:
     """Return what is tried, the simplest first; the first of all is the baseline, in ONNX Runtime if it is there.
 
@@ -38,7 +39,7 @@ def candidates_for(
     definitions = [d for d in definitions if workload.kind == "sequence" or not reads_source(d)]
     definitions.sort(key=lambda d: d.engine != _FIRST_ENGINE)
     if not definitions or reads_source(definitions[0]):
-        raise InputError("a plan needs a runtime that reads ONNX files; name one with --runtime, such as ort-cpu")
+        raise InputError("a plan needs a runtime that reads ONNX files; name one with `runtimes`, such as ort-cpu")
     if lossy and not runtimes:
         definitions += [d for d in list_definitions() if d.precision in _HALF and runtime_status(d).availability.usable]
     found = []

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Literal
 from rnnexport.benchmark.roofline import FORMATS, INT8, WeightFormat
 from rnnexport.bundle.plan import GraphKind
 from rnnexport.engines.contract import Feeds
-from rnnexport.optimizing.rewrite import LayerOutcome, Rewrite, apply
+from rnnexport.optimizing.options import Rewrite
+from rnnexport.optimizing.rewrite import LayerOutcome, apply
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel
 
-from rnnexport.bundle.plan import Purpose
+from rnnexport.bundle.purpose import Purpose
 from rnnexport.engines.contract import Definition
 
 Outcome = Literal["chosen", "not chosen", "dropped", "not measured"]

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from rnnexport.benchmark.results_log import ResultsLog
-from rnnexport.bundle.plan import Purpose
+from rnnexport.bundle.purpose import Purpose
 from rnnexport.engines import reads_source
 from rnnexport.errors import RnnexportError
 from rnnexport.optimizing.rewrite import CANDIDATES, LayerOutcome

@@ -4,22 +4,14 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
+from rnnexport.arguments.options import with_arguments
 from rnnexport.benchmark.results_log import ResultsLog
 from rnnexport.bundle.bundle import Bundle, load_bundle
-from rnnexport.bundle.plan import (
-    GraphKind,
-    Judgement,
-    Plan,
-    Purpose,
-    Tuned,
-    graph_name,
-    plan_name,
-    write_calls,
-    write_plan,
-)
+from rnnexport.bundle.plan import GraphKind, Judgement, Plan, Tuned, graph_name, plan_name, write_calls, write_plan
+from rnnexport.bundle.purpose import Purpose
 from rnnexport.bundle.store import sha256_of
 from rnnexport.engines import reads_source
 from rnnexport.errors import BundleError, InputError
@@ -27,6 +19,7 @@ from rnnexport.parity.grid import CaseShape
 from rnnexport.tuning.budget import Budget
 from rnnexport.tuning.candidates import candidates_for
 from rnnexport.tuning.graph_variants import BASELINE, graph_variants_for
+from rnnexport.tuning.options import TuneOptions
 from rnnexport.tuning.results import TuneReport
 from rnnexport.tuning.search import Clock
 from rnnexport.tuning.stages import Stages
@@ -38,77 +31,50 @@ _BATCH_SIZES: dict[Purpose, tuple[int, ...]] = {"throughput": (16, 64)}
 _TIME_STEPS: dict[Purpose, tuple[int, ...]] = {"streaming": (1,)}
 
 
-def tune(
-    path: str | Path,
-    *,
-    budget: str = "float32",
-    purpose: Purpose = "latency",
-    batch_sizes: Sequence[int] = (),
-    time_steps: Sequence[int] = (),
-    runtimes: Sequence[str] = (),
-    inputs: str | Path | None = None,
-    static_shapes: bool = False,
-    time_limit_seconds: float = 300,
-    seconds: float = 2.0,
-    resume: bool = False,
-    seed: int = 0,
-    on_progress: Callable[[str], None] = lambda _: None,
-) -> TuneReport:
-    """Write the fastest plan that holds `budget` into the bundle at `path`.
+def tune_with(path: str | Path, options: TuneOptions) -> TuneReport:
+    """Write the fastest plan that holds the budget into the bundle at `path`.
 
-    Args:
-        path: The bundle.
-        budget: `float32`, `max-error=X` or `metric-drop=X`; see `Budget`.
-        purpose: What is to be best: latency, throughput, the size of the file, or the latency of a chunk of a stream.
-        batch_sizes: Of the calls that count; by default 1, for throughput 16 and 64.
-        time_steps: Of the calls that count; by default 25, for streaming 1.
-        runtimes: Those to try; by default every usable float32 runtime, and bfloat16 where the budget allows it.
-        inputs: A npz with one array for each input: real inputs, for a bundle without labelled series.
-        static_shapes: Let OpenVINO compile the graph anew for each size of call, which takes it some tenths of a second
-            at the first; for calls of few sizes. Streams, whose chunks are all of one size, are tried so in any case.
-        time_limit_seconds: No candidate is begun that would go beyond it; the float64 reference, the baseline in the
-            first runtime and the proof of the plan are never left out.
-        seconds: Of timed calls for each candidate and shape in the last round; the first rounds take a tenth.
-        resume: Go on where a search was interrupted, or ran out of time.
-        seed: Of what is drawn.
-        on_progress: Told what is done.
+    Streams, whose chunks are all of one size, are tried with static shapes in any case. Where the budget allows it,
+    bfloat16 is tried, too. The first rounds time each candidate for a tenth of `seconds`.
 
     Raises:
         BundleError: The bundle is missing or damaged, or cannot be written to.
         InputError: The budget, a size or the inputs are wrong, or the bundle has no step graph.
         RuntimeUnavailableError: None of the runtimes named is usable here.
     """
-    bundle, limit = load_bundle(Path(path)), Budget.parse(budget)
+    bundle, limit, purpose = load_bundle(Path(path)), Budget.parse(options.budget), options.purpose
     kind: GraphKind = "step" if purpose == "streaming" else "sequence"
     shapes = [
         CaseShape(batch, steps, from_series=True, mixed_lengths=False)
-        for batch in batch_sizes or _BATCH_SIZES.get(purpose, (1,))
-        for steps in time_steps or _TIME_STEPS.get(purpose, (25,))
+        for batch in options.batch_sizes or _BATCH_SIZES.get(purpose, (1,))
+        for steps in options.time_steps or _TIME_STEPS.get(purpose, (25,))
     ]
+    inputs = None if options.inputs is None else Path(options.inputs)
     _check(bundle, limit, purpose, shapes, inputs)
-    clock = Clock(time_limit_seconds)
-    on_progress("the float64 reference")
-    workload = _workload(bundle, kind, shapes, None if inputs is None else Path(inputs), seed)
+    clock = Clock(options.time_limit_seconds)
+    options.on_progress("the float64 reference")
+    workload = _workload(bundle, kind, shapes, inputs, options.seed)
     variants = graph_variants_for(kind, lossy=limit.lossy, small=purpose == "size", time_steps=shapes[0].time_steps)
-    candidates = candidates_for(workload, variants, runtimes, lossy=limit.lossy, static=static_shapes or kind == "step")
+    static = options.static_shapes or kind == "step"
+    candidates = candidates_for(workload, variants, options.runtimes, lossy=limit.lossy, static=static)
     settings = {
         "manifest": bundle.manifest_sha256,
         "budget": str(limit),
         "purpose": purpose,
         "shapes": [shape.name for shape in shapes],
-        "runtimes": list(runtimes),
-        "static_shapes": static_shapes,
-        "seconds": seconds,
-        "seed": seed,
+        "runtimes": list(map(str, options.runtimes)),
+        "static_shapes": options.static_shapes,
+        "seconds": options.seconds,
+        "seed": options.seed,
         "versions": tool_versions(),
     }
     with tempfile.TemporaryDirectory(prefix="rnnexport-tune-") as folder:
-        results_log = _results_log(bundle, settings, resume=resume)
+        results_log = _results_log(bundle, settings, resume=options.resume)
         tried = {candidate.form for candidate in candidates}
         by_name = {variant.name: variant for variant in variants if variant.name in tried}
         stages = Stages(workload, limit, purpose, candidates, by_name, Path(folder), results_log)
-        stages.run(clock, seconds, on_progress)
-        report = stages.report(time_limit_seconds)
+        stages.run(clock, options.seconds, options.on_progress)
+        report = stages.report(options.time_limit_seconds)
         if report.chosen is not None:
             report.plan = _keep(bundle, kind, stages, report)
     bundle.write_evidence("tune.json", report.model_dump(mode="json"))
@@ -117,21 +83,22 @@ def tune(
     return report
 
 
-def _check(
-    bundle: Bundle, budget: Budget, purpose: Purpose, shapes: Sequence[CaseShape], inputs: str | Path | None
-) -> None:
+tune = with_arguments(TuneOptions, tune_with, "tune")
+
+
+def _check(bundle: Bundle, budget: Budget, purpose: Purpose, shapes: Sequence[CaseShape], inputs: Path | None) -> None:
     if not os.access(bundle.path, os.W_OK):
         raise BundleError(f"bundle {str(bundle.path)!r} cannot be written to; copy it, and tune the copy")
     by_metric = budget.kind == "metric-drop"
     if by_metric and (bundle.evaluation is None or bundle.manifest.metric is None or inputs is not None):
-        raise InputError(f"bundle {str(bundle.path)!r} has no labels to tell a metric by; choose --budget max-error=X")
+        raise InputError(f"bundle {str(bundle.path)!r} has no labels to tell a metric by; choose `budget=max-error=X`")
     if purpose == "streaming":
         if by_metric:
-            raise InputError("a metric is told by whole series; with --for streaming choose --budget max-error=X")
+            raise InputError("a metric is told by whole series; with `purpose=streaming` choose `budget=max-error=X`")
         if inputs is not None:
-            raise InputError("--inputs are calls of the sequence graph; --for streaming takes none")
+            raise InputError("`inputs` are calls of the sequence graph; `purpose=streaming` takes none")
         if len({shape.time_steps for shape in shapes}) > 1:
-            raise InputError("a plan for streaming is made for chunks of one size; give one --time-steps")
+            raise InputError("a plan for streaming is made for chunks of one size; give one of `time_steps`")
     if any(shape.batch_size < 1 or shape.time_steps < 1 for shape in shapes):
         raise InputError("batch sizes and time steps must be at least 1")
 

@@ -205,7 +205,7 @@ class StepWorkload(Workload):
         """
         step = bundle.manifest.step
         if step is None:
-            raise InputError(f"bundle {str(bundle.path)!r} has no step graph; export it with --streaming")
+            raise InputError(f"bundle {str(bundle.path)!r} has no step graph; export it with `streaming`")
         generator = np.random.default_rng(seed)
         feeds = [draw_feeds(step.inputs, bundle.series, shape, generator) for shape in shapes]
         calls = list(zip(feeds, _float64(bundle.step_path, step, feeds), strict=True))

@@ -139,7 +139,7 @@ def test_rejects_what_cannot_be_drawn_or_run(runtime, options, message):
 
 def test_replaces_a_report_and_nothing_else(tmp_path):
     (tmp_path / "thesis.tex").write_text("")
-    with pytest.raises(InputError, match=r"is in use and holds no conformance.json; name another folder with --out"):
+    with pytest.raises(InputError, match=r"is in use and holds no conformance.json; name another folder with `out`"):
         conformance(["ort-cpu"], examples=1, out=tmp_path)
     for _ in range(2):
         conformance(["ort-cpu"], examples=1, out=tmp_path / "out")

@@ -73,9 +73,9 @@ def test_a_stateful_graph_carries_its_states_until_they_are_reset(bundle):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"compress": True}, "add --format openvino"),
-        ({"stateful": True, "streaming": True}, "add --streaming --format openvino"),
-        ({"stateful": True, "openvino": True}, "add --streaming --format openvino"),
+        ({"compress": True}, "add `openvino`"),
+        ({"stateful": True, "streaming": True}, "add `streaming` and `openvino`"),
+        ({"stateful": True, "openvino": True}, "add `streaming` and `openvino`"),
     ],
 )
 def test_options_that_need_others_say_which(options, message, tmp_path):

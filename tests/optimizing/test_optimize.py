@@ -12,7 +12,8 @@ from rnnexport.engines.contract import Definition
 from rnnexport.errors import RnnexportError
 from rnnexport.onnx_files.reading import read_model
 from rnnexport.optimizing.optimize import optimize
-from rnnexport.optimizing.rewrite import Rewrite, apply
+from rnnexport.optimizing.options import Rewrite
+from rnnexport.optimizing.rewrite import apply
 from rnnexport.versions import lacks_vnni
 
 LSTM, GRU = (path / "model.onnx" for path in reference_bundles())
@@ -159,20 +160,20 @@ def test_a_step_graph_becomes_straight_line_nodes(mixed, tmp_path):
     [
         (
             Rewrite("fused", "int4"),
-            "no runtime has a fused operator with int4 weights; use --lowering scan or unrolled",
+            "no runtime has a fused operator with int4 weights; use `lowering=scan` or unrolled",
         ),
-        (Rewrite("fused"), "--lowering fused --weights float32 changes nothing; add --weights8 or --time-steps 1, or"),
-        (Rewrite(weights8=True), "--weights8 only stores weights in 8 bits"),
-        (Rewrite(weights="int8", block_size=48), "--block-size 48: choose a power of two, 16 or more"),
+        (Rewrite("fused"), "`lowering=fused` `weights=float32` changes nothing; add `weights8` or `time_steps=1`, or"),
+        (Rewrite(weights8=True), "`weights8` only stores weights in 8 bits"),
+        (Rewrite(weights="int8", block_size=48), "`block_size=48`: choose a power of two, 16 or more"),
         (
             Rewrite(weights="int4", product="dynamic"),
-            "--product dynamic takes int8 weights; for int4 choose matmulnbits",
+            "`product=dynamic` takes int8 weights; for int4 choose matmulnbits",
         ),
-        (Rewrite(product="dynamic"), "--product, --input-projection and --block-size are for int8 or int4 weights"),
+        (Rewrite(product="dynamic"), "`product`, `input_projection` and `block_size` are for int8 or int4 weights"),
         (Rewrite("fused", "int8"), "no layer can be rewritten; .* there is no fused GRU with int8 weights"),
-        (Rewrite("unrolled"), "no layer can be rewritten; .* its number of time steps is not fixed; give --time-steps"),
+        (Rewrite("unrolled"), "no layer can be rewritten; .* its number of time steps is not fixed: fix it"),
         (Rewrite("unrolled", time_steps=65), "no layer can be rewritten; .* its 65 time steps are more than 64"),
-        (Rewrite("unrolled", time_steps=0), "--time-steps 0: choose 1 or more"),
+        (Rewrite("unrolled", time_steps=0), "`time_steps=0`: choose 1 or more"),
         (Rewrite(keep_float32=["gru"]), "layer 'gru' is unknown; choose one of: rnn.layer0.padded_Y"),
         (
             Rewrite(weights="int8", keep_float32=["rnn.layer0.padded_Y:reset"]),
@@ -180,7 +181,7 @@ def test_a_step_graph_becomes_straight_line_nodes(mixed, tmp_path):
         ),
         (
             Rewrite("fused", weights8=True, keep_float32=["rnn.layer0.padded_Y:new"]),
-            "a gate can stay float32 with --lowering scan or unrolled only",
+            "a gate can stay float32 with `lowering=scan` or unrolled only",
         ),
     ],
     ids=str,

@@ -15,7 +15,7 @@ from onnx import helper, numpy_helper
 import rnnexport
 from rnnexport.bundle.bundle import reference_bundles
 from rnnexport.bundle.store import seal
-from rnnexport.parity.sessions import Limits
+from rnnexport.parity.options import Limits
 from rnnexport.parity.verdicts import RuntimeParity
 from rnnexport.parity.verify import verify
 from rnnexport.versions import machine

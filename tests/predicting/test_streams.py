@@ -18,7 +18,7 @@ import rnnexport
 from rnnexport.bundle.bundle import Bundle, load_bundle, reference_bundles
 from rnnexport.errors import InputError, RnnexportWarning
 from rnnexport.optimizing.optimize import optimize
-from rnnexport.optimizing.rewrite import Rewrite
+from rnnexport.optimizing.options import Rewrite
 from rnnexport.predicting.predictor import Predictor
 from rnnexport.predicting.streams import Stream
 from tests.examples import few_examples
@@ -217,7 +217,7 @@ def test_a_stale_plan_for_streams_is_left_alone_and_that_is_said(
 
 
 def test_a_bundle_without_a_step_graph_says_how_to_get_one() -> None:
-    with pytest.raises(InputError, match="has no step graph, so it cannot stream; export it with --streaming"):
+    with pytest.raises(InputError, match="has no step graph, so it cannot stream; export it with `streaming`"):
         rnnexport.load(reference_bundles()[1]).stream()
 
 

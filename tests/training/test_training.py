@@ -113,7 +113,7 @@ def test_a_resume_with_other_settings_is_refused(tmp_path: Path) -> None:
     whole = last.read_bytes()
     for damaged in (b"", whole[: len(whole) // 2], whole[:200] + b"x" + whole[201:]):
         last.write_bytes(damaged)
-        with pytest.raises(CheckpointError, match=r"last\.ckpt is damaged .* train without --resume"):
+        with pytest.raises(CheckpointError, match=r"last\.ckpt is damaged .* train without `resume`"):
             train("article", "gru", epochs=12, hidden_size=4, out=tmp_path, resume=True)
 
 

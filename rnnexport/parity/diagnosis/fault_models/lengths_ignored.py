@@ -31,7 +31,7 @@ class LengthsIgnored(FaultModel):
 
     name: ClassVar[str] = "lengths ignored"
     remedy: ClassVar[str] = (
-        "export with --lengths exact, which needs no sequence_lens, or give this runtime static shapes"
+        "export with exact lengths, which needs no sequence_lens, or give this runtime static shapes"
     )
 
     def variants(self) -> Iterator[Variant]:

@@ -1,0 +1,63 @@
+"""The options of an export."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import KW_ONLY, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from annotated_doc import Doc
+
+from rnnexport.arguments.options import Options, silent
+from rnnexport.errors import InputError
+
+if TYPE_CHECKING:
+    from rnnexport.capture import InputSpec
+
+Lengths = Literal["exact", "sequence-lens", "none"]
+
+
+@dataclass(frozen=True)
+class ExportOptions(Options):
+    """Where a model is written, and in which forms."""
+
+    out: Annotated[
+        str | Path | None,
+        Doc("The bundle's folder. Default: exported/ with the name of the checkpoint's cell, the class or the file."),
+    ] = None
+    _: KW_ONLY
+    inputs: Annotated[
+        Sequence["str | InputSpec"],
+        Doc("An input of a module's forward: name:dtype[dimensions], where a word is a dynamic dimension."),
+    ] = ()
+    output_names: Annotated[
+        Sequence[str] | None, Doc("Of a module, in the order in which forward returns its tensors.")
+    ] = None
+    lengths: Annotated[
+        Lengths,
+        Doc(
+            "How padded batches stay right: exact in every runtime, or by the operator's own sequence_lens input, "
+            "which OpenVINO ignores with dynamic shapes, or none: every row is as long as the batch."
+        ),
+    ] = "exact"
+    opset_version: Annotated[int | None, Doc("ONNX operator set version.")] = None
+    streaming: Annotated[
+        bool, Doc("Write step.onnx, too: chunks of a series and the states in, the new states out.")
+    ] = False
+    openvino: Annotated[bool, Doc("Write OpenVINO's own format beside the ONNX file: model.xml, step.xml.")] = False
+    compress: Annotated[bool, Doc("Store the weights of OpenVINO's format as float16.")] = False
+    stateful: Annotated[bool, Doc("Keep the states inside OpenVINO's step graph; reset_state clears them.")] = False
+    sample: Annotated[str | Path | None, Doc("Real inputs for an ONNX file: a .npz with one array for each.")] = None
+    on_note: Annotated[
+        Callable[[str], None], Doc("Is told what the export found that its user should know, one sentence each.")
+    ] = silent
+
+    def check(self) -> None:
+        """Refuse options that contradict each other.
+
+        Raises:
+            InputError: With what to add.
+        """
+        if self.stateful and not (self.streaming and self.openvino):
+            raise InputError("a stateful graph is OpenVINO's form of the step graph; add `streaming` and `openvino`")
+        if self.compress and not self.openvino:
+            raise InputError("only OpenVINO's format is compressed; add `openvino`")

@@ -1,0 +1,79 @@
+"""The options of a rewrite."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from annotated_doc import Doc
+
+from rnnexport.errors import InputError
+
+
+@dataclass(frozen=True)
+class Rewrite:
+    """What is to be done to a file."""
+
+    lowering: Annotated[
+        Literal["fused", "scan", "unrolled"],
+        Doc(
+            "How layers are written: fused keeps the operator, scan is a loop over time, unrolled one step after the "
+            "other, for a fixed number of them."
+        ),
+    ] = "scan"
+    weights: Annotated[Literal["float32", "int8", "int4"], Doc("The recurrent weights.")] = "float32"
+    weights8: Annotated[bool, Doc("With fused and float32: store weights in 8 bits; a smaller file only.")] = False
+    product: Annotated[
+        Literal["auto", "matmulnbits", "dynamic", "dequantize"],
+        Doc("The operator for the product with int8 or int4 weights."),
+    ] = "auto"
+    input_projection: Annotated[
+        Literal["float32", "same", "dynamic"],
+        Doc(
+            "The product with the layers' inputs: float32, the same as with the recurrent weights, or int8 by the "
+            "dynamic operator, the fastest for many rows."
+        ),
+    ] = "float32"
+    block_size: Annotated[
+        int | None, Doc("Weights that share a scale in matmulnbits, a power of two from 16. Default: 128.")
+    ] = None
+    time_steps: Annotated[int | None, Doc("Fix the number of time steps, for unrolled, or 1 for fused.")] = None
+    keep_float32: Annotated[
+        Sequence[str],
+        Doc(
+            "A layer, by its node's name, whose weights stay float32, or LAYER:cell (LSTM) or LAYER:new (GRU) for that "
+            "gate only."
+        ),
+    ] = ()
+
+    def check(self) -> None:
+        """Refuse choices that do not go together.
+
+        Raises:
+            InputError: With what to choose instead.
+        """
+        fused, quantizes, size = self.lowering == "fused", self.weights != "float32", self.block_size
+        if self.weights8 and (not fused or quantizes):
+            raise InputError("`weights8` only stores weights in 8 bits: use it with `lowering=fused` `weights=float32`")
+        if fused and self.weights == "int4":
+            raise InputError("no runtime has a fused operator with int4 weights; use `lowering=scan` or unrolled")
+        if fused and not quantizes and not self.weights8 and self.time_steps != 1:
+            raise InputError(
+                "`lowering=fused` `weights=float32` changes nothing; add `weights8` or `time_steps=1`, or choose "
+                "another form"
+            )
+        if (fused or not quantizes) and (self.product != "auto" or self.input_projection != "float32" or size):
+            raise InputError(
+                "`product`, `input_projection` and `block_size` are for int8 or int4 weights with `lowering=scan` or "
+                "unrolled"
+            )
+        if self.weights == "int4" and self.product not in ("auto", "matmulnbits"):
+            raise InputError(f"`product={self.product}` takes int8 weights; for int4 choose matmulnbits")
+        if size is not None and (size < 16 or size & (size - 1)):
+            raise InputError(f"`block_size={size}`: choose a power of two, 16 or more")
+        if self.time_steps is not None and self.time_steps < 1:
+            raise InputError(f"`time_steps={self.time_steps}`: choose 1 or more")
+
+    @property
+    def calibrates(self) -> bool:
+        """Whether inputs can make it better."""
+        return self.lowering != "fused" and self.weights != "float32"

@@ -1,0 +1,34 @@
+"""The options of a proof of parity."""
+
+from dataclasses import KW_ONLY, dataclass
+from typing import Annotated, Literal
+
+from annotated_doc import Doc
+from annotated_types import Ge
+
+from rnnexport.arguments.options import OnProgress, Options, Runtimes, Seed, silent
+
+GridName = Literal["quick", "default", "full"]
+
+
+@dataclass(frozen=True)
+class Limits(Options):
+    """Of each process."""
+
+    time_limit_seconds: Annotated[float, Ge(1), Doc("Seconds for a runtime's loading, and for each call.")] = 600.0
+    memory_limit_bytes: Annotated[int | None, Doc("Of a runtime's process. Default: none.")] = None
+
+
+@dataclass(frozen=True)
+class VerifyOptions(Options):
+    """Where a bundle is judged, and at how many calls."""
+
+    runtimes: Runtimes = ()
+    _: KW_ONLY
+    grid: Annotated[GridName, Doc("How many calls are made.")] = "default"
+    case: Annotated[
+        int | None, Ge(0), Doc("Make this call alone, by its number in parity.json; then nothing is written.")
+    ] = None
+    limits: Annotated[Limits, Doc("Of each runtime's processes.")] = Limits()
+    seed: Seed = 0
+    on_progress: OnProgress = silent

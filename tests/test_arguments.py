@@ -1,0 +1,106 @@
+"""Arguments in the library, flags on the command line: the same thing under two names."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import typer.main
+
+import rnnexport
+from rnnexport.bundle.bundle import reference_bundles
+from rnnexport.cli import app, main
+from rnnexport.cli.flags import in_flags
+from rnnexport.errors import InputError
+
+COMMANDS = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+FLAGS = {name: {flag for parameter in command.params for flag in parameter.opts} for name, command in COMMANDS.items()}
+SHELL = re.compile(r"(rnnexport [a-z]+|torchrun) .*", re.DOTALL)
+"""A whole command to run, which has flags of its own."""
+
+
+def messages() -> Iterator[tuple[str, str]]:
+    """Every text that the library raises, and where."""
+    root = Path(rnnexport.__file__).parent
+    for path in sorted(root.rglob("*.py")):
+        place = path.relative_to(root)
+        raised = [node.exc for node in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(node, ast.Raise)]
+        for error in raised if place.parts[0] != "cli" else ():
+            yield f"{place}:{error.lineno if error else 0}", text_of(error)
+
+
+def text_of(node: ast.AST | None) -> str:
+    """The words of a message; a value in it is {}."""
+    if isinstance(node, ast.Constant):
+        return str(node.value)
+    if isinstance(node, ast.FormattedValue):
+        return "{}"
+    return "".join(text_of(child) for child in ast.iter_child_nodes(node)) if node else ""
+
+
+def test_errors_of_the_library_name_arguments_and_each_is_a_flag() -> None:
+    named = 0
+    for place, text in messages():
+        assert "--" not in SHELL.sub("", text), place
+        for argument in re.findall(r"`([a-z][a-z0-9_]*)(?:=[^`]*)?`", text):
+            flags = {name: in_flags(name, f"`{argument}`").split()[0] for name in FLAGS}
+            assert any(flags[name] in FLAGS[name] for name in FLAGS), (place, argument)
+            named += 1
+    assert named > 30
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            ["optimize", "MODEL", "--lowering", "fused", "-o", "out.onnx"],
+            "--lowering fused --weights float32 changes nothing; add --weights8 or --time-steps 1, or choose",
+        ),
+        (
+            ["optimize", "MODEL", "--weights", "int8", "--block-size", "48", "-o", "o"],
+            "--block-size 48: choose a",
+        ),
+        (["export", "torch.nn:Identity"], "a module needs its inputs; give them like --input tokens:int64[batch,time]"),
+        (["export", "MODEL", "--compress"], "only OpenVINO's format is compressed; add --format openvino"),
+        (["train", "--learning-rate", "0"], "--learning-rate is 0.0; it must be above 0"),
+        (["bench", "--scenario", "server"], "the server scenario takes either --rate or --p99-limit"),
+        (
+            ["bench", "--scenario", "mix", "--time-steps", "9"],
+            "--time-steps is no option of --scenario mix, which",
+        ),
+        (["bench", "--scenario", "streaming", "--plot", "a.svg"], "--plot is no option of --scenario streaming, which"),
+        (["bench", "--hidden-size", "8", "--all-shapes"], "--all-shapes goes with --shapes, not with --hidden-size"),
+    ],
+)
+def test_errors_on_the_command_line_name_flags(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
+) -> None:
+    model = str(reference_bundles()[1] / "model.onnx")
+    monkeypatch.setattr(sys, "argv", ["rnnexport", *(model if word == "MODEL" else word for word in arguments)])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    assert capsys.readouterr().err.startswith(f"rnnexport: {message}")
+
+
+@pytest.mark.parametrize("name", ["train", "export", "verify", "bench", "tune"])
+def test_public_functions_show_each_argument_with_its_default_and_meaning(name: str) -> None:
+    function = getattr(rnnexport, name)
+    documented = inspect.getdoc(function) or ""
+    subject = {"export": "source", "verify": "path", "tune": "path"}.get(name)
+    for argument in inspect.signature(function).parameters:
+        assert argument == subject or re.search(rf"^    {argument}: \w", documented, re.MULTILINE), argument
+    with pytest.raises(TypeError, match="unexpected keyword argument 'colour'"):
+        function(*(["nowhere"] if subject else []), colour="red")
+
+
+def test_bounds_hold_in_python_too() -> None:
+    with pytest.raises(InputError, match=r"`seconds` is 0; it must be at least 0\.01"):
+        rnnexport.bench(seconds=0)
+    with pytest.raises(InputError, match="`case` is -1; it must be at least 0"):
+        rnnexport.verify("nowhere", case=-1)
