@@ -50,7 +50,9 @@ def bench(
     flags = {str(flag_of("bench", name)): value for name, value in given.items() if value not in (None, [])}
     meant = chosen_scenario(scenario, flags)
     if bundles and meant == LAYERS:
-        raise InputError(f"--shapes and --hidden-size measure layers of their own, not {str(bundles[0])!r}")
+        raise InputError(
+            f"--shapes and --hidden-size measure layers of their own, not {str(bundles[0])!r}; leave it out"
+        )
     plot: Path | None = given["plot"]
     if plot is not None:
         from rnnexport.report.figures import check_plotting
