@@ -19,6 +19,7 @@ STABLE_WINDOWS = 3
 STABLE_TOLERANCE = 0.10
 _RESAMPLINGS = 1000
 _POINTS = 50
+"""Quantiles that stand for the samples of a window."""
 
 
 def percentile_ns(samples_ns: Sequence[int], percentile: float) -> int | None:
@@ -45,13 +46,16 @@ def median_interval(windows: Sequence[Sequence[float]], confidence: float = 0.95
     Calls of one window are alike, so drawing single calls would give an interval far too narrow (Efron and Tibshirani
     1993, sections 8.5 and 13.3).
     """
-    positions = (np.arange(_POINTS) + 0.5) / _POINTS
-    values = np.concatenate([np.quantile(window, positions) for window in windows])  # enough of each window
-    order = np.argsort(values)
-    owners = np.repeat(np.arange(len(windows)), _POINTS)[order]
-    drawn = np.random.default_rng(seed).multinomial(len(windows), np.full(len(windows), 1 / len(windows)), _RESAMPLINGS)
-    weights = np.cumsum((drawn * [len(window) for window in windows])[:, owners], axis=1)
-    medians = values[order][np.argmax(weights >= weights[:, -1:] / 2, axis=1)]
+    count, positions = len(windows), (np.arange(_POINTS) + 0.5) / _POINTS
+    points = np.concatenate([np.quantile(window, positions) for window in windows])  # stand for the window's samples
+    samples_per_window = np.array([len(window) for window in windows])
+    order = np.argsort(points)
+    in_order = points[order]
+    medians = []
+    for times_drawn in np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), _RESAMPLINGS):
+        weights = np.repeat(times_drawn * samples_per_window, _POINTS)[order]
+        up_to = np.cumsum(weights)  # the weight of all points up to each
+        medians.append(in_order[np.searchsorted(up_to, up_to[-1] / 2)])
     tail = (1 - confidence) / 2
     low, high = np.quantile(medians, [tail, 1 - tail])
     return float(low), float(high)
@@ -65,16 +69,6 @@ def mann_whitney(first: ArrayLike, second: ArrayLike) -> float:
     u = ranks[:n].sum() - n * (n + 1) / 2
     variance = n * m / 12 * (n + m + 1 - ties / ((n + m) * (n + m - 1)))
     return _two_sided(u - n * m / 2, variance)
-
-
-def signed_rank(differences: ArrayLike) -> float:
-    """Two-sided p of Wilcoxon's test that paired differences are symmetric about 0, by the normal approximation."""
-    values = np.asarray(differences, float)
-    values = values[values != 0]
-    n = len(values)
-    ranks, ties = _ranks(np.abs(values))
-    variance = n * (n + 1) * (2 * n + 1) / 24 - ties / 48
-    return _two_sided(ranks[values > 0].sum() - n * (n + 1) / 4, variance)
 
 
 def _ranks(values: NDArray[np.float64]) -> tuple[NDArray[np.float64], float]:

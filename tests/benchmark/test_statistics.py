@@ -8,7 +8,7 @@ import scipy.stats
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rnnexport.benchmark.statistics import is_stable, mann_whitney, median_interval, percentile_ns, signed_rank
+from rnnexport.benchmark.statistics import is_stable, mann_whitney, median_interval, percentile_ns
 
 values = st.lists(st.integers(1, 30), min_size=8, max_size=30)  # few distinct values, so that there are ties
 
@@ -20,16 +20,6 @@ def test_mann_whitney_is_scipy_s(first: list[int], second: list[int]) -> None:
         return
     expected = scipy.stats.mannwhitneyu(first, second, method="asymptotic").pvalue
     assert mann_whitney(first, second) == pytest.approx(expected)
-
-
-@given(st.lists(st.integers(-15, 15).filter(bool), min_size=8, max_size=30))
-def test_signed_rank_is_scipy_s(differences: list[int]) -> None:
-    expected = scipy.stats.wilcoxon(differences, method="asymptotic", correction=True).pvalue
-    assert signed_rank(differences) == pytest.approx(expected)
-
-
-def test_differences_of_zero_show_nothing() -> None:
-    assert signed_rank([0.0] * 20) == 1
 
 
 @pytest.mark.parametrize(("percentile", "least"), [(50, 10), (90, 64), (95, 130), (99, 662), (99.9, 6636)])
