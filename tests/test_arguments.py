@@ -104,3 +104,10 @@ def test_bounds_hold_in_python_too() -> None:
         rnnexport.bench(seconds=0)
     with pytest.raises(InputError, match="`case` is -1; it must be at least 0"):
         rnnexport.verify("nowhere", case=-1)
+
+
+def test_a_word_that_is_no_choice_is_refused_in_python_too() -> None:
+    with pytest.raises(InputError, match="`lengths` 'exakt' is unknown; did you mean 'exact'"):
+        rnnexport.export("nowhere", lengths="exakt")  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="`log` 'csw' is unknown; did you mean 'csv'"):
+        rnnexport.train(log="csw")  # type: ignore[arg-type]

@@ -13,12 +13,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
-from typing import Annotated, Any, Concatenate, ParamSpec, TypeVar, get_args, get_origin, overload
+from typing import Annotated, Any, Concatenate, Literal, ParamSpec, TypeVar, get_args, get_origin, overload
 
 from annotated_doc import Doc
 from annotated_types import Ge, Gt, Lt
 
-from rnnexport.errors import InputError
+from rnnexport.errors import InputError, UnknownNameError
 
 P = ParamSpec("P")
 Chosen = TypeVar("Chosen")
@@ -40,15 +40,18 @@ OnProgress = Annotated[Callable[[str], None], Doc("Is told what is done next.")]
 
 @dataclass(frozen=True)
 class Options:
-    """What the options of all functions have in common: bounds are checked when they are made.
+    """What the options of all functions have in common: bounds and choices are checked when they are made.
 
     Raises:
         InputError: A value is out of its bounds.
+        UnknownNameError: A word is none of those to choose from.
     """
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
+            if value is not None and (known := choices(field)) and value not in known:
+                raise UnknownNameError(f"`{field.name}`", value, known)
             for bound in metadata(field) if value is not None else ():
                 if isinstance(bound, Ge) and not value >= bound.ge:
                     raise InputError(f"`{field.name}` is {value}; it must be at least {bound.ge}")
@@ -61,6 +64,13 @@ class Options:
 def metadata(field: "dataclasses.Field[Any]") -> tuple[Any, ...]:
     """Bounds and meaning of a field."""
     return getattr(field.type, "__metadata__", ())
+
+
+def choices(field: "dataclasses.Field[Any]") -> tuple[str, ...]:
+    """Return the words that a field may be, where it is one of a few."""
+    kind = plain_type(field)
+    words = [kind, *get_args(kind)] if get_origin(kind) is not Sequence else []
+    return tuple(word for each in words if get_origin(each) is Literal for word in get_args(each))
 
 
 def meaning(field: "dataclasses.Field[Any]") -> str:

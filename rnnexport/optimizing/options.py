@@ -6,11 +6,12 @@ from typing import Annotated, Literal
 
 from annotated_doc import Doc
 
+from rnnexport.arguments.options import Options
 from rnnexport.errors import InputError
 
 
 @dataclass(frozen=True)
-class Rewrite:
+class Rewrite(Options):
     """What is to be done to a file."""
 
     lowering: Annotated[
