@@ -450,10 +450,11 @@ class _Builder:
         else:
             if len(tensor.shape) < 3:
                 _refuse(layer, f"its input has {len(tensor.shape)} dimensions, not 3 or more")
-            if mask is not None and (cls is None or cls.takes_mask):
-                _refuse(layer, f"its input is masked, and its layer, a {class_name}, reads masks")
+            before = len(self._model.calls)
             folded = self._emit(f"{layer.name}.folded", FoldTime(), [unmasked], tensor.kind)
             results = self._call(inner, _Arguments(folded))
+            if mask is not None and any(call.layer.takes_mask for call in self._model.calls[before:]):
+                _refuse(layer, f"its input is masked, and its layer, a {class_name}, reads masks")
             if len(results) != 1:
                 _refuse(layer, f"its layer has {len(results)} outputs")
             (output,) = self._emit(layer.name, UnfoldTime(), [results[0], unmasked], results[0].kind)

@@ -175,7 +175,7 @@ def _(layer: Repeat, nodes: Nodes, given: Given) -> ir.Value:
 def _(layer: Pad, nodes: Nodes, given: Given) -> ir.Value:
     x, rank = given.x, len(given.shapes[0])
     if min(layer.before, layer.after) < 0:
-        x = nodes.cut(x, 1, max(-layer.before, 0), -layer.after if layer.after < 0 else 2**31 - 1)
+        x = nodes.cut(x, 1, max(-layer.before, 0), layer.after if layer.after < 0 else 2**31 - 1)
     if max(layer.before, layer.after) <= 0:
         return x
     widths = np.zeros((2, rank), np.int64)
