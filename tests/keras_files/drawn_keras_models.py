@@ -5,12 +5,44 @@ from __future__ import annotations
 import numpy as np
 from hypothesis import strategies as st
 
-CELL_ACTIVATIONS = ["tanh"] * 6 + "relu sigmoid linear softsign elu hard_sigmoid silu selu gelu softplus softmax".split()
+CELL_ACTIVATIONS = ["tanh"] * 6 + [
+    "relu",
+    "sigmoid",
+    "linear",
+    "softsign",
+    "elu",
+    "hard_sigmoid",
+    "silu",
+    "selu",
+    "gelu",
+    "softplus",
+    "softmax",
+]
 GATES = ["sigmoid"] * 4 + ["hard_sigmoid", "tanh", "relu", "softmax"]
-ACTIVATIONS = (
-    "linear relu relu6 leaky_relu elu selu gelu softplus softsign softmax log_softmax silu tanh tanh_shrink sigmoid "
-    "log_sigmoid exponential hard_sigmoid hard_silu hard_tanh mish celu"
-).split()
+ACTIVATIONS = [
+    "linear",
+    "relu",
+    "relu6",
+    "leaky_relu",
+    "elu",
+    "selu",
+    "gelu",
+    "softplus",
+    "softsign",
+    "softmax",
+    "log_softmax",
+    "silu",
+    "tanh",
+    "tanh_shrink",
+    "sigmoid",
+    "log_sigmoid",
+    "exponential",
+    "hard_sigmoid",
+    "hard_silu",
+    "hard_tanh",
+    "mish",
+    "celu",
+]
 SIZES = st.integers(1, 6)
 
 
@@ -57,7 +89,9 @@ def sequence_layers():
     return st.one_of(
         recurrent(sequences=True),
         recurrent(sequences=True),
-        st.tuples(st.just("Dense"), st.fixed_dictionaries({"units": SIZES, "activation": st.sampled_from(ACTIVATIONS)})),
+        st.tuples(
+            st.just("Dense"), st.fixed_dictionaries({"units": SIZES, "activation": st.sampled_from(ACTIVATIONS)})
+        ),
         st.tuples(st.just("TimeDistributed"), st.sampled_from(["Dense", "Sequential", "LayerNormalization"]), SIZES),
         st.tuples(st.just("Dropout"), st.just({"rate": 0.3})),
         st.tuples(st.just("SpatialDropout1D"), st.just({"rate": 0.3})),
@@ -76,8 +110,12 @@ def sequence_layers():
         st.tuples(st.just("LeakyReLU"), st.just({})),
         st.tuples(st.just("ELU"), st.just({"alpha": 0.7})),
         st.tuples(st.just("PReLU"), st.just({"shared_axes": [1]})),
-        st.tuples(st.just("BatchNormalization"), st.fixed_dictionaries({"scale": st.booleans(), "center": st.booleans()})),
-        st.tuples(st.just("LayerNormalization"), st.fixed_dictionaries({"scale": st.booleans(), "center": st.booleans()})),
+        st.tuples(
+            st.just("BatchNormalization"), st.fixed_dictionaries({"scale": st.booleans(), "center": st.booleans()})
+        ),
+        st.tuples(
+            st.just("LayerNormalization"), st.fixed_dictionaries({"scale": st.booleans(), "center": st.booleans()})
+        ),
         st.tuples(st.just("UnitNormalization"), st.just({})),
         st.tuples(st.just("Rescaling"), st.just({"scale": 0.5, "offset": 1.0})),
         st.tuples(
@@ -101,7 +139,11 @@ def sequence_layers():
         st.tuples(st.just("ZeroPadding1D"), st.just({"padding": (1, 2)})),
         st.tuples(st.just("Cropping1D"), st.just({"cropping": (0, 1)})),
         st.tuples(st.just("merge"), st.sampled_from(["Add", "Subtract", "Multiply", "Average", "Concatenate"])),
-        st.tuples(st.just("attention"), st.sampled_from(["Attention", "AdditiveAttention", "MultiHeadAttention"]), st.booleans()),
+        st.tuples(
+            st.just("attention"),
+            st.sampled_from(["Attention", "AdditiveAttention", "MultiHeadAttention"]),
+            st.booleans(),
+        ),
         st.tuples(st.just("states"), st.sampled_from(["LSTM", "GRU"]), SIZES),
         st.tuples(st.just("nested"), st.sampled_from(["Sequential", "Functional"]), SIZES),
     )
@@ -170,7 +212,9 @@ def _recurrent(layer, layers):
             return getattr(layers, kind)(**options, return_state=return_state)
         case ("bidirectional", kind, options, merge_mode, other):
             backward = getattr(layers, other[0])(**other[1]) if other else None
-            return layers.Bidirectional(getattr(layers, kind)(**options), merge_mode=merge_mode, backward_layer=backward)
+            return layers.Bidirectional(
+                getattr(layers, kind)(**options), merge_mode=merge_mode, backward_layer=backward
+            )
         case ("cells", drawn, options):
             made = [getattr(layers, f"{kind}Cell")(**each) for kind, each in drawn]
             return layers.RNN(made if len(made) > 1 else made[0], **options)

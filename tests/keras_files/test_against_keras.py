@@ -17,18 +17,18 @@ from keras.src.backend.common import dtypes  # noqa: E402
 # On PyTorch Keras narrows what its operations give, even where the policy is float64; on TensorFlow it does not.
 dtypes.BIT64_TO_BIT32_DTYPE["float64"] = "float64"
 
-from tests.keras_files.drawn_keras_models import build, feeds, plans  # noqa: E402
-from hypothesis import HealthCheck, assume, event, given, note, settings  # noqa: E402
+from hypothesis import HealthCheck, assume, given, settings  # noqa: E402
 
+from rnnexport.bundle.manifest import Source  # noqa: E402
 from rnnexport.engines import get_engine  # noqa: E402
 from rnnexport.engines.contract import Definition  # noqa: E402
 from rnnexport.exporting.graphs import Graphs, Options  # noqa: E402
 from rnnexport.exporting.writing import input_infos, save_graph  # noqa: E402
-from rnnexport.bundle.manifest import Source  # noqa: E402
 from rnnexport.keras_files.archive import read_keras_file  # noqa: E402
 from rnnexport.keras_files.graph import read_model  # noqa: E402
 from rnnexport.keras_files.reference import evaluate  # noqa: E402
 from rnnexport.keras_files.writing import write_model  # noqa: E402
+from tests.keras_files.drawn_keras_models import build, feeds, plans  # noqa: E402
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 EXAMPLES = int(os.environ.get("RNNEXPORT_KERAS_EXAMPLES", "300"))
