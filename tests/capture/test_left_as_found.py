@@ -63,10 +63,10 @@ def test_what_a_forward_keeps_is_named():
     assert notes == ["forward sets last_input, which the graph does not keep between calls"]
 
 
-def test_tenth_capture_is_the_first_byte_for_byte():
+def test_later_captures_are_the_first_byte_for_byte():
     module = Classifier().eval()
     first = serialized(capture(module, SPECS))
-    assert all(serialized(capture(module, SPECS)) == first for _ in range(3))
+    assert serialized(capture(module, SPECS)) == first
     capture(nn.LSTM(5, 4), [parse_input_spec("input:float32[time,batch,5]")])
     assert serialized(capture(module, SPECS)) == first
 

@@ -13,9 +13,9 @@ SERIES = "x:float32[batch,time,5]"
 class StackedSteps(nn.Module):
     """The loop of the PyTorch documentation: a list of h, stacked."""
 
-    def __init__(self, bias=True):
+    def __init__(self):
         super().__init__()
-        self.cell = nn.LSTMCell(5, 8, bias=bias)
+        self.cell = nn.LSTMCell(5, 8)
 
     def forward(self, x):
         h, c = x.new_zeros(x.shape[0], 8), x.new_zeros(x.shape[0], 8)
@@ -44,11 +44,11 @@ class TwoCellsAndHead(nn.Module):
 
 
 class Backwards(nn.Module):
-    """Steps in reverse order; only the last state counts."""
+    """Steps in reverse order, without bias; only the last state counts."""
 
     def __init__(self):
         super().__init__()
-        self.cell = nn.GRUCell(5, 8)
+        self.cell = nn.GRUCell(5, 8, bias=False)
 
     def forward(self, x):
         h = None
@@ -94,7 +94,6 @@ class Bidirectional(nn.Module):
 
 MODULES = {
     "stacked": StackedSteps,
-    "no-bias": lambda: StackedSteps(bias=False),
     "two-cells": TwoCellsAndHead,
     "backwards": Backwards,
     "in-place": WrittenInPlace,

@@ -16,8 +16,20 @@ DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "export.md"
 TABLE = DOCUMENT.read_text(encoding="utf-8").partition("<!-- table: begin -->")[2]
 
 
+# The others are captured and run in tests/capture/, which differs from an export in little.
+QUICK = {
+    *("LSTM: one layer", "GRU: learned states", "embedding → GRU → head", "loop: LSTMCell, outputs stacked"),
+    *("packed: LSTM, two layers, bidirectional", "packed: reset before the product"),
+}
+EXPORTED = [
+    pytest.param(case, id=case.name, marks=[] if case.name in QUICK else pytest.mark.slow)
+    for case in CASES
+    if not case.refused
+]
+
+
 @pytest.mark.filterwarnings("ignore:LSTM with projections:UserWarning")
-@pytest.mark.parametrize("case", [case for case in CASES if not case.refused], ids=lambda case: case.name)
+@pytest.mark.parametrize("case", EXPORTED)
 def test_is_right_in_every_runtime_at_sizes_that_were_not_traced(case, tmp_path):
     torch.manual_seed(0)
     module = case.make()

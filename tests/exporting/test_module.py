@@ -48,14 +48,16 @@ def test_a_module_is_verified_without_its_code(tmp_path: Path) -> None:
 
 def test_plain_sequence_lens_fails_where_the_runtime_ignores_it(tmp_path: Path) -> None:
     bundle = rnnexport.export(Tagger(), tmp_path / "tagger", inputs=INPUTS, lengths="sequence-lens")
-    passed = {runtime.definition.name: runtime.passed for runtime in verify(bundle.path, RUNTIMES).runtimes}
+    passed = {
+        runtime.definition.name: runtime.passed for runtime in verify(bundle.path, RUNTIMES, grid="quick").runtimes
+    }
     assert passed == {"ort-cpu": True, "openvino-cpu": False}
 
 
 def test_without_lengths_the_graph_has_no_such_input(tmp_path: Path) -> None:
     bundle = rnnexport.export(Tagger(), tmp_path / "tagger", inputs=INPUTS, lengths="none")
     assert [info.name for info in bundle.manifest.inputs] == ["tokens"]
-    assert verify(bundle.path, RUNTIMES).passed
+    assert verify(bundle.path, ["ort-cpu"], grid="quick").passed
 
 
 def test_two_time_axes_get_different_sizes(tmp_path: Path) -> None:
@@ -72,7 +74,7 @@ def test_two_time_axes_get_different_sizes(tmp_path: Path) -> None:
     with np.load(bundle.path / "parity_cases.npz", allow_pickle=False) as kept:
         shapes = {kept[name].shape[1] for name in kept.files if name.endswith(("input/source", "input/target"))}
     assert len(shapes) > len(set(range(7)) & shapes)
-    assert verify(bundle.path, RUNTIMES).passed
+    assert verify(bundle.path, ["ort-cpu"]).passed
 
 
 def test_a_module_in_half_precision(tmp_path: Path) -> None:

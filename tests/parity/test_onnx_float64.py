@@ -14,7 +14,6 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from rnnexport.capture import capture, parse_input_spec
 from rnnexport.errors import InputError
 from rnnexport.parity.onnx_float64 import Float64Model
-from tests.examples import few_examples
 
 
 class Model(nn.Module):
@@ -33,7 +32,7 @@ class Model(nn.Module):
         return torch.softmax(self.head(self.norm(y)), -1)
 
 
-@settings(few_examples(), derandomize=True)
+@settings(max_examples=settings.default.max_examples // 10, derandomize=True)
 @given(kind=st.sampled_from([nn.LSTM, nn.GRU]), layers=st.integers(1, 3), bidirectional=st.booleans())
 def test_is_the_module_in_float64(kind, layers, bidirectional, tmp_path_factory):
     torch.manual_seed(layers)

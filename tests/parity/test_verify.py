@@ -67,8 +67,8 @@ def store_weights_as_float16(model: onnx.ModelProto) -> None:
     ("change", "cause"),
     [
         (flip_gru_form, "other GRU form"),
-        (swap_gates, "gate order"),
-        (store_weights_as_float16, "weights stored in fp16"),
+        pytest.param(swap_gates, "gate order", marks=pytest.mark.slow),
+        pytest.param(store_weights_as_float16, "weights stored in fp16", marks=pytest.mark.slow),
     ],
 )
 def test_fails_a_graph_that_is_not_the_source_model(
@@ -94,7 +94,7 @@ def test_fails_an_output_of_another_shape(tmp_path: Path) -> None:
         model.graph.node.append(onnx.helper.make_node("Transpose", ["before"], ["logits"], perm=[1, 0]))
         model.graph.output[0].CopyFrom(onnx.helper.make_tensor_value_info("logits", 1, [9, "batch"]))
 
-    report = verify(altered(GRU, tmp_path / "gru", transpose), ["ort-cpu"])
+    report = verify(altered(GRU, tmp_path / "gru", transpose), ["ort-cpu"], grid="quick")
     reasons = [c.reason for case in report.runtimes[0].cases for c in case.comparisons]
     assert "is float32 [9, 3], not float32 [3, 9]" in reasons
 
@@ -103,7 +103,7 @@ def test_a_graph_that_no_runtime_loads_fails_in_its_own_words(tmp_path: Path) ->
     def break_graph(model: onnx.ModelProto) -> None:
         recurrent(model).op_type = "LSTMM"
 
-    report = verify(altered(GRU, tmp_path / "gru", break_graph), ["ort-cpu", "torch-cpu"])
+    report = verify(altered(GRU, tmp_path / "gru", break_graph), ["ort-cpu", "torch-cpu"], grid="quick")
     by_name = {runtime.definition.name: runtime for runtime in report.runtimes}
     assert not by_name["ort-cpu"].passed
     assert "LSTMM" in str(by_name["ort-cpu"].cases[0].failure)
@@ -112,14 +112,14 @@ def test_a_graph_that_no_runtime_loads_fails_in_its_own_words(tmp_path: Path) ->
 
 @pytest.mark.skipif("bf16" not in machine()["features"], reason="this CPU has no bfloat16 instructions")
 def test_bfloat16_is_judged_by_its_own_tolerance() -> None:
-    report = verify(LSTM, ["openvino-cpu-bf16"])
+    report = verify(LSTM, ["openvino-cpu-bf16"], grid="quick")
     assert report.passed
     assert report.runtimes[0].worst("logits")[1].max_abs_diff > 1e-3  # type: ignore[index]
 
 
 def test_the_evidence_says_what_was_found(tmp_path: Path) -> None:
     bundle = altered(GRU, tmp_path / "gru", lambda model: None)
-    report = verify(bundle, ["ort-cpu"], seed=3)
+    report = verify(bundle, ["ort-cpu"], grid="quick", seed=3)
     assert report.seed == 3
     assert load_bundle(bundle).evidence("parity.json") == "current"
 
