@@ -97,7 +97,11 @@ def test_calibration_makes_the_error_less(sample, tmp_path):
     assert report.differences[0].calls == 1
 
 
-@pytest.mark.parametrize(("model", "gate"), [(LSTM, "cell"), (GRU, "new")], ids=["lstm", "gru"])
+@pytest.mark.parametrize(
+    ("model", "gate"),
+    [pytest.param(LSTM, "cell", marks=pytest.mark.slow), (GRU, "new")],
+    ids=["lstm", "gru"],
+)
 def test_the_gate_that_errs_most_may_stay_float32(model, gate, tmp_path):
     errors = []
     (layer,) = (layer.name for layer in optimize(model, tmp_path / "out.onnx", Rewrite(weights="int4")).layers)
