@@ -205,7 +205,7 @@ def torchrun(folder: Path, data: DataFile, hosts: int, *arguments: str) -> list[
         subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
         for _ in range(hosts)
     ]
-    said = [process.communicate(timeout=120) for process in processes]
+    said = [process.communicate(timeout=600) for process in processes]
     return [(process.returncode, *texts) for process, texts in zip(processes, said, strict=True)]
 
 
@@ -241,6 +241,7 @@ def test_several_hosts_need_torchrun(tmp_path: Path) -> None:
     assert not (tmp_path / "new").exists()
 
 
+@pytest.mark.slow
 def test_a_divergence_in_several_processes_is_told_as_in_one(tmp_path: Path) -> None:
     data = write(tmp_path / "own.csv", rows(30))
     settings = {"cell": "gru", "data": data, "epochs": 2, "batch_size": 4, "devices": 2, "learning_rate": 3e37}

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -44,27 +45,49 @@ def wait_for(process: subprocess.Popen[bytes], path: Path) -> None:
         time.sleep(0.001)
 
 
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
-def test_a_resumed_training_ends_with_the_weights_of_an_uninterrupted_one(tmp_path: Path, how: signal.Signals) -> None:
-    whole = train("article", "gru", epochs=12, hidden_size=4, out=tmp_path / "whole")
-    process = start(tmp_path / "cut")
-    while not (tmp_path / "cut" / "trainer" / "last.ckpt").exists():
+def interrupt(folder: Path, how: signal.Signals) -> None:
+    """Start a training, and end it after the first checkpoint."""
+    process = start(folder)
+    while not (folder / "trainer" / "last.ckpt").exists():
         assert process.poll() is None
         time.sleep(0.005)
     process.send_signal(how)
     _, said = process.communicate()
     assert process.returncode == (130 if how is signal.SIGINT else -signal.SIGKILL), said
-    assert not (tmp_path / "cut" / "model.json").exists()
-    resumed = train("article", "gru", epochs=12, hidden_size=4, out=tmp_path / "cut", resume=True)
-    weights = [(tmp_path / name / "model.safetensors").read_bytes() for name in ("whole", "cut")]
-    assert weights[0] == weights[1]
-    assert resumed.history == whole.history
-    assert {path.name for path in (tmp_path / "cut").iterdir()} == FILES
+    assert not (folder / "model.json").exists()
+
+
+@pytest.fixture(scope="module")
+def interrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of an interrupted training, to be resumed; `copy` beside it is to be read only."""
+    folder = tmp_path_factory.mktemp("interrupted") / "gru"
+    interrupt(folder, signal.SIGINT)
+    shutil.copytree(folder, folder.with_name("copy"))
+    return folder
+
+
+def assert_goes_on(folder: Path, whole: Path) -> None:
+    """A resumed training ends as one that was never interrupted."""
+    expected = train("article", "gru", epochs=12, hidden_size=4, out=whole)
+    resumed = train("article", "gru", epochs=12, hidden_size=4, out=folder, resume=True)
+    assert (folder / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
+    assert resumed.history == expected.history
+    assert {path.name for path in folder.iterdir()} == FILES
+
+
+def test_a_resumed_training_ends_with_the_weights_of_an_uninterrupted_one(interrupted: Path, tmp_path: Path) -> None:
+    assert_goes_on(interrupted, tmp_path / "whole")
+
+
+@pytest.mark.slow
+def test_a_killed_training_ends_with_the_weights_of_an_uninterrupted_one(tmp_path: Path) -> None:
+    interrupt(tmp_path / "cut", signal.SIGKILL)
+    assert_goes_on(tmp_path / "cut", tmp_path / "whole")
 
 
 def test_the_seed_determines_the_weights(tmp_path: Path) -> None:
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
-        train("article", "lstm", epochs=2, hidden_size=4, seed=seed, out=tmp_path / name)
+        train("article", "lstm", epochs=1, hidden_size=4, seed=seed, out=tmp_path / name)
     a, b, c = ((tmp_path / name / "model.safetensors").read_bytes() for name in "abc")
     assert a == b
     assert a != c
@@ -100,13 +123,8 @@ def test_the_evaluation_set_is_part_of_the_test_split(tmp_path: Path) -> None:
         np.testing.assert_array_equal(kept["labels"], test.labels)
 
 
-def test_a_resume_with_other_settings_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "trainer").mkdir()
-    process = start(tmp_path)
-    while not (tmp_path / "trainer" / "last.ckpt").exists():
-        time.sleep(0.005)
-    process.kill()
-    process.communicate()
+def test_a_resume_with_other_settings_is_refused(interrupted: Path, tmp_path: Path) -> None:
+    shutil.copytree(interrupted.with_name("copy"), tmp_path, dirs_exist_ok=True)
     with pytest.raises(CheckpointError, match="interrupted with hidden_size = 4, not 5; resume with the same settings"):
         train("article", "gru", epochs=12, hidden_size=5, out=tmp_path, resume=True)
     last = tmp_path / "trainer" / "last.ckpt"
