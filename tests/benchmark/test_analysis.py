@@ -13,7 +13,6 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 import pytest
-from onnx import TensorProto, helper, numpy_helper
 
 from rnnexport.benchmark import limits
 from rnnexport.benchmark.machine import Machine, MemoryLevel, Rate
@@ -24,6 +23,7 @@ from rnnexport.cli import main
 from rnnexport.engines import get_engine
 from rnnexport.engines.contract import Definition, NodeTime, ProfilingEngine
 from rnnexport.runtime.definitions import load_definition
+from tests.graphs import Graph
 
 LSTM, GRU = (str(path) for path in reference_bundles())
 RUNTIMES = ["ort-cpu", "openvino-cpu", "torch-cpu"]
@@ -194,30 +194,13 @@ def test_layers_are_found_whatever_the_library_makes_of_them(
 
 def write_layers(path: Path, cell: str, direction: str, name: str, outputs: list[str]) -> Path:
     """Two recurrent layers that read the same input, so that their order tells nothing."""
-    gates, hidden = {"LSTM": 4, "GRU": 3}[cell], 64
-    directions = 2 if direction == "bidirectional" else 1
-    weights = [np.ones((directions, gates * hidden, size), np.float32) for size in (4, hidden)]
-    options = {"hidden_size": hidden, "direction": direction}
-    if cell == "GRU":
-        options["linear_before_reset"] = 1
-    nodes = [
-        helper.make_node(cell, ["x", "W", "R"], outputs, name=name, **options),
-        helper.make_node(cell, ["x", "W", "R2"], ["other"], name="second", **options),
-    ]
-    graph = helper.make_graph(
-        nodes,
-        "graph",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["time", "batch", 4])],
-        [
-            helper.make_tensor_value_info(output, TensorProto.FLOAT, None)
-            for output in [*filter(None, outputs), "other"]
-        ],
-        [
-            numpy_helper.from_array(array, key)
-            for array, key in zip([*weights, 2 * weights[1]], ("W", "R", "R2"), strict=True)
-        ],
-    )
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), path)
+    g, hidden, directions = Graph(), 64, 2 if direction == "bidirectional" else 1
+    options = {"hidden_size": hidden, "direction": direction, **({"linear_before_reset": 1} if cell == "GRU" else {})}
+    w, r = g.weights(cell, 4, hidden, directions=directions)
+    _, r2 = g.weights(cell, 4, hidden, ["unused", "R2"], directions=directions, seed=1)
+    g.op(cell, "x", w, r, outputs=outputs, name=name, **options)
+    g.op(cell, "x", w, r2, outputs=["other"], name="second", **options)
+    onnx.save(g.model({"x": ["time", "batch", 4]}, dict.fromkeys([*filter(None, outputs), "other"])), path)
     return path
 
 

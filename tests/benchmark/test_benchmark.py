@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, helper
 
 import rnnexport
 from rnnexport.benchmark.comparison import compare_runs, compare_within, read_report
@@ -17,6 +16,7 @@ from rnnexport.benchmark.interleaving import Repetition
 from rnnexport.benchmark.results import BenchReport, Measurement
 from rnnexport.benchmark.timing import repeat, time_windows
 from rnnexport.errors import InputError
+from tests.graphs import Graph
 
 QUICK: dict[str, Any] = {"seconds": 0.02, "repetitions": 1}
 
@@ -66,18 +66,9 @@ def test_an_interrupt_keeps_the_rows_measured_so_far(gru: Path) -> None:
 
 
 def test_a_size_that_the_model_has_fixed_is_refused_for_its_row(tmp_path: Path) -> None:
-    weights = np.random.default_rng(0).normal(size=(1, 24, 4)).astype(np.float32)
-    graph = helper.make_graph(
-        [helper.make_node("GRU", ["x", "w", "r"], ["y"], hidden_size=8)],
-        "fixed",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["time", 2, 4])],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["time", 1, 2, 8])],
-        [
-            helper.make_tensor("w", TensorProto.FLOAT, weights.shape, weights.ravel()),
-            helper.make_tensor("r", TensorProto.FLOAT, [1, 24, 8], np.zeros(192, np.float32)),
-        ],
-    )
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)]), tmp_path / "fixed.onnx")
+    g = Graph()
+    g.op("GRU", "x", *g.weights("GRU", 4, 8), outputs=["y"], hidden_size=8)
+    onnx.save(g.model({"x": ["time", 2, 4]}, {"y": ["time", 1, 2, 8]}), tmp_path / "fixed.onnx")
     bundle = rnnexport.export(tmp_path / "fixed.onnx", tmp_path / "fixed")
     report = rnnexport.bench([bundle.path], ["ort-cpu"], batch_sizes=[2, 16], time_steps=[5], **QUICK)
     good, refused = report.measurements

@@ -7,11 +7,12 @@ import onnx_ir as ir
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from onnx import TensorProto, helper, numpy_helper
+from onnx import numpy_helper
 
 from rnnexport.benchmark.machine import Cache, Machine, MemoryLevel, Rate
 from rnnexport.benchmark.roofline import FORMATS, INT8, lower_bound
 from rnnexport.benchmark.work import LayerWork, recurrent_work
+from tests.graphs import Graph
 
 GATES = {"LSTM": 4, "GRU": 3}
 
@@ -164,14 +165,8 @@ def test_without_known_caches_arithmetic_is_the_only_bound() -> None:
 
 
 def recurrent_model(cell: str, direction: str, inputs: int, hidden: int) -> tuple[ir.Model, list[np.ndarray]]:
-    directions, rows = 2 if direction == "bidirectional" else 1, GATES[cell] * hidden
-    weights = [np.zeros((directions, rows, size), np.float32) for size in (inputs, hidden)]
-    node = helper.make_node(cell, ["x", "W", "R"], ["y"], name="the layer", hidden_size=hidden, direction=direction)
-    graph = helper.make_graph(
-        [node],
-        "graph",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["time", "batch", inputs])],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["time", directions, "batch", hidden])],
-        [numpy_helper.from_array(array, name) for array, name in zip(weights, ("W", "R"), strict=True)],
-    )
-    return ir.from_proto(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)), weights
+    g, directions = Graph(), 2 if direction == "bidirectional" else 1
+    weights = g.weights(cell, inputs, hidden, directions=directions)
+    g.op(cell, "x", *weights, outputs=["y"], name="the layer", hidden_size=hidden, direction=direction)
+    model = g.model({"x": ["time", "batch", inputs]}, {"y": ["time", directions, "batch", hidden]})
+    return ir.from_proto(model), [numpy_helper.to_array(tensor) for tensor in g.constants]

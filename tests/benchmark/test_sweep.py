@@ -87,6 +87,7 @@ def test_an_lstm_of_few_steps_is_compiled_too(tmp_path: Path) -> None:
     assert "torch-compiled" in [row.definition.name for row in report.measurements if row.median_ns]
 
 
+@pytest.mark.slow
 def test_every_row_can_be_set_beside_the_limit_of_the_machine(tmp_path: Path) -> None:
     shape = LayerShape("gru", 64, 2, 3)
     report = sweep([shape], ["ort-cpu"], out=tmp_path / "sweep.jsonl", roofline=True, **QUICK)

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, helper, numpy_helper
 
 from rnnexport.engines.contract import Definition
+from tests.graphs import Graph
 
 
 def sigmoid(x):
@@ -45,21 +45,14 @@ class TinyModel:
         self.weights = {name: random.normal(0, 0.5, shape).astype("float32") for name, shape in shapes.items()}
 
     def save(self, path: Path) -> Path:
+        g = Graph()
         attributes = {"linear_before_reset": 1} if self.cell == "GRU" else {}
-        nodes = [
-            helper.make_node("Transpose", ["x"], ["xt"], perm=[1, 0, 2]),
-            helper.make_node(self.cell, ["xt", "W", "R", "B"], ["", "h"], hidden_size=self.hidden_size, **attributes),
-            helper.make_node("Squeeze", ["h", "axis"], ["h_n"]),
-            helper.make_node("MatMul", ["h_n", "M"], ["logits"]),
-        ]
-        constants = [numpy_helper.from_array(value, name) for name, value in self.weights.items()]
-        return save_model(
-            path,
-            nodes,
-            {"x": ["batch", "time", self.input_size]},
-            {"logits": ["batch", 2]},
-            [*constants, numpy_helper.from_array(np.array([0]), "axis")],
-        )
+        w, r, b, m = (g.constant(array) for array in self.weights.values())
+        x = g.op("Transpose", "x", perm=[1, 0, 2])
+        _, h = g.op(self.cell, x, w, r, b, outputs=["", "h"], hidden_size=self.hidden_size, **attributes)
+        g.op("MatMul", g.with_axes("Squeeze", h, 0), m, outputs=["logits"])
+        onnx.save(g.model({"x": ["batch", "time", self.input_size]}, {"logits": ["batch", 2]}), path)
+        return path
 
     def expected(self, x):
         """Logits [B, 2] in float64."""
@@ -74,17 +67,6 @@ class TinyModel:
         return h @ weights["M"]
 
 
-def save_model(path, nodes, inputs, outputs, constants=()):
-    def values(shapes):
-        return [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in shapes.items()]
-
-    graph = helper.make_graph(nodes, "tiny", values(inputs), values(outputs), constants)
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
-    onnx.checker.check_model(model)
-    onnx.save(model, path)
-    return path
-
-
 @pytest.fixture(scope="session")
 def gru(tmp_path_factory) -> tuple[TinyModel, Path]:
     model = TinyModel("GRU", input_size=3, hidden_size=5)
@@ -94,9 +76,10 @@ def gru(tmp_path_factory) -> tuple[TinyModel, Path]:
 @pytest.fixture
 def add_model(tmp_path) -> Path:
     """Sum = a + b, where no declared shape shows that the two must fit."""
-    return save_model(
-        tmp_path / "add.onnx", [helper.make_node("Add", ["a", "b"], ["sum"])], {"a": ["m"], "b": ["n"]}, {"sum": ["k"]}
-    )
+    g = Graph()
+    g.op("Add", "a", "b", outputs=["sum"])
+    onnx.save(g.model({"a": ["m"], "b": ["n"]}, {"sum": ["k"]}), tmp_path / "add.onnx")
+    return tmp_path / "add.onnx"
 
 
 @pytest.fixture

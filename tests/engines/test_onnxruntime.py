@@ -3,12 +3,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from onnx import TensorProto, helper, load, numpy_helper, save
+from onnx import helper, load, numpy_helper, save
 
 from rnnexport.engines import get_engine
 from rnnexport.engines.contract import Definition
 from rnnexport.errors import RuntimeUnavailableError
 from rnnexport.versions import lacks_vnni
+from tests.graphs import Graph
 
 cuda = get_engine("onnxruntime").available(
     Definition(name="mine", engine="onnxruntime", device="cuda", precision="float32")
@@ -112,15 +113,12 @@ def products(tmp_path):
     w[::4] = -128
 
     def products(nodes):
-        outputs = [helper.make_tensor_value_info(f"y{i}", TensorProto.INT32, ["batch", 3]) for i in range(nodes)]
-        graph = helper.make_graph(
-            [helper.make_node("MatMulInteger", ["x", "w"], [output.name]) for output in outputs],
-            "products",
-            [helper.make_tensor_value_info("x", TensorProto.UINT8, ["batch", 64])],
-            outputs,
-            [numpy_helper.from_array(w, "w")],
-        )
-        save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10), tmp_path / "m.onnx")
+        g = Graph(opset=18)
+        g.constant(w, np.int8, "w")
+        outputs = [g.op("MatMulInteger", "x", "w", outputs=[f"y{i}"]) for i in range(nodes)]
+        types = {"x": np.uint8} | dict.fromkeys(outputs, np.int32)
+        shapes = {"x": ["batch", 64]}, {name: ["batch", 3] for name in outputs}
+        save(g.model(*shapes, types, ir_version=10), tmp_path / "m.onnx")
         return tmp_path / "m.onnx", w
 
     return products

@@ -14,6 +14,7 @@ from rnnexport.bundle.bundle import reference_bundles
 from rnnexport.cli import main
 from rnnexport.onnx_files.reading import read_model
 from rnnexport.passes.step import StepGraph
+from tests.graphs import Graph
 
 DOCUMENT = (Path(__file__).resolve().parents[2] / "docs" / "optimize.md").read_text(encoding="utf-8")
 COMMANDS = [line for block in re.findall(r"```console\n(.*?)```", DOCUMENT, re.DOTALL) for line in block.splitlines()]
@@ -39,15 +40,10 @@ def write_step(path):
     """X [time, batch, 12] → GRU of the bundle → Y."""
     weights = read_model(reference_bundles()[1] / "model.onnx").graph.initializers
     given = [weights[f"rnn.layer0.{letter}"].const_value.numpy() for letter in "WRB"]
-    node = onnx.helper.make_node("GRU", ["x", *"WRB"], ["y"], "gru", hidden_size=64, linear_before_reset=1)
-    values = [
-        onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape)
-        for name, shape in (("x", ["time", "batch", 12]), ("y", ["time", 1, "batch", 64]))
-    ]
-    tensors = [onnx.numpy_helper.from_array(array, letter) for array, letter in zip(given, "WRB", strict=True)]
-    graph = onnx.helper.make_graph([node], "step", values[:1], values[1:], tensors)
-    model = ir.from_proto(
-        onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=10)
-    )
+    g = Graph()
+    for array, letter in zip(given, "WRB", strict=True):
+        g.constant(array, name=letter)
+    g.op("GRU", "x", *"WRB", outputs=["y"], name="gru", hidden_size=64, linear_before_reset=1)
+    model = ir.from_proto(g.model({"x": ["time", "batch", 12]}, {"y": ["time", 1, "batch", 64]}, ir_version=10))
     StepGraph()(model)
     ir.save(model, path)

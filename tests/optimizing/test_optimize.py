@@ -4,7 +4,6 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 import pytest
-from onnx import TensorProto, helper, numpy_helper
 
 from rnnexport.bundle.bundle import load_bundle, reference_bundles
 from rnnexport.engines import get_engine
@@ -15,6 +14,7 @@ from rnnexport.optimizing.optimize import optimize
 from rnnexport.optimizing.options import Rewrite
 from rnnexport.optimizing.rewrite import apply
 from rnnexport.versions import lacks_vnni
+from tests.graphs import Graph
 
 LSTM, GRU = (path / "model.onnx" for path in reference_bundles())
 RUNTIME = Definition(name="ort", engine="onnxruntime", precision="float32", threads=1)
@@ -115,23 +115,14 @@ def test_the_gate_that_errs_most_may_stay_float32(model, gate, tmp_path):
 @pytest.fixture
 def mixed(tmp_path):
     """X [time, batch, 4] → a GRU → an LSTM with peepholes → y; 9 steps."""
-    generator = np.random.default_rng(0)
-    shapes = {"W": (1, 24, 4), "R": (1, 24, 8), "W2": (1, 32, 8), "R2": (1, 32, 8), "P": (1, 24)}
-    weights = [
-        numpy_helper.from_array(generator.normal(scale=0.3, size=shape).astype(np.float32), name)
-        for name, shape in shapes.items()
-    ]
-    axis = numpy_helper.from_array(np.array([1]), "one")
-    nodes = [
-        helper.make_node("GRU", ["x", "W", "R"], ["Y1"], "plain", hidden_size=8),
-        helper.make_node("Squeeze", ["Y1", "one"], ["y1"]),
-        helper.make_node("LSTM", ["y1", "W2", "R2", "", "", "", "", "P"], ["y"], "peepholes", hidden_size=8),
-    ]
-    inputs = [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["time", "batch", 4])]
-    outputs = [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["time", 1, "batch", 8])]
-    graph = helper.make_graph(nodes, "g", inputs, outputs, [*weights, axis])
+    g = Graph()
+    y = g.op("GRU", "x", *g.weights("GRU", 4, 8), outputs=["Y1"], name="plain", hidden_size=8)
+    weights = g.weights("LSTM", 8, 8, ["W2", "R2"], seed=1)
+    peepholes = g.constant(np.random.default_rng(2).normal(scale=0.3, size=(1, 24)))
+    inputs = [g.with_axes("Squeeze", y, 1), *weights, "", "", "", "", peepholes]
+    g.op("LSTM", *inputs, outputs=["y"], name="peepholes", hidden_size=8)
     path = tmp_path / "mixed.onnx"
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=10), path)
+    onnx.save(g.model({"x": ["time", "batch", 4]}, {"y": ["time", 1, "batch", 8]}), path)
     return path
 
 
@@ -217,11 +208,9 @@ def test_a_bad_sample_is_one_clear_line(change, message, tmp_path):
 
 
 def test_a_graph_without_recurrent_nodes_is_refused(tmp_path):
-    node = helper.make_node("Relu", ["x"], ["y"])
-    values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch"]) for name in "xy"]
-    model = helper.make_model(helper.make_graph([node], "g", values[:1], values[1:]), ir_version=10)
-    model.opset_import[0].version = 17
-    onnx.save(model, tmp_path / "relu.onnx")
+    g = Graph()
+    g.op("Relu", "x", outputs=["y"])
+    onnx.save(g.model({"x": ["batch"]}, {"y": ["batch"]}), tmp_path / "relu.onnx")
     with pytest.raises(RnnexportError, match=r"relu.onnx: there is no LSTM or GRU node, so there is nothing"):
         optimize(tmp_path / "relu.onnx", tmp_path / "out.onnx", Rewrite())
 

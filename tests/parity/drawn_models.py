@@ -13,10 +13,10 @@ import numpy as np
 import onnx
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from onnx import TensorProto, helper, numpy_helper
 
 from rnnexport.engines import get_engine
 from rnnexport.engines.contract import Definition, Feeds
+from tests.graphs import Graph
 
 GATES = {"LSTM": "iofc", "GRU": "zrh"}
 PYTORCH_GATES = {"LSTM": "ifco", "GRU": "rzh"}
@@ -71,52 +71,29 @@ def specs(draw: st.DrawFn, **fixed: Any) -> Spec:
 
 def build(spec: Spec) -> onnx.ModelProto:
     """The graph: X, and `lengths`, `h_0`, `c_0` where the spec has them → Y of the last layer, and its Y_h."""
-    generator = np.random.default_rng(spec.seed)
-    nodes, weights = [], []
-    x = "X"
+    g, generator, x = Graph(), np.random.default_rng(spec.seed), "X"
+    options: dict[str, Any] = {"direction": "bidirectional" if spec.bidirectional else "forward"}
+    if spec.cell == "GRU":
+        options["linear_before_reset"] = spec.linear_before_reset
     for layer in range(spec.num_layers):
         input_size = spec.input_size if layer == 0 else spec.hidden_size * spec.directions
-        for name, array in _weights(spec, input_size, generator).items():
-            weights.append(numpy_helper.from_array(array.astype(np.float32), f"{name}{layer}"))
-        states = ["h_0", "c_0"] if spec.states else ["", ""]
-        taken, given = (f"{x}_turned", f"Y{layer}_turned") if spec.over_batch else (x, f"Y{layer}")
-        inputs = [taken, *(f"{n}{layer}" for n in "WRB"), "lengths" if spec.lengths else "", *states]
-        if spec.cell == "GRU":
-            inputs.pop()
+        weights = [g.constant(a, name=f"{n}{layer}") for n, a in _weights(spec, input_size, generator).items()]
+        states = (["h_0", "c_0"] if spec.states else ["", ""])[: 2 if spec.cell == "LSTM" else 1]
+        taken = g.op("Transpose", x, perm=[1, 0, 2]) if spec.over_batch else x
+        inputs = [taken, *weights, "lengths" if spec.lengths else "", *states]
+        outputs = [f"turned{layer}", ""] if spec.over_batch else [f"Y{layer}", f"H{layer}"]
+        y, _ = g.op(spec.cell, *inputs, outputs=outputs, hidden_size=spec.hidden_size, **options)
         if spec.over_batch:
-            nodes.append(helper.make_node("Transpose", [x], [taken], perm=[1, 0, 2]))
-        nodes.append(
-            helper.make_node(
-                spec.cell,
-                inputs,
-                [given, "" if spec.over_batch else f"H{layer}"],
-                hidden_size=spec.hidden_size,
-                direction="bidirectional" if spec.bidirectional else "forward",
-                **({"linear_before_reset": spec.linear_before_reset} if spec.cell == "GRU" else {}),
-            )
-        )
-        if spec.over_batch:
-            nodes.append(helper.make_node("Transpose", [given], [f"Y{layer}"], perm=[2, 1, 0, 3]))
-            nodes.append(helper.make_node("Identity", [f"Y{layer}"], [f"H{layer}"]))
-        nodes.append(helper.make_node("Transpose", [f"Y{layer}"], [f"T{layer}"], perm=[0, 2, 1, 3]))
-        nodes.append(helper.make_node("Reshape", [f"T{layer}", "joined"], [f"out{layer}"]))
-        x = f"out{layer}"
-    weights.append(numpy_helper.from_array(np.array([0, 0, -1]), "joined"))
+            y = g.op("Transpose", y, perm=[2, 1, 0, 3])
+        by_batch = g.op("Transpose", y, perm=[0, 2, 1, 3])
+        x = g.op("Reshape", by_batch, g.constant([0, 0, -1], np.int64), outputs=[f"out{layer}"])
     state_shape = [spec.directions, "batch", spec.hidden_size]
-    inputs = [helper.make_tensor_value_info("X", TensorProto.FLOAT, ["time", "batch", spec.input_size])]
-    if spec.lengths:
-        inputs.append(helper.make_tensor_value_info("lengths", TensorProto.INT32, ["batch"]))
-    if spec.states:
-        inputs.append(helper.make_tensor_value_info("h_0", TensorProto.FLOAT, state_shape))
-        if spec.cell == "LSTM":
-            inputs.append(helper.make_tensor_value_info("c_0", TensorProto.FLOAT, state_shape))
-    outputs = [
-        helper.make_tensor_value_info(x, TensorProto.FLOAT, ["time", "batch", spec.directions * spec.hidden_size])
-    ]
-    if not spec.over_batch:
-        outputs.append(helper.make_tensor_value_info(f"H{spec.num_layers - 1}", TensorProto.FLOAT, state_shape))
-    graph = helper.make_graph(nodes, "g", inputs, outputs, weights)
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    shapes: dict[str, Any] = {"X": ["time", "batch", spec.input_size]}
+    shapes |= {"lengths": ["batch"]} if spec.lengths else {}
+    shapes |= dict.fromkeys(["h_0", "c_0"][: 2 if spec.cell == "LSTM" else 1] if spec.states else [], state_shape)
+    given: dict[str, Any] = {x: ["time", "batch", spec.directions * spec.hidden_size]}
+    given |= {} if spec.over_batch else {f"H{spec.num_layers - 1}": state_shape}
+    return g.model(shapes, given, {"lengths": np.int32})
 
 
 def _weights(spec: Spec, input_size: int, generator: np.random.Generator) -> dict[str, NDArray[np.float64]]:

@@ -6,14 +6,13 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from onnx import TensorProto, helper
 
 from rnnexport.engines import get_engine
 from rnnexport.engines.contract import Definition
 from rnnexport.errors import InputError, UnknownNameError
 from rnnexport.parity.operators import evaluate, evaluate_gru, evaluate_lstm
+from tests.graphs import GATES, Graph
 
-GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
 ONNX_ORDER = {"LSTM": [0, 3, 1, 2], "GRU": [1, 0, 2]}  # of PyTorch's i, f, g, o and r, z, n
 INPUTS = ["X", "W", "R", "B", "sequence_lens", "initial_h", "initial_c", "P"]
 
@@ -74,14 +73,10 @@ def draw_inputs(op_type, directions, time=6, batch=3, inputs=4, hidden=5, peepho
 def run_in_onnxruntime(path, op_type, inputs, attributes):
     feeds = dict(zip(INPUTS, inputs, strict=False))
     outputs = ["Y", "Y_h", "Y_c"][: 3 if op_type == "LSTM" else 2]
-    types = {np.dtype(np.float32): TensorProto.FLOAT, np.dtype(np.int32): TensorProto.INT32}
-    graph = helper.make_graph(
-        [helper.make_node(op_type, list(feeds), outputs, hidden_size=5, **attributes)],
-        "node",
-        [helper.make_tensor_value_info(name, types[array.dtype], array.shape) for name, array in feeds.items()],
-        [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in outputs],
-    )
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
+    g = Graph()
+    g.op(op_type, *feeds, outputs=outputs, hidden_size=5, **attributes)
+    shapes = {name: array.shape for name, array in feeds.items()}, dict.fromkeys(outputs)
+    onnx.save(g.model(*shapes, {name: array.dtype for name, array in feeds.items()}), path)
     definition = Definition(name="test", engine="onnxruntime", precision="float32", threads=1)
     session = get_engine("onnxruntime").load(path, definition)
     return list(session.run(feeds).values())

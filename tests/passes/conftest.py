@@ -6,13 +6,12 @@ import numpy as np
 import onnx
 import pytest
 from hypothesis import strategies as st
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto
 
 from rnnexport.engines import get_engine
 from rnnexport.engines.contract import Definition
 from rnnexport.parity.operators import evaluate
-
-GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
+from tests.graphs import GATES, Graph
 
 
 @dataclass(frozen=True)
@@ -27,7 +26,7 @@ class Stack:
     bias: bool = True
     states: bool = False
     outputs: tuple[str, ...] = ("Y", "Y_h", "Y_c")
-    lengths_type: int = TensorProto.INT32
+    lengths_type: type = np.int32
     opset: int = 17
     attributes: dict = field(default_factory=dict)
     seed: int = 0
@@ -64,8 +63,7 @@ class Stack:
         x = generator.standard_normal((time, len(lengths), self.inputs)).astype(np.float32)
         for row, length in enumerate(lengths):
             x[length:, row] = padding
-        dtype = np.int32 if self.lengths_type == TensorProto.INT32 else np.int64
-        feeds = {"X": x, "lengths": np.array(lengths, dtype)}
+        feeds = {"X": x, "lengths": np.array(lengths, self.lengths_type)}
         if self.states:
             shape = (self.directions, len(lengths), self.hidden)
             for layer in range(self.layers):
@@ -87,55 +85,40 @@ class Stack:
 
     def model(self):
         """The ONNX model with `sequence_lens`; batch and time are dynamic."""
-        nodes, initializers, value, cast = [], [], "X", "lengths"
-        if self.lengths_type != TensorProto.INT32:
-            cast = "lengths_int32"
-            nodes.append(helper.make_node("Cast", ["lengths"], [cast], to=TensorProto.INT32))
+        g, value, cast = Graph(self.opset), "X", "lengths"
+        if self.lengths_type != np.int32:
+            cast = g.op("Cast", "lengths", outputs=["lengths_int32"], to=TensorProto.INT32)
         for layer in range(self.layers):
             names = [f"{kind}.{layer}" for kind in "WRB"[: 3 if self.bias else 2]]
-            initializers += map(numpy_helper.from_array, self.weights(layer), names)
+            for array, name in zip(self.weights(layer), names, strict=True):
+                g.constant(array, name=name)
             inputs = [value, *names, *([] if self.bias else [""]), cast]
             inputs += [f"{name}.{layer}" for name in self.state_names] if self.states else []
             outputs = [f"{kind}.{layer}" for kind in ("Y", "Y_h", "Y_c")[: 3 if self.op_type == "LSTM" else 2]]
-            nodes.append(helper.make_node(self.op_type, inputs, outputs, name=f"rnn.{layer}", **self.all_attributes()))
+            g.op(self.op_type, *inputs, outputs=outputs, name=f"rnn.{layer}", **self.all_attributes())
             if layer < self.layers - 1:
-                value = f"X.{layer + 1}"
-                nodes += self.joined(f"Y.{layer}", value)
-        initializers.append(numpy_helper.from_array(np.array([0, 0, -1]), "joined_shape"))
-        initializers.append(numpy_helper.from_array(np.array([1]), "direction_axis"))
-        graph = helper.make_graph(nodes, "stack", self.graph_inputs(), self.graph_outputs(), initializers)
-        return helper.make_model(graph, opset_imports=[helper.make_opsetid("", self.opset)], ir_version=8)
+                value = self.join(g, f"Y.{layer}", f"X.{layer + 1}")
+        g.constant([1], np.int64, "direction_axis")
+        types = {"lengths": self.lengths_type}
+        return g.model(self.input_shapes(), self.output_shapes(), types)
 
-    def joined(self, y, x):
+    def join(self, g, y, x):
         """Y [T, D, B, H] → X [T, B, D·H], as exporters write it."""
         if self.directions == 1:
-            if self.opset < 13:
-                return [helper.make_node("Squeeze", [y], [x], axes=[1])]
-            return [helper.make_node("Squeeze", [y, "direction_axis"], [x])]
-        by_batch = helper.make_node("Transpose", [y], [f"{y}.by_batch"], perm=[0, 2, 1, 3])
-        return [by_batch, helper.make_node("Reshape", [f"{y}.by_batch", "joined_shape"], [x])]
+            return g.with_axes("Squeeze", y, 1, outputs=[x])
+        by_batch = g.op("Transpose", y, perm=[0, 2, 1, 3])
+        return g.op("Reshape", by_batch, g.constant([0, 0, -1], np.int64), outputs=[x])
 
-    def graph_inputs(self):
-        inputs = [
-            helper.make_tensor_value_info("X", TensorProto.FLOAT, ["time", "batch", self.inputs]),
-            helper.make_tensor_value_info("lengths", self.lengths_type, ["batch"]),
-        ]
+    def input_shapes(self):
         shape = [self.directions, "batch", self.hidden]
         names = [f"{name}.{layer}" for layer in range(self.layers) for name in self.state_names]
-        states = [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name in names]
-        return inputs + (states if self.states else [])
+        shapes = {"X": ["time", "batch", self.inputs], "lengths": ["batch"]}
+        return shapes | (dict.fromkeys(names, shape) if self.states else {})
 
-    def graph_outputs(self):
-        shapes = {
-            "Y": ["time", self.directions, "batch", self.hidden],
-            "Y_h": [self.directions, "batch", self.hidden],
-            "Y_c": [self.directions, "batch", self.hidden],
-        }
-        return [
-            helper.make_tensor_value_info(f"{name}.{layer}", TensorProto.FLOAT, shapes[name])
-            for layer in range(self.layers)
-            for name in self.output_names(layer)
-        ]
+    def output_shapes(self):
+        state = [self.directions, "batch", self.hidden]
+        shapes = {"Y": ["time", self.directions, "batch", self.hidden], "Y_h": state, "Y_c": state}
+        return {f"{n}.{layer}": shapes[n] for layer in range(self.layers) for n in self.output_names(layer)}
 
 
 @pytest.fixture(scope="session")
@@ -157,7 +140,7 @@ def stacks():
         bias=st.booleans(),
         states=st.booleans(),
         outputs=st.sampled_from([("Y", "Y_h", "Y_c"), ("Y",), ("Y_h",), ("Y_c", "Y_h"), ("Y", "Y_h")]),
-        lengths_type=st.sampled_from([TensorProto.INT32, TensorProto.INT64]),
+        lengths_type=st.sampled_from([np.int32, np.int64]),
         opset=st.sampled_from([11, 13, 17, 22]),
         seed=st.integers(0, 99),
     )

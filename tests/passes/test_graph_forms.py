@@ -6,7 +6,6 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 import pytest
-from onnx import TensorProto, helper, numpy_helper
 
 from rnnexport.engines import get_engine
 from rnnexport.engines.contract import Definition
@@ -15,6 +14,7 @@ from rnnexport.passes.drop_lengths import DropLengths
 from rnnexport.passes.lengths import ExactLengths
 from rnnexport.passes.step import StepGraph, state_pairs
 from rnnexport.passes.transpositions import Transpositions
+from tests.graphs import Graph
 
 RUNTIMES = {
     "ort": Definition(name="ort", engine="onnxruntime", precision="float32", threads=1),
@@ -28,38 +28,17 @@ RUNTIMES = {
 @pytest.fixture
 def residual() -> ir.Model:
     """Two GRUs in sequence, batch-major at the ends; both outputs are added: x + 2nd(1st(x)), with lengths."""
-    generator = np.random.default_rng(0)
-    node, weights = helper.make_node, []
-    for layer in (1, 2):
-        for name in ("W", "R"):
-            array = generator.normal(size=(1, 24, 8)).astype(np.float32) * 0.5
-            weights.append(numpy_helper.from_array(array, f"{name}{layer}"))
-    weights.append(numpy_helper.from_array(np.array([1]), "one"))
+    g = Graph(opset=20)
 
-    def gru(x: str, layer: int) -> list[onnx.NodeProto]:
-        inputs = [x, f"W{layer}", f"R{layer}", "", "lengths"]
-        return [
-            node("GRU", inputs, [f"Y{layer}"], f"gru{layer}", hidden_size=8, linear_before_reset=1),
-            node("Squeeze", [f"Y{layer}", "one"], [f"s{layer}"]),
-        ]
+    def gru(x: str, layer: int) -> str:
+        weights = g.weights("GRU", 8, 8, [f"W{layer}", f"R{layer}"], seed=layer)
+        y = g.op("GRU", x, *weights, "", "lengths", name=f"gru{layer}", hidden_size=8, linear_before_reset=1)
+        return g.op("Transpose", g.with_axes("Squeeze", y, 1), perm=[1, 0, 2])
 
-    back = [node("Transpose", [f"s{layer}"], [f"t{layer}"], perm=[1, 0, 2]) for layer in (1, 2)]
-    nodes = [
-        node("Transpose", ["x"], ["x_t"], perm=[1, 0, 2]),
-        *gru("x_t", 1),
-        back[0],
-        node("Transpose", ["t1"], ["again"], perm=[1, 0, 2]),
-        *gru("again", 2),
-        back[1],
-        node("Add", ["t1", "t2"], ["y"]),
-    ]
-    inputs = [
-        helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", "time", 8]),
-        helper.make_tensor_value_info("lengths", TensorProto.INT32, ["batch"]),
-    ]
-    outputs = [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["batch", "time", 8])]
-    graph = helper.make_graph(nodes, "g", inputs, outputs, weights)
-    return ir.from_proto(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10))
+    first = gru(g.op("Transpose", "x", perm=[1, 0, 2]), 1)
+    g.op("Add", first, gru(g.op("Transpose", first, perm=[1, 0, 2]), 2), outputs=["y"])
+    shape = ["batch", "time", 8]
+    return ir.from_proto(g.model({"x": shape, "lengths": ["batch"]}, {"y": shape}, {"lengths": np.int32}))
 
 
 def _run(model: ir.Model, runtime: str, feeds: dict[str, np.ndarray], folder: Path) -> dict[str, np.ndarray]:

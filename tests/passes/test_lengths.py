@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from rnnexport.errors import ExportError
 from rnnexport.parity.operators import evaluate_gru, evaluate_lstm
 from rnnexport.passes.lengths import ExactLengths
+from tests.graphs import in_both_branches
 
 ENGINES = ["onnxruntime", "openvino"]
 LENGTHS = st.lists(st.integers(0, 9), min_size=1, max_size=4)
@@ -172,26 +173,10 @@ def test_layers_share_masks_and_old_weights_are_gone(stack):
 def test_nodes_in_subgraphs_are_rewritten(stack, load):
     """`If` with the whole stack in both branches; lengths and X come from outside."""
     drawn = stack("GRU", "bidirectional", outputs=("Y_h",))
-    model, branches = drawn.model(), []
-    for name in ("then", "else"):
-        branch = onnx.GraphProto()
-        branch.CopyFrom(model.graph)
-        del branch.input[:]
-        branch.name = name
-        for value in (*branch.initializer, *branch.output):
-            value.name = f"{name}.{value.name}"
-        for node in branch.node:
-            node.name = f"{name}.{node.name}"
-            outside = ("X", "lengths", "")
-            node.input[:] = [each if each in outside else f"{name}.{each}" for each in node.input]
-            node.output[:] = [f"{name}.{each}" for each in node.output]
-        branches.append(branch)
-    choice = onnx.helper.make_node("If", ["choice"], ["Y_h.0"], then_branch=branches[0], else_branch=branches[1])
-    inputs = [*model.graph.input, onnx.helper.make_tensor_value_info("choice", onnx.TensorProto.BOOL, [])]
-    graph = onnx.helper.make_graph([choice], "outer", inputs, model.graph.output)
-    outer = onnx.helper.make_model(graph, opset_imports=model.opset_import, ir_version=8)
     feeds = drawn.feeds([5, 0, 3], 5, padding=float("nan"))
-    actual = load(with_exact_lengths(outer), "onnxruntime").run(feeds | {"choice": np.array(True)})
+    actual = load(with_exact_lengths(in_both_branches(drawn.model())), "onnxruntime").run(
+        feeds | {"choice": np.array(True)}
+    )
     assert_close(actual, drawn.expected(feeds))
 
 

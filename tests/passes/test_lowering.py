@@ -18,6 +18,7 @@ from rnnexport.passes.quantizing.quantization import quantize
 from rnnexport.passes.writing.matmul_kernels import FLOAT32, MatmulKernel
 from rnnexport.versions import lacks_vnni
 from tests.examples import few_examples
+from tests.graphs import in_both_branches
 
 CELLS = [("LSTM", {}), ("GRU", {"linear_before_reset": 1}), ("GRU", {"linear_before_reset": 0})]
 LENGTHS = st.lists(st.integers(0, 6), min_size=1, max_size=4)
@@ -283,23 +284,8 @@ def test_known_inputs_make_the_product_err_less(bits, at_most):
 def test_a_node_in_a_body_is_written_out(stack, load):
     """`If` with a layer in both branches, whose X comes from outside."""
     drawn = stack("GRU", outputs=("Y_h",), attributes={"linear_before_reset": 1})
-    model, branches = drawn.model(), []
-    for name in ("then", "else"):
-        branch = onnx.GraphProto()
-        branch.CopyFrom(model.graph)
-        del branch.input[:]
-        branch.name = name
-        for value in (*branch.initializer, *branch.output):
-            value.name = f"{name}.{value.name}"
-        for node in branch.node:
-            node.name = f"{name}.{node.name}"
-            node.input[:] = [each if each in ("X", "lengths", "") else f"{name}.{each}" for each in node.input]
-            node.output[:] = [f"{name}.{each}" for each in node.output]
-        branches.append(branch)
-    choice = helper.make_node("If", ["choice"], ["Y_h.0"], then_branch=branches[0], else_branch=branches[1])
-    inputs = [*model.graph.input, helper.make_tensor_value_info("choice", onnx.TensorProto.BOOL, [])]
-    graph = helper.make_graph([choice], "outer", inputs, model.graph.output)
-    outer = helper.make_model(graph, opset_imports=model.opset_import, ir_version=8)
     feeds = drawn.feeds([5, 0, 3], 5, padding=float("nan"))
-    actual = load(lowered(outer, Choices()), "onnxruntime").run(feeds | {"choice": np.array(True)})
+    actual = load(lowered(in_both_branches(drawn.model()), Choices()), "onnxruntime").run(
+        feeds | {"choice": np.array(True)}
+    )
     assert_close(actual, drawn.expected(feeds))

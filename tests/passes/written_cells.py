@@ -1,49 +1,15 @@
 """Builds models whose LSTM or GRU is written out, in the ways that people and exporters write it."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from hypothesis import strategies as st
-from onnx import TensorProto, helper, numpy_helper
+from onnx import helper
+
+from tests.graphs import Graph
 
 BATCH = 2
 GATES = {"lstm": "ifgo", "gru": "rzn", "gru_before": "rzn"}
-
-
-@dataclass
-class Graph:
-    """A graph under construction: `op` adds a node and names its output."""
-
-    opset: int
-    nodes: list = field(default_factory=list)
-    constants: list = field(default_factory=list)
-
-    def op(self, op_type, *inputs, outputs=1, **attributes):
-        names = [f"v{len(self.nodes)}_{number}" for number in range(outputs)]
-        self.nodes.append(helper.make_node(op_type, inputs, names, f"n{len(self.nodes)}", **attributes))
-        return names[0] if outputs == 1 else names
-
-    def constant(self, array, dtype=np.float32):
-        self.constants.append(numpy_helper.from_array(np.asarray(array, dtype), f"k{len(self.constants)}"))
-        return self.constants[-1].name
-
-    def with_axes(self, op_type, value, *axes):
-        if self.opset < 13:
-            return self.op(op_type, value, axes=axes)
-        return self.op(op_type, value, self.constant(axes, np.int64))
-
-    def split(self, value, sizes, axis):
-        if self.opset < 13:
-            return self.op("Split", value, outputs=len(sizes), axis=axis, split=sizes)
-        return self.op("Split", value, self.constant(sizes, np.int64), outputs=len(sizes), axis=axis)
-
-    def model(self, inputs, outputs):
-        """From pairs of name and shape."""
-        described = [
-            [helper.make_tensor_value_info(n, TensorProto.FLOAT, s) for n, s in vs] for vs in (inputs, outputs)
-        ]
-        graph = helper.make_graph(self.nodes, "g", *described, self.constants)
-        return helper.make_model(graph, opset_imports=[helper.make_opsetid("", self.opset)], ir_version=8)
 
 
 @dataclass(frozen=True)
@@ -77,7 +43,7 @@ class Written:
         g, generator = Graph(self.opset), np.random.default_rng(self.seed)
         batch_first = self.time_axis == 1
         x_shape = ["batch", self.steps, self.inputs] if batch_first else [self.steps, "batch", self.inputs]
-        inputs, outputs = [("x", x_shape)], []
+        inputs, outputs = {"x": x_shape}, {}
         xs = self.time_steps(g)
         order = range(self.steps)[::-1] if self.reverse else range(self.steps)
         for layer in range(self.layers):
@@ -97,19 +63,19 @@ class Written:
         if "all" in self.results:
             y = g.op("Concat", *(g.with_axes("Unsqueeze", h, self.time_axis) for h in xs), axis=self.time_axis)
             g.nodes.append(helper.make_node("Tanh", [y], ["y"]))
-            outputs.append(("y", [*x_shape[:2], self.hidden]))
+            outputs["y"] = [*x_shape[:2], self.hidden]
         if "some" in self.results:
             g.nodes.append(helper.make_node("Neg", [xs[self.steps // 2]], ["middle"]))
-            outputs.append(("middle", ["batch", self.hidden]))
+            outputs["middle"] = ["batch", self.hidden]
         if change == "inner c":
             g.nodes.append(helper.make_node("Neg", [kept[0]], ["inner_c"]))
-            outputs.append(("inner_c", ["batch", self.hidden]))
+            outputs["inner_c"] = ["batch", self.hidden]
         if "last" in self.results:
             for name, value in (("h_n", h), ("c_n", c))[: 2 if self.cell == "lstm" else 1]:
                 next(n for n in g.nodes if value in n.output).output[0] = name
                 for node in g.nodes:
                     node.input[:] = [name if each == value else each for each in node.input]
-                outputs.append((name, ["batch", self.hidden]))
+                outputs[name] = ["batch", self.hidden]
         return g.model(inputs, outputs)
 
     def projected(self, g, weights):
@@ -133,7 +99,7 @@ class Written:
     def start_state(self, g, name, inputs):
         if self.start == "inputs":
             if name[0] == "h" or self.cell == "lstm":
-                inputs.append((name, ["batch", self.hidden]))
+                inputs[name] = ["batch", self.hidden]
             return name
         if self.start == "constant":
             return g.constant(np.zeros((BATCH, self.hidden)))
@@ -274,15 +240,10 @@ def scan_model(written, change=None, axis=0, direction=0):
     shapes = {"x_t": ["batch", written.inputs]} | {name: ["batch", written.hidden] for name, _ in states}
     shown = body.op("Tanh" if change == "more" else "Identity", h)
 
-    def info(name, shape):
-        return helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
-
-    step = helper.make_graph(
-        body.nodes,
-        "step",
-        [info(name, shapes[name]) for name in [*(name for name, _ in states), "x_t"]],
-        [info(value, ["batch", written.hidden]) for value in [*(new for _, new in states), shown]],
-        body.constants,
+    state_shape = ["batch", written.hidden]
+    step = body.proto(
+        {name: shapes[name] for name in [*(name for name, _ in states), "x_t"]},
+        dict.fromkeys([*(new for _, new in states), shown], state_shape),
     )
     x_shape, y_shape = (["time", "batch"] for _ in "xy")
     for shape, size in ((x_shape, written.inputs), (y_shape, written.hidden)):
@@ -295,8 +256,7 @@ def scan_model(written, change=None, axis=0, direction=0):
         body=step, **attributes,
     )  # fmt: skip
     outer.nodes.append(scan)
-    state_shape = ["batch", written.hidden]
     return outer.model(
-        [("x", x_shape), *((f"{n}_0", state_shape) for n in names)],
-        [("y", y_shape), *((f"{n}_n", state_shape) for n in names)],
+        {"x": x_shape} | {f"{n}_0": state_shape for n in names},
+        {"y": y_shape} | {f"{n}_n": state_shape for n in names},
     )

@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, helper
 
 from rnnexport.engines.contract import Definition
 from rnnexport.errors import EngineError, RuntimeUnavailableError, UnknownNameError
 from rnnexport.runtime.definitions import load_definition
 from rnnexport.runtime.worker import infer, run_job
+from tests.graphs import Graph
 
 PLUGINS = Path(__file__).parents[1] / "plugins" / "fake_engines"
 FAKE = Definition(name="mine", engine="misbehaving", precision="float32")
@@ -59,10 +59,9 @@ def wait_until_gone(pid):
 
 @pytest.mark.parametrize("runtime", ["ort-cpu", "openvino-cpu"])
 def test_real_engine_answers_each_case(runtime, tmp_path):
-    value = helper.make_tensor_value_info
-    x, y = value("/x", TensorProto.FLOAT, ["batch", 2]), value("file", TensorProto.FLOAT, ["batch", 2])
-    graph = helper.make_graph([helper.make_node("Add", ["/x", "/x"], ["file"])], "double", [x], [y])
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), tmp_path / "m.onnx")
+    g = Graph()
+    g.op("Add", "/x", "/x", outputs=["file"])
+    onnx.save(g.model({"/x": ["batch", 2]}, {"file": ["batch", 2]}), tmp_path / "m.onnx")
     cases = [{"/x": np.full((batch, 2), batch, "float32")} for batch in (1, 3)]
     results = [each.checked() for each in infer(tmp_path / "m.onnx", load_definition(runtime), cases)]
     assert [each.outputs["file"].tolist() for each in results] == [[[2, 2]], [[6, 6]] * 3]
