@@ -45,12 +45,41 @@ def types(session: nox.Session) -> None:
     session.run("mypy")
 
 
+PYTEST = ("pytest", "-n", "auto", "--dist", "loadfile", "-m", "not slow and not gpu")
+"""Tests of one file run in one process, so that they share what they export and train."""
+
+
 @nox.session
 def tests(session: nox.Session) -> None:
-    """The fast tests; `-- -m slow` for the others, `-- PATH` for some."""
+    """The fast tests; `-- -m slow` for the others, `-- PATH` for some, `-- --hypothesis-profile thorough` for more."""
     install_group(session, "tests")
     install(session, "-e", ".[study]")
-    session.run("pytest", "-n", "auto", "-m", "not slow and not gpu", *session.posargs)
+    session.run(*PYTEST, *session.posargs)
+
+
+@nox.session
+def coverage(session: nox.Session) -> None:
+    """The share of lines that the fast tests run; lines that run in worker processes are not counted."""
+    install_group(session, "tests")
+    install(session, "-e", ".[study]", "pytest-cov")
+    session.run(*PYTEST, "--cov=rnnexport", "--cov-report=term:skip-covered", *session.posargs)
+
+
+@nox.session
+def minimum(session: nox.Session) -> None:
+    """A short choice of tests with the lowest versions that pyproject.toml admits."""
+    project = nox.project.load_toml("pyproject.toml")
+    lowest = [
+        requirement.replace(">=", "==")
+        for requirement in (
+            *project["project"]["dependencies"],
+            *project["project"]["optional-dependencies"]["conformance"],
+        )
+    ]
+    session.install(*lowest, "pytest", "pytest-timeout", "pytest-xdist")
+    session.install("--no-deps", "-e", ".")
+    rooms = ("capture", "engines", "exporting", "models", "onnx_files", "passes", "runtime")
+    session.run(*PYTEST, *(session.posargs or [f"tests/{room}" for room in rooms]))
 
 
 @nox.session
