@@ -39,7 +39,7 @@ class Case:
     @property
     def values(self) -> Values:
         """The kind of inputs, which the name tells."""
-        return next((kind for kind in get_args(Values) if f"{kind} inputs" in self.name), "normal")
+        return next((kind for kind in get_args(Values) if f", {kind} inputs" in self.name), "normal")
 
 
 @dataclass(frozen=True)
