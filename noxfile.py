@@ -53,7 +53,7 @@ PYTEST = ("pytest", "-n", "auto", "--dist", "loadfile", "-m", "not slow and not 
 def tests(session: nox.Session) -> None:
     """The fast tests; `-- -m slow` for the others, `-- PATH` for some, `-- --hypothesis-profile thorough` for more."""
     install_group(session, "tests")
-    install(session, "-e", ".[study]")
+    install(session, "-e", ".[keras,study]")
     session.run(*PYTEST, *session.posargs)
 
 
@@ -61,7 +61,7 @@ def tests(session: nox.Session) -> None:
 def coverage(session: nox.Session) -> None:
     """The share of lines that the fast tests run; lines that run in worker processes are not counted."""
     install_group(session, "tests")
-    install(session, "-e", ".[study]", "pytest-cov")
+    install(session, "-e", ".[keras,study]", "pytest-cov")
     session.run(*PYTEST, "--cov=rnnexport", "--cov-report=term:skip-covered", *session.posargs)
 
 
