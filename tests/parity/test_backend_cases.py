@@ -8,12 +8,12 @@ from itertools import chain
 import numpy as np
 import onnx
 import pytest
-from backend_cases import backend_cases, outcome, sequence_cases
 from onnx import TensorProto, helper
 
 from rnnexport.errors import NoReferenceError
 from rnnexport.parity.float64.claims import CLAIMED
 from rnnexport.parity.onnx_float64 import Float64Model
+from tests.parity.backend_cases import backend_cases, outcome, sequence_cases
 
 SOME = ("batch_normalization", "convtranspose", "gru", "layernormalization", "resize", "softmax", "squeeze")
 
