@@ -238,8 +238,11 @@ class _Builder:
             else:
                 given = inputs[number]
             known[name, 0, 0] = given
+        named = _references([config["output_layers"], *(found["inbound_nodes"] for _, found in layers)])
         waiting = [
-            (layer, number, node) for layer, found in layers for number, node in enumerate(found["inbound_nodes"])
+            (layer, number, node)
+            for layer, found in layers
+            for number, node in enumerate(found["inbound_nodes"], _first_call(layer, named))
         ]
         while waiting:
             ready = [each for each in waiting if all(reference in known for reference in _references(each[2]))]
@@ -529,6 +532,13 @@ def _references(structure: Any) -> list[tuple[str, int, int]]:
     if len(structure) in (3, 4) and isinstance(structure[0], str) and all(type(n) is int for n in structure[1:3]):
         return [(structure[0], structure[1], structure[2]), *_references(list(structure[3:]))]
     return [each for value in structure for each in _references(value)]
+
+
+def _first_call(layer: _LayerConfig, named: Sequence[tuple[str, int, int]]) -> int:
+    """The number of a layer's first call; in Keras 2 a model within a model may have been called once on its own."""
+    if layer.class_name not in _MODELS:
+        return 0
+    return min((number for name, number, _ in named if name == layer.name), default=0)
 
 
 def _declared_shape(config: Mapping[str, Any]) -> Sequence[int | None] | None:

@@ -1,0 +1,141 @@
+"""Write the small Keras models that the tests import: files, inputs, and what Keras answers.
+
+Usage: python tools/write_keras_files.py tests/keras_files/models.zip
+
+Run it where Keras is: with Keras 3 (`KERAS_BACKEND=torch`) and with Keras 2.15 on TensorFlow. Each run replaces the
+models of its own version.
+"""
+
+from __future__ import annotations
+
+import io
+import sys
+import tempfile
+import warnings
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+from keras import layers
+
+BATCH, TIME, FEATURES, TOKENS = 5, 7, 3, 6
+MASK = 0.5
+
+
+def masked_lstm() -> Any:
+    """Masks in all places, two layers."""
+    return keras.Sequential(
+        [
+            keras.Input((None, FEATURES), name="series"),
+            layers.Masking(MASK),
+            layers.LSTM(3, return_sequences=True),
+            layers.Dropout(0.5),
+            layers.LSTM(2, go_backwards=True),
+            layers.Dense(1, activation="sigmoid"),
+        ]
+    )
+
+
+def three_cells() -> Any:
+    """Both forms of the GRU, a SimpleRNN, and an activation that no operator has, on one masked series."""
+    series = keras.Input((None, FEATURES), name="series")
+    x = layers.Masking(MASK)(series)
+    parts = [
+        layers.GRU(2)(x),
+        layers.GRU(3, reset_after=False, return_sequences=True)(x),
+        layers.SimpleRNN(2, activation="relu", use_bias=False)(x),
+        layers.LSTM(2, recurrent_activation="hard_sigmoid", activation="softsign")(x),
+    ]
+    parts[1] = layers.GlobalAveragePooling1D()(parts[1])
+    return keras.Model(series, layers.Concatenate()(parts))
+
+
+def both_directions() -> Any:
+    """Masked tokens through two bidirectional layers, one of two kinds."""
+    tokens = keras.Input((None,), dtype="int32", name="tokens")
+    x = layers.Embedding(TOKENS, 3, mask_zero=True)(tokens)
+    x = layers.Bidirectional(layers.LSTM(2, return_sequences=True), merge_mode="sum")(x)
+    other = layers.LSTM(2, return_sequences=True, go_backwards=True)
+    x = layers.Bidirectional(layers.GRU(2, return_sequences=True), backward_layer=other)(x)
+    return keras.Model(tokens, layers.Bidirectional(layers.GRU(2))(x))
+
+
+def encoder_decoder() -> Any:
+    """Cells one upon another, and states that one layer hands to another."""
+    series = keras.Input((None, FEATURES), name="series")
+    x = layers.RNN([layers.LSTMCell(3), layers.GRUCell(2)], return_sequences=True)(series)
+    _, h, c = layers.LSTM(4, return_state=True, name="encoder")(x)
+    y = layers.LSTM(4, return_sequences=True, name="decoder")(x, initial_state=[h, c])
+    y = layers.TimeDistributed(layers.Dense(2, activation="tanh"))(y)
+    return keras.Model(series, [layers.Dense(1)(y), h])
+
+
+def nested() -> Any:
+    """A model within a model, whose first Dense is not trained, and a layer that is called twice."""
+    inner = keras.Sequential(
+        [
+            keras.Input((TIME, FEATURES)),
+            layers.Dense(4, trainable=False),
+            layers.BatchNormalization(),
+            layers.Dense(4, activation="elu"),
+            layers.Conv1D(FEATURES, 3, padding="causal", dilation_rate=2),
+        ],
+        name="inner",
+    )
+    series = keras.Input((TIME, FEATURES), name="series")
+    gru = layers.GRU(FEATURES, return_sequences=True)
+    x = gru(layers.Add()([inner(series), gru(series)]))
+    x = layers.MaxPooling1D(2)(layers.LayerNormalization()(x))
+    return keras.Model(series, layers.Dense(2)(layers.Flatten()(x)))
+
+
+MODELS: tuple[Callable[[], Any], ...] = (masked_lstm, three_cells, both_directions, encoder_decoder, nested)
+
+
+def example(model: Any) -> np.ndarray:
+    """An input with masked steps at the end, in the middle, in front, and a row of nothing else."""
+    generator = np.random.default_rng(0)
+    masked = np.zeros((BATCH, TIME), bool)
+    masked[0, 4:], masked[1, 2:4], masked[2, :3], masked[3] = True, True, True, True
+    if "int" in str(model.inputs[0].dtype):
+        return np.where(masked, 0, generator.integers(1, TOKENS, (BATCH, TIME))).astype(np.int32)
+    x = generator.normal(size=(BATCH, TIME, FEATURES))
+    x[masked] = MASK
+    return x.astype(np.float32)
+
+
+def main(archive: Path) -> None:
+    """Write all models of this Keras."""
+    warnings.simplefilter("ignore")
+    version = "keras" + keras.__version__.split(".")[0]
+    kept = {}
+    if archive.exists():
+        with zipfile.ZipFile(archive) as old:
+            kept = {name: old.read(name) for name in old.namelist() if not name.startswith(version)}
+    for make in MODELS:
+        keras.backend.clear_session()
+        model, generator = make(), np.random.default_rng(1)
+        model.set_weights([np.abs(generator.normal(0, 0.6, w.shape)) if "variance" in w.name else
+                           generator.normal(0, 0.6, w.shape) for w in model.weights])  # fmt: skip
+        x = example(model)
+        answers = model.predict(x, verbose=0)
+        answers = answers if isinstance(answers, list) else [answers]
+        with tempfile.TemporaryDirectory() as folder:
+            for suffix in (".keras", ".h5"):
+                path = Path(folder) / f"model{suffix}"
+                model.save(path)
+                kept[f"{version}/{make.__name__}{suffix}"] = path.read_bytes()
+        file = io.BytesIO()
+        np.savez(file, input=x, **{f"output_{n}": y for n, y in enumerate(answers)})
+        kept[f"{version}/{make.__name__}.npz"] = file.getvalue()
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as new:
+        for name, content in sorted(kept.items()):
+            new.writestr(zipfile.ZipInfo(name), content, zipfile.ZIP_DEFLATED, 9)
+    print(f"{archive}: {archive.stat().st_size:,} bytes")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
