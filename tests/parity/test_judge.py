@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from drawn_graphs import KINDS, feeds, graph
 
 import rnnexport
 from rnnexport.errors import NoReferenceError
@@ -23,6 +22,7 @@ from rnnexport.parity import onnx_float64
 from rnnexport.parity.float64 import graph as float64_graph
 from rnnexport.parity.verify import verify
 from tests.parity.backend_cases import backend_cases, outcome, sequence_cases
+from tests.parity.drawn_graphs import KINDS, feeds, graph
 
 Plant = Callable[[str, str], None]
 
