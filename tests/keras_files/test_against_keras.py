@@ -22,7 +22,8 @@ from hypothesis import HealthCheck, assume, given, settings  # noqa: E402
 from rnnexport.bundle.manifest import Source  # noqa: E402
 from rnnexport.engines import get_engine  # noqa: E402
 from rnnexport.engines.contract import Definition  # noqa: E402
-from rnnexport.exporting.graphs import Graphs, Options  # noqa: E402
+from rnnexport.exporting.graphs import Graphs
+from rnnexport.exporting.options import ExportOptions  # noqa: E402
 from rnnexport.exporting.writing import input_infos, save_graph  # noqa: E402
 from rnnexport.keras_files.archive import read_keras_file  # noqa: E402
 from rnnexport.keras_files.graph import read_model  # noqa: E402
@@ -76,7 +77,7 @@ def test_a_drawn_model_is_keras_s(plan, tmp_path_factory):
     path, narrow = saved(plan, x, folder, "float32")
     assume(all(np.isfinite(y).all() for y in narrow))
     model = read_model(read_keras_file(path))
-    graphs = Graphs.make(write_model(model), Options())
+    graphs = Graphs.make(write_model(model), ExportOptions())
     file = folder / "model.onnx"
     save_graph(graphs.sequence, Source(kind="keras", name="model"), input_infos(graphs.sequence), file)
     dtype = {"float": np.float32, "int32": np.int32, "int64": np.int64}[model.inputs[0].kind]

@@ -9,7 +9,8 @@ import pytest
 from rnnexport.bundle.manifest import Source
 from rnnexport.engines import get_engine
 from rnnexport.engines.contract import Definition
-from rnnexport.exporting.graphs import Graphs, Options
+from rnnexport.exporting.graphs import Graphs
+from rnnexport.exporting.options import ExportOptions
 from rnnexport.exporting.writing import input_infos, save_graph
 from rnnexport.keras_files.archive import read_keras_file
 from rnnexport.keras_files.graph import read_model
@@ -31,7 +32,7 @@ def test_a_file_gives_what_keras_answered(name, kept, tmp_path):
     for answer, right in zip(evaluate(model, feeds).values(), expected, strict=True):
         np.testing.assert_allclose(answer, right, atol=2e-7)
 
-    graphs = Graphs.make(write_model(model), Options())
+    graphs = Graphs.make(write_model(model), ExportOptions())
     assert not any(node.op_type == "Scan" for node in graphs.sequence.graph) or "three_cells" in name
     save_graph(graphs.sequence, Source(kind="keras", name=name), input_infos(graphs.sequence), tmp_path / "model.onnx")
     for engine in ("onnxruntime", "openvino"):
