@@ -22,7 +22,7 @@ from hypothesis import HealthCheck, assume, given, settings  # noqa: E402
 from rnnexport.bundle.manifest import Source  # noqa: E402
 from rnnexport.engines import get_engine  # noqa: E402
 from rnnexport.engines.contract import Definition  # noqa: E402
-from rnnexport.exporting.graphs import Graphs
+from rnnexport.exporting.graphs import Graphs  # noqa: E402
 from rnnexport.exporting.options import ExportOptions  # noqa: E402
 from rnnexport.exporting.writing import input_infos, save_graph  # noqa: E402
 from rnnexport.keras_files.archive import read_keras_file  # noqa: E402
