@@ -33,6 +33,15 @@ def test_python_of_the_documents_runs(code: str, tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-W", "error", "-c", code], check=True, cwd=tmp_path)
 
 
+@pytest.mark.parametrize("page", ["CONTRIBUTING.md", "docs/architecture.md"])
+def test_every_room_and_every_file_that_is_named_is_there(page: str) -> None:
+    text = (ROOT / page).read_text(encoding="utf-8")
+    rooms = {path.parent.name for path in (ROOT / "rnnexport").glob("*/__init__.py")}
+    assert not [room for room in rooms if not re.search(rf"\b{room}\b", text)]
+    named = re.findall(r"`((?:rnnexport/)?[a-z_]+/[a-z_0-9/]+\.py)`", text)
+    assert not [name for name in named if not any((root / name).exists() for root in (ROOT, ROOT / "rnnexport"))]
+
+
 @pytest.mark.parametrize("bundle", reference_bundles(), ids=lambda path: path.name)
 def test_the_snippet_of_a_bundle_card_runs(bundle: Path) -> None:
     (code,) = blocks((bundle / "README.md").read_text(encoding="utf-8"), "python")
