@@ -6,11 +6,9 @@ machine does), so intervals and tests take *windows* as their units: medians of 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
 
 LEAST_SAMPLES = {50: 10, 90: 64, 95: 130, 99: 662, 99.9: 6636}
 """Samples below which a percentile means nothing: MLPerf LoadGen's counts, at 99 % confidence, for p90 and above."""
@@ -59,27 +57,3 @@ def median_interval(windows: Sequence[Sequence[float]], confidence: float = 0.95
     tail = (1 - confidence) / 2
     low, high = np.quantile(medians, [tail, 1 - tail])
     return float(low), float(high)
-
-
-def mann_whitney(first: ArrayLike, second: ArrayLike) -> float:
-    """Two-sided p of Mann and Whitney's test that neither sample tends to be larger, by the normal approximation."""
-    a, b = np.asarray(first, float), np.asarray(second, float)
-    n, m = len(a), len(b)
-    ranks, ties = _ranks(np.concatenate([a, b]))
-    u = ranks[:n].sum() - n * (n + 1) / 2
-    variance = n * m / 12 * (n + m + 1 - ties / ((n + m) * (n + m - 1)))
-    return _two_sided(u - n * m / 2, variance)
-
-
-def _ranks(values: NDArray[np.float64]) -> tuple[NDArray[np.float64], float]:
-    """Ranks from 1, equal values sharing the mean of theirs, and the ties' correction: the sum of t³ − t."""
-    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
-    ranks = np.cumsum(counts) - (counts - 1) / 2
-    return ranks[inverse], float((counts**3 - counts).sum())
-
-
-def _two_sided(deviation: float, variance: float) -> float:
-    if variance <= 0:
-        return 1.0
-    z = max(abs(deviation) - 0.5, 0) / math.sqrt(variance)
-    return math.erfc(z / math.sqrt(2))
