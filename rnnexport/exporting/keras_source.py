@@ -120,13 +120,13 @@ def _answered(model: Model, calls: Sequence[Case]) -> tuple[list[Case], list[Fee
     for call in calls:
         try:
             wide, narrow = evaluate(model, call.feeds), evaluate(model, call.feeds, np.float32)
-        except ValueError as exc:  # NumPy's, of shapes that do not fit
+        except ValueError as exc:  # NumPy's, too, of shapes that do not fit
             left_out.append(call.name)
             reason = str(exc)
             continue
-        if any(x.size == 0 or not (np.abs(x) < _LARGEST).all() for x in (*wide.values(), *narrow.values())):
+        if not all((np.abs(x) < _LARGEST).all() for x in (*wide.values(), *narrow.values())):
             left_out.append(call.name)
-            reason = "its outputs are empty or no numbers"
+            reason = "its outputs are too large for float32"
             continue
         taken.append(call)
         answers.append({f"float64/{n}": x for n, x in wide.items()} | {f"float32/{n}": x for n, x in narrow.items()})

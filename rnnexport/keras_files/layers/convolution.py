@@ -53,7 +53,7 @@ class Window:
         """The time steps after it."""
         if isinstance(before, int):
             return -(-(before - (self.reach if self.padding == "valid" else 0)) // self.stride)
-        if self.padding != "valid" and self.stride == 1:
+        if self.stride == 1 and (self.padding != "valid" or self.reach == 0):
             return before
         return f"{before}_by_{self.size}_{self.stride}_{self.dilation}"
 

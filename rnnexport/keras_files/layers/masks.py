@@ -91,6 +91,17 @@ class FilledLike(Layer):
 
 
 @dataclass(frozen=True, slots=True)
+class Unchanged(Layer):
+    """A mask as it is."""
+
+    @classmethod
+    def read(cls, options: Options, inputs: Sequence[Shape]) -> Self:
+        """Read a ConvertToTensor operation."""
+        options.ignore("dtype", "sparse")
+        return cls()
+
+
+@dataclass(frozen=True, slots=True)
 class Select(Layer):
     """The first input where the second, a mask, is true, and a number elsewhere."""
 
@@ -102,5 +113,6 @@ MASK_OPERATIONS: dict[str, type[Layer]] = {
     **dict.fromkeys(("LogicalOr", "LogicalAnd"), Logical),
     "ExpandDims": ExpandDims,
     **dict.fromkeys(("OnesLike", "ZerosLike"), FilledLike),
+    "ConvertToTensor": Unchanged,
 }
 """What Keras 3 writes into a file for the masks of its layers, by class; `NotEqual` has its value in the call."""

@@ -14,7 +14,16 @@ from rnnexport.keras_files.layers import layer as base
 from rnnexport.keras_files.layers.attention import Attention, MultiHeadAttention, Projection
 from rnnexport.keras_files.layers.convolution import Conv, GlobalPool, Pool, Window
 from rnnexport.keras_files.layers.dense import Activate, Dense, Embedding, Pass, PRelu, Rescale
-from rnnexport.keras_files.layers.masks import AnyTrue, ExpandDims, FilledLike, Logical, Masking, NotEqual, Select
+from rnnexport.keras_files.layers.masks import (
+    AnyTrue,
+    ExpandDims,
+    FilledLike,
+    Logical,
+    Masking,
+    NotEqual,
+    Select,
+    Unchanged,
+)
 from rnnexport.keras_files.layers.merging import Concatenate, Merge
 from rnnexport.keras_files.layers.normalization import BatchNorm, LayerNorm, UnitNorm
 from rnnexport.keras_files.layers.recurrent import Bidirectional, Recurrent
@@ -35,6 +44,9 @@ def evaluate(model: Model, feeds: Mapping[str, Array], dtype: type[np.floating[A
         model: The model.
         feeds: An array for each input, by name.
         dtype: What to compute in.
+
+    Raises:
+        ValueError: The model cannot be called so, for instance with too few steps.
     """
     values: dict[str, Array] = {}
     for tensor in model.inputs:
@@ -45,6 +57,8 @@ def evaluate(model: Model, feeds: Mapping[str, Array], dtype: type[np.floating[A
             inputs = [values[tensor.name] for tensor in call.inputs]
             masks: Masks = [None if mask is None else values[mask.name] for mask in call.masks]
             results = compute(call.layer, inputs, masks)
+            if any(result.size == 0 for result in results):
+                raise ValueError(f"layer {call.name!r} gives nothing for so few steps")
             values |= {tensor.name: result for tensor, result in zip(call.outputs, results, strict=True)}
     return {tensor.name: values[tensor.name] for tensor in model.outputs}
 
@@ -311,6 +325,11 @@ def _(layer: ExpandDims, inputs: list[Array], masks: Masks) -> list[Array]:
 @compute.register
 def _(layer: FilledLike, inputs: list[Array], masks: Masks) -> list[Array]:
     return [np.full(inputs[0].shape, layer.value)]
+
+
+@compute.register
+def _(layer: Unchanged, inputs: list[Array], masks: Masks) -> list[Array]:
+    return [inputs[0]]
 
 
 @compute.register

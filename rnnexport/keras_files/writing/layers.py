@@ -15,7 +15,16 @@ from rnnexport.keras_files.layers.attention import Attention, MultiHeadAttention
 from rnnexport.keras_files.layers.convolution import Conv, GlobalPool, Pool, Window
 from rnnexport.keras_files.layers.dense import Activate, Dense, Embedding, Pass, PRelu, Rescale
 from rnnexport.keras_files.layers.layer import Layer, Shape
-from rnnexport.keras_files.layers.masks import AnyTrue, ExpandDims, FilledLike, Logical, Masking, NotEqual, Select
+from rnnexport.keras_files.layers.masks import (
+    AnyTrue,
+    ExpandDims,
+    FilledLike,
+    Logical,
+    Masking,
+    NotEqual,
+    Select,
+    Unchanged,
+)
 from rnnexport.keras_files.layers.merging import Concatenate, Merge
 from rnnexport.keras_files.layers.normalization import BatchNorm, LayerNorm, UnitNorm
 from rnnexport.keras_files.layers.shaping import FoldTime, Pad, Permute, Repeat, Reshape, UnfoldTime
@@ -334,6 +343,11 @@ def _(layer: ExpandDims, nodes: Nodes, given: Given) -> ir.Value:
 def _(layer: FilledLike, nodes: Nodes, given: Given) -> ir.Value:
     number = nodes.writer.constant(np.array(layer.value), f"{nodes.name}.value")
     return nodes.op("Expand", number, nodes.op("Shape", given.x))
+
+
+@write.register
+def _(layer: Unchanged, nodes: Nodes, given: Given) -> ir.Value:
+    return given.x
 
 
 @write.register
