@@ -98,7 +98,10 @@ def _engine_error(what: str, exc: Exception) -> EngineError:
 def _dtype(onnx_type: str) -> np.dtype[Any]:
     """`tensor(float)` → float32."""
     name = onnx_type.removeprefix("tensor(").removesuffix(")")
-    return np.dtype({"float": "float32", "double": "float64", "string": "object"}.get(name, name))
+    try:
+        return np.dtype({"float": "float32", "double": "float64", "string": "object"}.get(name, name))
+    except TypeError as exc:
+        raise EngineError(f"onnxruntime has a {onnx_type} here, which is no array of numbers") from exc
 
 
 def _spec(argument: Any) -> TensorSpec:

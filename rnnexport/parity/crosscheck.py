@@ -3,9 +3,10 @@
 1. A node takes what it takes in the reference, rounded to float32, and so do its bodies. ONNX Runtime, unoptimised,
    runs it alone. So an error is seen where it is made, at its full size, and nothing before it matters.
 2. Both may differ by what rounding explains: ROUNDINGS times the sum of half a unit in the last place of the largest
-   output, and of what the node makes of a change of its inputs by one unit in the last place. Long sums in float32 are
-   that much worse than one rounding; an operator that is wrong is wrong by more.
-3. Where ONNX rounds to integers, one unit more or less is rounding, too.
+   output, and of what the node makes of a change of its inputs by one unit in the last place, at that element or at a
+   quarter of all. Long sums in float32 are that much worse than one rounding; an operator that is wrong is wrong by
+   more, and elsewhere than where it jumps.
+3. Where ONNX rounds to integers, one unit more or less is rounding, too, in a few elements.
 4. A node that ONNX Runtime does not run, that takes or gives sequences, or whose inputs are not finite, is not held;
    it rests on the backend cases alone.
 """
@@ -41,6 +42,7 @@ _UNOPTIMISED = Definition(
 )
 ROUNDINGS = 128
 _ROUND_TO_INTEGERS = ("DynamicQuantizeLinear", "QuantizeLinear", "QLinearConv", "QLinearMatMul")
+_FEW = 0.02
 _FLOAT = 1
 
 
@@ -155,18 +157,28 @@ def _problem(step: Step, actual: NDArray[Any], expected: NDArray[Any], moved: ND
         return f"gives {list(expected.shape)}, ONNX Runtime's {list(actual.shape)}"
     if actual.dtype.kind not in "fiub" or actual.size == 0:
         return None if np.array_equal(actual, expected) else "gives another value than ONNX Runtime's"
-    difference = float(differences(actual, _changed(expected, to_float32)).max())
-    finite = np.abs(expected[np.isfinite(expected)]).max(initial=0) if actual.dtype.kind == "f" else 0.0
-    allowed = float(finite) * HALF_UNIT + (_largest_move(moved, expected) if moved.shape == expected.shape else 0)
-    allowed = ROUNDINGS * allowed if actual.dtype.kind == "f" else float(step.node.op_type in _ROUND_TO_INTEGERS)
-    if difference <= allowed:
+    difference = differences(actual, _changed(expected, to_float32))
+    allowed = _allowed(actual, expected, moved)
+    wrong = difference > allowed
+    if actual.dtype.kind != "f" and step.node.op_type in _ROUND_TO_INTEGERS and wrong.mean() <= _FEW:
+        wrong = difference > 1
+    if not wrong.any():
         return None
-    return f"differs from ONNX Runtime's by {difference:.2g}, where rounding explains {allowed:.2g}"
+    worst = np.unravel_index(int(np.argmax(difference - allowed)), difference.shape)
+    at = [int(i) for i in worst]
+    return (
+        f"differs from ONNX Runtime's by {difference[worst]:.2g} at {at}, where rounding explains {allowed[worst]:.2g}"
+    )
 
 
-def _largest_move(moved: NDArray[Any], expected: NDArray[Any]) -> float:
-    found = differences(moved, expected)
-    return float(found[np.isfinite(found)].max(initial=0))
+def _allowed(actual: NDArray[Any], expected: NDArray[Any], moved: NDArray[Any]) -> NDArray[np.float64]:
+    """How much of a difference rounding explains, for each element."""
+    if actual.dtype.kind != "f":
+        return np.zeros(actual.shape)
+    change = differences(moved, expected) if moved.shape == expected.shape else np.zeros(expected.shape)
+    change = np.where(np.isfinite(change), change, 0)
+    size = float(np.abs(expected[np.isfinite(expected)]).max(initial=0))
+    return np.asarray(ROUNDINGS * (size * HALF_UNIT + np.maximum(change, np.quantile(change, 0.25))))
 
 
 def _described(step: Step) -> str:

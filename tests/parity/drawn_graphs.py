@@ -9,7 +9,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-KINDS = ("conv-norm-lstm", "conv-transpose", "attention", "resize-conv", "gru-norm", "lengths-peepholes", "gru-scan")
+KINDS = ("conv-norm-lstm", "conv-transpose", "attention", "resize-conv", "gru-norm", "lengths-peepholes", "scan")
 CHANNELS, HIDDEN = 4, 6
 
 
@@ -86,6 +86,10 @@ def graph(kind: str, seed: int = 0, opset: int = 15) -> onnx.ModelProto:
             squares = drawn.node("ReduceMean", drawn.node("Mul", centred, centred), axes=[-1])
             deviation = drawn.node("Sqrt", drawn.node("Add", squares, drawn.constant(np.float32(1e-5))))
             y = drawn.node("Div", centred, deviation)
+        case "norm-peepholes":
+            conv = drawn.node("Conv", "x", drawn.weight(8, CHANNELS, 3), drawn.weight(8), pads=[1, 1])
+            x = drawn.time_major(drawn.norm(conv, 8, mean=10.0))
+            y = drawn.lstm(x, 8, "", "", "", drawn.weight(1, 3 * HIDDEN))
         case "lengths-peepholes":
             inputs.append(helper.make_tensor_value_info("lengths", TensorProto.INT32, ["batch"]))
             y = drawn.lstm(drawn.time_major("x"), CHANNELS, "lengths", "", "", drawn.weight(1, 3 * HIDDEN))

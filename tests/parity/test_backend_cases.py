@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from itertools import chain
 
 import numpy as np
 import onnx
@@ -31,7 +30,7 @@ def test_some_operators_are_right_at_every_operator_set(module: str) -> None:
 @pytest.mark.slow
 def test_all_claims_are_right() -> None:
     right, wrong = set(), []
-    for case in chain(backend_cases(), sequence_cases()):
+    for case in all_cases():
         result, why = outcome(case)
         if result == "right":
             right.add((case.op_type, case.since_version))

@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Callable, Sequence
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -56,14 +55,13 @@ def _wrong(fault: str, value: Any) -> Any:
 
 @pytest.fixture
 def plant(monkeypatch: pytest.MonkeyPatch) -> Plant:
-    """Plant a fault in the evaluator's first output of an operator."""
+    """Plant a fault in the evaluator's outputs of an operator."""
     real, control_flow = onnx_float64._kernel, dict(float64_graph.CONTROL_FLOW)
 
     def plant(op_type: str, fault: str) -> None:
         def faulty(compute: Callable[..., tuple[Any, ...]]) -> Callable[..., tuple[Any, ...]]:
             def run(*arguments: Any) -> tuple[Any, ...]:
-                first, *rest = compute(*arguments)
-                return _wrong(fault, first), *rest
+                return tuple(_wrong(fault, output) for output in compute(*arguments))
 
             return run
 
@@ -132,7 +130,7 @@ def test_a_fault_in_each_claimed_operator_leaves_no_verdict(fault: str, plant: P
     """On the backend cases; where ONNX Runtime does not run the node, the case itself tells."""
     counts: Counter[str] = Counter()
     passed = []
-    for case in chain(backend_cases(), sequence_cases()):
+    for case in all_cases():
         values = [*case.inputs, *case.outputs]
         plant("", fault)
         if outcome(case)[0] != "right" or not all(isinstance(v, np.ndarray) and v.size for v in values):
@@ -154,8 +152,10 @@ def test_a_fault_in_each_claimed_operator_leaves_no_verdict(fault: str, plant: P
 
 
 def _same(case: Any, fault: str) -> bool:
-    """Whether the fault changes nothing, such as the sign of 0."""
+    """Whether the fault changes nothing, such as the sign of 0, or nothing that the case could show."""
     first = np.asarray(case.outputs[0])
+    if first.dtype.name in ("float16", "bfloat16"):
+        return True  # the case tells no more than a hundredth
     if first.dtype.kind not in "fV":
         return first.dtype.kind in "OUS"
     wide = first.astype(np.float64)
