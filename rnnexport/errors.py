@@ -10,6 +10,7 @@
     ├── ExportError              the model cannot be written as ONNX
     ├── EngineError              an inference library refused or failed
     └── RuntimeUnavailableError  a runtime asked for does not work on this machine
+    InterruptedBySignal          someone ended the command; a KeyboardInterrupt
     RnnexportWarning             it works, but not as it was meant to
 
 Messages are one or two lines: what is wrong, where, what to do. The command line prints them and exits with
@@ -30,6 +31,15 @@ class RnnexportError(Exception):
     """Something went wrong that the caller can understand and mend."""
 
     exit_status = 2
+
+
+class InterruptedBySignal(KeyboardInterrupt):  # it is no error
+    """SIGINT, SIGTERM or SIGHUP; unlike a bare KeyboardInterrupt, no code of the user's raised it."""
+
+    def __init__(self, number: int) -> None:
+        """Keep the signal's number."""
+        super().__init__(number)
+        self.number = number
 
 
 class InputError(RnnexportError):

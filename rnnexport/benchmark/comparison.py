@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from pydantic import ValidationError
 from rnnexport.benchmark.results import SCHEMA_VERSION, BenchReport, Measurement, RowComparison
 from rnnexport.benchmark.verdicts import Verdict, judge
 from rnnexport.errors import InputError
+from rnnexport.files.json_files import read_json
 
 _AGAIN = "measure again with: rnnexport bench --json"
 
@@ -21,12 +21,7 @@ def read_report(path: Path) -> BenchReport:
     Raises:
         InputError: It is missing, of another schema version, damaged, or something else.
     """
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as exc:
-        raise InputError(f"{path} cannot be read: {exc.strerror}") from exc
-    except ValueError as exc:
-        raise InputError(f"{path} is no JSON file; {_AGAIN}") from exc
+    document = read_json(path)
     if not isinstance(document, dict) or "measurements" not in document:
         raise InputError(f"{path} is no result of rnnexport bench; {_AGAIN}")
     if (version := document.get("schema_version")) != SCHEMA_VERSION:

@@ -48,7 +48,7 @@ class ResultsLog:
         try:
             header, *lines = [json.loads(line) for line in whole]
             version, settings = header["schema_version"], header["settings"]
-        except (ValueError, KeyError, TypeError) as exc:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as exc:
             raise InputError(f"{self.path} is no results log of rnnexport bench; choose another `out`") from exc
         if version != SCHEMA_VERSION:
             raise InputError(f"{self.path} is schema {version}, this version reads {SCHEMA_VERSION}; start a new one")

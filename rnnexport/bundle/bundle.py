@@ -18,14 +18,17 @@ from importlib import resources
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
-import numpy as np
 from numpy.typing import NDArray
 
-from rnnexport.bundle.manifest import MANIFEST, Manifest, parse_manifest
+from rnnexport.bundle.manifest import MANIFEST, Manifest, StepGraphInfo, parse_manifest
 from rnnexport.bundle.store import mend_interrupted_exchange, sha256_of
+from rnnexport.data.files import split_series
 from rnnexport.engines import reads_source
 from rnnexport.engines.contract import Definition
-from rnnexport.errors import BundleError
+from rnnexport.errors import BundleError, InputError
+from rnnexport.files.arrays import read_npz
+from rnnexport.files.json_files import parse_json
+from rnnexport.onnx_files.reading import check_file, external_files
 
 
 @dataclass(frozen=True)
@@ -76,9 +79,14 @@ class Bundle:
         """The labelled series, or `None` where the bundle keeps none."""
         if "evaluation.npz" not in self.manifest.files:
             return None
-        with np.load(self.path / "evaluation.npz", allow_pickle=False) as arrays:
-            ends = np.cumsum(arrays["lengths"])[:-1]
-            return Evaluation(np.split(arrays["values"], ends), arrays["labels"])
+        path = self.path / "evaluation.npz"
+        arrays = read_npz(path)
+        try:
+            return Evaluation(split_series(arrays["values"], arrays["lengths"]), arrays["labels"])
+        except KeyError as exc:
+            raise BundleError(f"{path} has no array {exc}; export again") from exc
+        except ValueError as exc:
+            raise BundleError(f"{path}: {exc}; export again") from exc
 
     @property
     def series(self) -> list[NDArray[Any]]:
@@ -115,10 +123,10 @@ class Bundle:
     def evidence(self, name: str) -> Literal["none", "current", "stale"]:
         """Say whether `name` exists and belongs to this very manifest."""
         try:
-            document = json.loads((self.path / name).read_text(encoding="utf-8"))
+            document = parse_json((self.path / name).read_bytes())
         except FileNotFoundError:
             return "none"
-        except ValueError:
+        except (ValueError, OSError):
             return "stale"
         current = isinstance(document, dict) and document.get("manifest_sha256") == self.manifest_sha256
         return "current" if current else "stale"
@@ -142,6 +150,9 @@ def load_bundle(path: Path) -> Bundle:
     manifest = parse_manifest(path, content)
     for name, expected in manifest.files.items():
         _check_file(path, name, expected)
+    _check_graph(path, manifest, "model.onnx", manifest)
+    if manifest.step is not None:
+        _check_graph(path, manifest, "step.onnx", manifest.step)
     return Bundle(path, manifest, hashlib.sha256(content).hexdigest())
 
 
@@ -156,6 +167,20 @@ def _check_file(bundle: Path, name: str, expected: str) -> None:
         raise BundleError(f"bundle {str(bundle)!r}: {name} cannot be read: {exc.strerror}; export again") from exc
     if actual != expected:
         raise BundleError(f"bundle {str(bundle)!r}: {name} was changed after the export; export again")
+
+
+def _check_graph(bundle: Path, manifest: Manifest, name: str, described: Manifest | StepGraphInfo) -> None:
+    """Refuse a graph that is none, that is not the one described, or whose weights the manifest does not list."""
+    try:
+        ends, outside = check_file(bundle / name), external_files(bundle / name)
+    except InputError as exc:
+        raise BundleError(f"bundle {str(bundle)!r}: {exc}; export again") from exc
+    if unlisted := [file for file in outside if file not in manifest.files]:
+        raise BundleError(f"{bundle / MANIFEST} does not list {unlisted[0]!r}, which {name} reads; export again")
+    for kind, infos, found in (("inputs", described.inputs, ends.inputs), ("outputs", described.outputs, ends.outputs)):
+        said = {info.name: len(info.shape) for info in infos}
+        if said.keys() != found.keys() or any(found[each] not in (None, rank) for each, rank in said.items()):
+            raise BundleError(f"{bundle / MANIFEST}: the {kind} are not those of {name}; export again")
 
 
 def reference_bundles() -> list[Path]:

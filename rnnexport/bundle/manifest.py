@@ -6,32 +6,53 @@ History of the schema
 
 from __future__ import annotations
 
-import json
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+import numpy as np
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from rnnexport.errors import BundleError
+from rnnexport.files.json_files import parse_json
 
 SCHEMA_VERSION = 1
 MANIFEST = "manifest.json"
 
 
+def _one_line(text: str) -> str:
+    if not text.isprintable():
+        raise ValueError(f"{text!r} holds a character that cannot be printed")
+    return text
+
+
+def _dtype(text: str) -> str:
+    try:
+        if np.dtype(text).kind in "biufc":
+            return text
+    except (TypeError, SyntaxError):
+        pass
+    raise ValueError(f"{text!r} is no type of numbers")
+
+
+Line = Annotated[str, AfterValidator(_one_line)]
+"""Text from a file that is printed in messages and tables."""
+
+
 class _Strict(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class TensorInfo(_Strict):
     """A graph input or output; a `str` in `shape` is a symbolic dimension."""
 
-    name: str
-    dtype: str
-    shape: tuple[int | str, ...]
+    name: Line
+    dtype: Annotated[Line, AfterValidator(_dtype)]
+    shape: tuple[Annotated[int, Field(ge=0, le=2**31)] | Line, ...]
     role: Literal["features", "lengths", "indices", "state", "output"] = "features"
     """`lengths` counts the time steps of each row; `indices` are integers below `upper_bound`."""
-    upper_bound: int | None = None
-    time_axis: str | None = None
+    upper_bound: int | None = Field(default=None, ge=1)
+    time_axis: Line | None = None
     """For `lengths`: the symbolic dimension that it counts."""
 
 
@@ -48,7 +69,7 @@ class Source(_Strict):
     kind: Literal["builtin", "module", "onnx", "keras"]
     """`builtin`: model.json and weights rebuild it; `module`: a user's code; `onnx`: a file without its source;
     `keras`: a file of Keras."""
-    name: str
+    name: Line
 
     @property
     def description(self) -> str:
@@ -81,10 +102,10 @@ class StepGraphInfo(_Strict):
     """`step.onnx`: it takes a chunk of the series and the states, and gives the outputs and the new states."""
 
     inputs: tuple[TensorInfo, ...]
-    outputs: tuple[TensorInfo, ...]
-    time_dimension: str
+    outputs: tuple[TensorInfo, ...] = Field(min_length=1)
+    time_dimension: Line
     """The symbolic dimension that is cut into chunks."""
-    batch_dimension: str
+    batch_dimension: Line
     """The symbolic dimension of the streams that share a call; empty where the model takes one at a time."""
 
 
@@ -92,24 +113,24 @@ class Manifest(_Strict):
     """What a bundle says of itself."""
 
     schema_version: Literal[1] = 1
-    name: str
+    name: Line
     source: Source
     inputs: tuple[TensorInfo, ...]
-    outputs: tuple[TensorInfo, ...]
-    state_pairs: tuple[tuple[str, str], ...] = ()
+    outputs: tuple[TensorInfo, ...] = Field(min_length=1)
+    state_pairs: tuple[tuple[Line, Line], ...] = ()
     """(input, output) of the step graph that carry a recurrent state, such as ("h_0", "h_n")."""
     step: StepGraphInfo | None = None
     reference: ReferenceCheck | None = None
     """Of an ONNX file."""
-    task: str | None = None
-    metric: str | None = None
+    task: Line | None = None
+    metric: Line | None = None
     class_names: tuple[str, ...] = ()
     vocabulary: tuple[str, ...] = ()
     """What each token of the input stands for."""
-    tolerances: dict[str, Tolerance]
+    tolerances: dict[Line, Tolerance]
     """By precision, such as `float32`."""
-    versions: dict[str, str]
-    files: dict[str, str]
+    versions: dict[Line, Line]
+    files: dict[Line, Line]
     """Path below the bundle, with `/`, to SHA-256."""
 
 
@@ -120,7 +141,7 @@ def parse_manifest(path: Path, content: bytes) -> Manifest:
         BundleError: It is damaged or of another schema version.
     """
     try:
-        document = json.loads(content)
+        document = parse_json(content)
         version = document["schema_version"]
     except (ValueError, KeyError, TypeError) as exc:
         raise BundleError(f"{path / MANIFEST} is damaged; export again") from exc
@@ -130,8 +151,47 @@ def parse_manifest(path: Path, content: bytes) -> Manifest:
             "export again or upgrade rnnexport"
         )
     try:
-        return Manifest.model_validate(document)
+        manifest = Manifest.model_validate(document)
     except ValidationError as exc:
         first = exc.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise BundleError(f"{path / MANIFEST} is damaged at {where!r}: {first['msg']}; export again") from exc
+    for problem in _contradictions(manifest):
+        raise BundleError(f"{path / MANIFEST} contradicts itself: {problem}; export again")
+    return manifest
+
+
+def _contradictions(manifest: Manifest) -> Iterator[str]:
+    """Yield what no export writes."""
+    for kind, infos in (("input", manifest.inputs), ("output", manifest.outputs)):
+        yield from _doubles(kind, infos)
+    needed = ["model.onnx", *(["step.onnx"] if manifest.step else [])]
+    needed += {"builtin": ["model.json", "weights.safetensors"]}.get(manifest.source.kind, ["parity_cases.npz"])
+    for name in needed:
+        if name not in manifest.files:
+            yield f"{name!r} is not among its files"
+    if manifest.class_names and all(_sizes_of_last(info) - {1, len(manifest.class_names)} for info in manifest.outputs):
+        yield f"it names {len(manifest.class_names)} classes, and no output has as many columns"
+    step = manifest.step
+    if step is None:
+        if manifest.state_pairs:
+            yield "it pairs states without a step graph"
+        return
+    for kind, infos in (("step input", step.inputs), ("step output", step.outputs)):
+        yield from _doubles(kind, infos)
+    ends = {info.name for info in step.inputs}, {info.name for info in step.outputs}
+    for pair in manifest.state_pairs:
+        if pair[0] not in ends[0] or pair[1] not in ends[1]:
+            yield f"the step graph has no states {pair[0]!r} → {pair[1]!r}"
+    if not any(step.time_dimension in info.shape for info in step.inputs):
+        yield f"no input of the step graph has the time dimension {step.time_dimension!r}"
+
+
+def _doubles(kind: str, infos: Sequence[TensorInfo]) -> Iterator[str]:
+    names = [info.name for info in infos]
+    yield from (f"{kind} {name!r} is there twice" for name in names if names.count(name) > 1)
+
+
+def _sizes_of_last(info: TensorInfo) -> set[int]:
+    """The number of columns, where it is known."""
+    return {size for size in info.shape[-1:] if isinstance(size, int)}

@@ -150,7 +150,7 @@ def read_plan(bundle: Bundle, kind: GraphKind) -> Plan | None:
         return None
     except OSError as exc:
         raise BundleError(f"{path} cannot be read: {exc.strerror}; {again}") from exc
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, KeyError, TypeError, ValidationError, InputError) as exc:
+    except (ValueError, RecursionError, KeyError, TypeError, AttributeError, InputError) as exc:
         raise BundleError(f"{path} is damaged: {_reason(exc)}; {again}") from exc
     if plan.tuned.manifest_sha256 != bundle.manifest_sha256:
         raise BundleError(f"{path} was made for an earlier export of this bundle; {again}")

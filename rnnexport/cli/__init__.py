@@ -6,7 +6,7 @@ neither PyTorch nor a runtime.
 
 from __future__ import annotations
 
-import os
+import logging
 import sys
 from typing import Annotated
 
@@ -28,8 +28,8 @@ from rnnexport.cli import (
     verify,
 )
 from rnnexport.cli.commands import command
+from rnnexport.cli.ending import run_to_the_end
 from rnnexport.cli.output import warnings_as_lines
-from rnnexport.errors import RnnexportError
 
 app = typer.Typer(
     name="rnnexport",
@@ -45,9 +45,6 @@ for _module in (
     *(lint, optimize, tune, runtimes, conformance, compare),
 ):
     app.command()(command(getattr(_module, _module.__name__.rpartition(".")[2])))
-
-DEBUG_VARIABLE = "RNNEXPORT_DEBUG"
-_INTERNAL_ERROR = 70  # EX_SOFTWARE of sysexits.h
 
 
 def _print_version(wanted: bool) -> None:
@@ -69,27 +66,12 @@ def _options(
 
 def main() -> None:
     """Run the command line; every error becomes one message on stderr and an exit status."""
-    try:
-        with warnings_as_lines():
-            app()
-    except RnnexportError as error:
-        _fail(str(error), error.exit_status)
-    except OSError as error:
-        where = f" {error.filename!r}" if error.filename else ""
-        _fail(f"{error.strerror or error}{where}", 2)
-    except KeyboardInterrupt:
-        _fail("interrupted", 130)
-    except Exception as error:
-        if os.environ.get(DEBUG_VARIABLE):
-            raise
-        _fail(
-            f"a fault in rnnexport itself: {type(error).__name__}: {error}\n"
-            f"set {DEBUG_VARIABLE}=1 to see where, and please report it",
-            _INTERNAL_ERROR,
-        )
+    sys.exit(run_to_the_end(_call))
 
 
-def _fail(message: str, status: int) -> None:
-    sys.stdout.flush()
-    print(f"rnnexport: {message}", file=sys.stderr)
-    sys.exit(status)
+def _call() -> int | None:
+    logging.getLogger("onnx_ir").addHandler(logging.NullHandler())  # a file that contradicts itself is named by us
+    logging.getLogger("onnx_ir").propagate = False
+    with warnings_as_lines():
+        status = app(standalone_mode=False)
+    return status if isinstance(status, int) else None

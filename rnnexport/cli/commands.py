@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import MISSING, Field, fields, is_dataclass
 from functools import wraps
@@ -51,6 +52,9 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
             raise
 
     run.__doc__ = _no_markup(function.__doc__ or "")
+    for parameter in parameters:
+        for info in getattr(parameter.annotation, "__metadata__", ()):
+            info.help = _no_markup(info.help or "")
     keywords = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in parameters]
     run.__signature__ = inspect.Signature(keywords)  # type: ignore[attr-defined]
     return run
@@ -107,7 +111,7 @@ def parameter(
     """Return the parameter of a field's flag, of this type and with this help; `more` is for `typer.Option`."""
     least = next((each.ge for each in metadata(field) if isinstance(each, Ge) and kind != str | None), None)
     flags = filter(None, [flag_of(command_name, field.name), SHORT.get(field.name)])
-    help_ = _no_markup(in_flags(command_name, help_))
+    help_ = in_flags(command_name, help_)
     option = typer.Option(*flags, help=help_, min=least, show_default=default is not None, **more)  # type: ignore[arg-type]
     return inspect.Parameter(
         field.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind, option]
@@ -125,4 +129,4 @@ def read(command_name: str, field: Field[Any], value: Any) -> Any:
 
 def _no_markup(text: str) -> str:
     """Have brackets printed as they are."""
-    return text.replace("[", r"\[")
+    return re.sub(r"(?<!\\)\[", r"\\[", text)

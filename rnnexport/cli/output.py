@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
+import threading
+import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -12,8 +15,10 @@ from typing import TYPE_CHECKING, Any, TextIO
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-PIPED_WIDTH = 140
-"""Columns of a table that goes to a file or a pipe, which has no width of its own."""
+_UNLIMITED = 10_000
+"""Columns of a table that goes to a file or a pipe, unless COLUMNS says otherwise."""
+_PROGRESS_SECONDS = 10
+"""How often something that takes long says so, where stderr is no terminal."""
 
 
 def print_result(result: Any, tables: Sequence[RenderableType], *, as_json: bool) -> None:
@@ -23,16 +28,17 @@ def print_result(result: Any, tables: Sequence[RenderableType], *, as_json: bool
 
         print(to_json(result, indent=1, inf_nan_mode="null").decode())
         return
-    from rich.console import Console
+    from rnnexport.report.fitting import PlainConsole, print_fitted
 
-    console = Console() if sys.stdout.isatty() else Console(width=PIPED_WIDTH)
-    for table in tables:
-        console.print(table)
+    own_width = sys.stdout.isatty() or os.environ.get("COLUMNS", "").isdecimal()
+    print_fitted(PlainConsole(width=None if own_width else _UNLIMITED), tables)
 
 
 def say(message: str) -> None:
     """Tell the person something that is no result."""
-    print(message, file=sys.stderr)
+    safe = "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in message)
+    with contextlib.suppress(OSError):  # standard error is closed or full; nobody listens
+        print(safe, file=sys.stderr, flush=True)
 
 
 @contextlib.contextmanager
@@ -63,14 +69,39 @@ def warnings_as_lines() -> Iterator[None]:
 
 @contextlib.contextmanager
 def progress(what: str, *, in_lines: bool = False) -> Iterator[Callable[[str], None]]:
-    """Show what is going on while the block runs; where stderr is no terminal, nothing, or `in_lines`."""
+    """Show what is going on while the block runs; off a terminal, now and then in a line, or `in_lines`."""
     if not sys.stderr.isatty():
-        yield (lambda message: say(f"{what}: {message}")) if in_lines else (lambda _: None)
+        yield from _progress_in_lines(what, every=in_lines)
         return
-    from rich.console import Console
+    from rich.text import Text
 
-    with Console(stderr=True).status(what) as status:
-        yield lambda message: status.update(f"{what}: {message}")
+    from rnnexport.report.fitting import PlainConsole, printable
+
+    with PlainConsole(stderr=True).status(Text(printable(what))) as status:
+        yield lambda message: status.update(Text(printable(f"{what}: {message}")))
+
+
+def _progress_in_lines(what: str, *, every: bool) -> Iterator[Callable[[str], None]]:
+    """Say each message, or every few seconds the last one."""
+    ended, last, started = threading.Event(), [what], time.monotonic()
+
+    def remember(message: str) -> None:
+        last[0] = f"{what}: {message}"
+        if every:
+            say(last[0])
+
+    def repeat() -> None:
+        while not ended.wait(_PROGRESS_SECONDS):
+            if not every:
+                say(f"{last[0]} ({time.monotonic() - started:.0f} s)")
+
+    thread = threading.Thread(target=repeat, daemon=True)
+    thread.start()
+    try:
+        yield remember
+    finally:
+        ended.set()
+        thread.join()
 
 
 def tell_shadowed(runtimes: Sequence[str | Path]) -> None:

@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
-from rnnexport.data.archives import read_array
 from rnnexport.data.defaults import TrainingDefaults
 from rnnexport.data.task import Dataset, Split, Task, split_off_validation
 from rnnexport.errors import InputError
+from rnnexport.files.arrays import map_array
 
 HELD_OUT = 0.2
 """Share of the series for the test, and of the rest for validation."""
@@ -88,7 +89,9 @@ def _read(file: DataFile) -> tuple[list[Any], list[str]]:
         return _from_ts(path) if path.suffix == ".ts" else _from_table(path, file)
     except ImportError as exc:
         raise InputError(f"{path} cannot be read: {exc}") from exc
-    except (ValueError, OSError, EOFError, KeyError) as exc:
+    except InputError:
+        raise
+    except Exception as exc:  # damaged files make pandas, pyarrow and sktime raise all kinds
         raise InputError(f"{path} cannot be read: {str(exc).splitlines()[0] if str(exc) else exc!r}") from exc
 
 
@@ -127,30 +130,42 @@ def _from_table(path: Path, file: DataFile) -> tuple[list[Any], list[str]]:
 
 
 def _from_npz(path: Path) -> tuple[list[Any], list[str]]:
-    with np.load(path, allow_pickle=False) as arrays:
-        if missing := {"values", "lengths", "labels"} - set(arrays.files):
-            raise InputError(f"{path} has no array {min(missing)!r}; it needs values, lengths and labels")
-        lengths, labels = arrays["lengths"], arrays["labels"]
-    values = np.asarray(read_array(path, "values"), np.float32)  # float32 that is mapped stays mapped
-    if values.ndim != 2 or len(lengths) != len(labels) or lengths.sum() != len(values) or (lengths < 1).any():
+    values, lengths, labels = (map_array(path, name) for name in ("values", "lengths", "labels"))
+    if labels.ndim != 1 or len(labels) != lengths.size:
         raise InputError(
-            f"{path}: values is {list(values.shape)}, with {len(lengths)} lengths that sum to {lengths.sum()} and "
-            f"{len(labels)} labels; it needs [steps of all series, features] and a length and a label for each series"
+            f"{path} has {lengths.size} lengths and labels of shape {list(labels.shape)}; each series needs one"
         )
+    values = np.asarray(values, np.float32)  # float32 that is mapped stays mapped
+    try:
+        series = split_series(values, lengths)
+    except ValueError as exc:
+        raise InputError(f"{path}: {exc}") from exc
     for start in range(0, len(values), ROWS_AT_ONCE):
         for row, column in np.argwhere(~np.isfinite(values[start : start + ROWS_AT_ONCE])):
             value = values[start + row, column]
             raise InputError(f"{path}, row {start + row} of values, feature {column}: {value} is no number")
-    return np.split(values, np.cumsum(lengths)[:-1]), [str(label) for label in labels]
+    return series, [str(label) for label in labels]
+
+
+def split_series(values: NDArray[Any], lengths: NDArray[Any]) -> list[NDArray[Any]]:
+    """Cut series that lie one after another, [steps of all series, features] or tokens [steps], into one array each.
+
+    Raises:
+        ValueError: The lengths are no whole numbers above 0 that sum to the steps.
+    """
+    whole = lengths.ndim == 1 and lengths.dtype.kind in "iu" and (lengths > 0).all()
+    if not whole or values.ndim not in (1, 2) or int(lengths.sum(dtype=object)) != len(values):
+        raise ValueError(
+            f"values is {list(values.shape)}, with {lengths.size} lengths of {lengths.dtype} that sum to "
+            f"{lengths.sum()}; it needs [steps of all series, features] and a whole length for each series"
+        )
+    return np.split(values, np.cumsum(lengths.astype(np.int64))[:-1])
 
 
 def _from_ts(path: Path) -> tuple[list[Any], list[str]]:
     from sktime.datasets import load_from_tsfile
 
-    try:
-        table, labels = load_from_tsfile(str(path), return_y=True, return_data_type="nested_univ")
-    except (TypeError, IndexError, AttributeError) as exc:  # what sktime makes of a file of another kind
-        raise ValueError(f"it is no .ts file: {exc}") from exc
+    table, labels = load_from_tsfile(str(path), return_y=True, return_data_type="nested_univ")
     series = []
     for number, row in enumerate(table.to_numpy()):
         channels = [np.asarray(channel, np.float32) for channel in row]

@@ -20,6 +20,7 @@ from rnnexport.engines.contract import Feeds
 from rnnexport.errors import ExportError
 from rnnexport.exporting.graphs import Graphs
 from rnnexport.exporting.options import ExportOptions
+from rnnexport.exporting.user_code import user_code
 from rnnexport.exporting.writing import TOLERANCES, write_test_data
 from rnnexport.parity.grid import GRIDS, STREAM_GRID, Case, draw_cases
 from rnnexport.parity.oracle import KEPT_CASES, keep_cases
@@ -48,7 +49,8 @@ def export_module(
     from rnnexport.capture import DEFAULT_OPSET, capture
 
     opset_version = options.opset_version or DEFAULT_OPSET
-    captured = capture(module, inputs, output_names=output_names, opset_version=opset_version)
+    with user_code("the module's code ends the export", ExportError, ours_too=True):
+        captured = capture(module, inputs, output_names=output_names, opset_version=opset_version)
     name = type(module).__name__
     graphs = Graphs.make(captured.model, options)
     manifest = graphs.described(

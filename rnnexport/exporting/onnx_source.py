@@ -13,7 +13,6 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from rnnexport.bundle.bundle import Bundle, load_bundle
@@ -23,6 +22,7 @@ from rnnexport.bundle.store import seal, write_bundle
 from rnnexport.engines.contract import Feeds
 from rnnexport.errors import InputError, NoReferenceError, RnnexportError
 from rnnexport.exporting.writing import TOLERANCES, input_infos, output_infos, write_test_data
+from rnnexport.files.arrays import read_npz
 from rnnexport.onnx_files.reading import external_files, read_model
 from rnnexport.parity.grid import BATCH_NAMES, GRIDS, Case, draw_cases
 from rnnexport.parity.oracle import KEPT_CASES, keep_cases
@@ -121,11 +121,7 @@ def sample_cases(path: Path, model: onnx_ir.Model) -> list[Case]:
 
 
 def _read_sample(path: Path, inputs: tuple[TensorInfo, ...]) -> dict[str, NDArray[Any]]:
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
-    except (OSError, ValueError) as exc:
-        raise InputError(f"{path} is no npz file of arrays: {exc}") from exc
+    arrays = read_npz(path)
     wanted = {info.name: info for info in inputs}
     if arrays.keys() != wanted.keys():
         raise InputError(f"{path} holds {sorted(arrays)}, the model takes {sorted(wanted)}")

@@ -24,6 +24,7 @@ from rnnexport.capture import InputSpec, call_module
 from rnnexport.capture.failures import place_of_call
 from rnnexport.engines.contract import Feeds
 from rnnexport.errors import ExportError
+from rnnexport.exporting.user_code import user_code
 from rnnexport.parity.grid import Case
 
 _WIDE = {
@@ -138,11 +139,8 @@ def _tensors(container: Any) -> Iterator[Tensor]:
 def _call(module: nn.Module, inputs: Sequence[InputSpec], case: Case) -> list[NDArray[Any]]:
     wide = torch.get_default_dtype() is torch.float64
     tensors = [_tensor(case.feeds[spec.name], widen=wide) for spec in inputs]
-    try:
+    with user_code(f"the module fails at {case.name}", ExportError):
         return [output.numpy() for output in call_module(module, inputs, tensors)]
-    except Exception as exc:  # the user's code can raise anything
-        first_line = (str(exc).splitlines() or [""])[0]
-        raise ExportError(f"the module fails at {case.name}: {type(exc).__name__}: {first_line}") from exc
 
 
 def _tensor(array: NDArray[Any], *, widen: bool) -> Tensor:

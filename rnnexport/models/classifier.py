@@ -9,7 +9,6 @@ Shape letters, here and everywhere: B batch, T time steps, I input size, H hidde
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -21,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from rnnexport.errors import CheckpointError, UnknownNameError
+from rnnexport.files.json_files import parse_json
 from rnnexport.models.cells import ResetBeforeGRU
 
 CELLS: dict[str, type[nn.LSTM | nn.GRU]] = {"lstm": nn.LSTM, "gru": nn.GRU, "gru-reset-before": ResetBeforeGRU}
@@ -165,7 +165,7 @@ def load_description(path: Path) -> ModelDescription:
         CheckpointError: It is missing, damaged or of another schema version.
     """
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        document = parse_json(path.read_bytes())
         if document["schema_version"] != 1:
             raise CheckpointError(f"{path} is schema {document['schema_version']}, this version reads 1; train again")
         return ModelDescription.model_validate(document)

@@ -1,21 +1,32 @@
 """An ONNX file of any origin, read safely: it is never changed, and nothing outside its folder is opened.
 
 Every reader that follows takes an `onnx_ir.Model`, whose external data stays on disk until it is used.
+A file is checked where it enters; what comes after may rely on it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from rnnexport.errors import InputError
+from rnnexport.onnx_files.checking import check_graph
 
 if TYPE_CHECKING:
     import onnx_ir
 
 OLDEST_OPSET = 11
 _DOMAINS = {"", "ai.onnx", "ai.onnx.ml", "com.microsoft", "com.microsoft.nchwc", "ai.onnx.preview.training"}
+
+
+@dataclass(frozen=True, slots=True)
+class Ends:
+    """The inputs and outputs of a graph, each with its number of dimensions where the file says it."""
+
+    inputs: dict[str, int | None]
+    outputs: dict[str, int | None]
 
 
 def read_model(path: Path) -> onnx_ir.Model:
@@ -27,14 +38,35 @@ def read_model(path: Path) -> onnx_ir.Model:
     """
     import onnx_ir
 
-    proto = _read_proto(path)
-    _check_operator_sets(path, proto)
-    for name in _external_names(path, proto):
-        _check_external_file(path, name)
+    check_file(path)
     try:
         return onnx_ir.load(path)
     except Exception as exc:  # whatever a contradictory file makes the reader raise
         raise InputError(f"{path} contradicts itself: {_first_line(exc)}") from exc
+
+
+def check_file(path: Path) -> Ends:
+    """Check an ONNX file as a whole, and return what it takes and gives.
+
+    Raises:
+        InputError: As `read_model`.
+    """
+    proto = _read_proto(path)
+    _check_operator_sets(path, proto)
+    for name in _external_names(path, proto):
+        _check_external_file(path, name)
+    constants = {tensor.name for tensor in proto.graph.initializer}
+    ends = Ends(
+        {value.name: _rank(value) for value in proto.graph.input if value.name not in constants},
+        {value.name: _rank(value) for value in proto.graph.output},
+    )
+    check_graph(path, proto)
+    return ends
+
+
+def _rank(value: Any) -> int | None:
+    tensor = value.type.tensor_type
+    return len(tensor.shape.dim) if tensor.HasField("shape") else None
 
 
 def external_files(path: Path) -> list[str]:
@@ -51,7 +83,12 @@ def _read_proto(path: Path) -> Any:
     from google.protobuf.message import DecodeError
 
     try:
+        if not path.is_file():  # a pipe or a device could hang
+            path.stat()
+            raise InputError(f"{path} is no file; give an ONNX file")
         proto = onnx.load(path, load_external_data=False)
+    except ValueError as exc:
+        raise InputError(f"{str(path)!r} is no path: {exc}") from exc
     except OSError as exc:
         raise InputError(f"{path} cannot be read: {exc.strerror}") from exc
     except DecodeError as exc:
@@ -105,11 +142,13 @@ def _tensors(graph: Any) -> Iterator[Any]:
 
 def _check_external_file(path: Path, name: str) -> None:
     parts = PurePosixPath(name)
+    if not name.isprintable():
+        raise InputError(f"{path} names external data {name!r}, which is no file's name; do not use this file")
     file = path.parent / name
     if parts.is_absolute() or ".." in parts.parts or not file.resolve().is_relative_to(path.parent.resolve()):
         raise InputError(f"{path} names external data outside its folder, {name!r}; do not use this file")
-    if not file.is_file():
-        raise InputError(f"{path}: its external data {name!r} is missing; put it beside the file")
+    if file.is_symlink() or not file.is_file():
+        raise InputError(f"{path}: its external data {name!r} is missing or no regular file; put it beside the file")
 
 
 def _first_line(exc: Exception) -> str:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,8 @@ from pydantic import ValidationError
 from rnnexport.bundle.bundle import Bundle
 from rnnexport.bundle.manifest import Tolerance
 from rnnexport.errors import InputError
+from rnnexport.files.arrays import read_npz
+from rnnexport.files.json_files import read_json
 from rnnexport.parity.compare import Comparison, Reference, compare
 from rnnexport.parity.verdicts import CaseVerdict, ParityReport, RuntimeParity
 
@@ -61,10 +62,8 @@ def judge_again(path: Path, atol: float | None = None, rtol: float | None = None
 
 def _read(path: Path) -> ParityReport:
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        document = dict(read_json(path))
         version = document["schema_version"]
-    except OSError as exc:
-        raise InputError(f"{path} cannot be read: {exc.strerror}") from exc
     except (ValueError, KeyError, TypeError) as exc:
         raise InputError(f"{path} is no result of rnnexport verify; run: rnnexport verify {path.parent}") from exc
     expected = ParityReport.model_fields["schema_version"].default
@@ -85,8 +84,10 @@ def _read_outputs(path: Path, report: ParityReport) -> dict[str, NDArray[Any]]:
         raise InputError(f"{path} cannot be read: {exc.strerror}; run: rnnexport verify {path.parent}") from exc
     if hashlib.sha256(content).hexdigest() != report.raw_outputs:
         raise InputError(f"{path} is not what its {REPORT} was written with; run: rnnexport verify {path.parent}")
-    with np.load(io.BytesIO(content), allow_pickle=False) as archive:
-        return {name: archive[name] for name in archive.files}
+    outputs = read_npz(path, content)
+    if wrong := [name for name, array in outputs.items() if array.dtype.kind not in "biuf"]:
+        raise InputError(f"{path}: {wrong[0]!r} holds {outputs[wrong[0]].dtype}, no numbers; run: rnnexport verify")
+    return outputs
 
 
 def _judge_runtime(
@@ -108,8 +109,11 @@ def _judge_case(
 ) -> CaseVerdict:
     def again(known: Comparison) -> Comparison:
         key = f"{case.number}/{known.output}"
-        expected = outputs[f"{runtime}/expected/{key}"]
-        reference = Reference(expected, np.dtype(known.dtype), known.float32_error)
-        return compare(known.output, outputs[f"{runtime}/actual/{key}"], reference, tolerance)
+        try:
+            expected, actual = (outputs[f"{runtime}/{kind}/{key}"] for kind in ("expected", "actual"))
+            reference = Reference(expected, np.dtype(known.dtype), known.float32_error)
+        except (KeyError, TypeError) as exc:
+            raise InputError(f"{OUTPUTS} and {REPORT} do not belong together: {exc}; run: rnnexport verify") from exc
+        return compare(known.output, actual, reference, tolerance)
 
     return case.model_copy(update={"comparisons": [again(known) for known in case.comparisons]})

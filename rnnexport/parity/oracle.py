@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from rnnexport.bundle.bundle import Bundle
 from rnnexport.engines import get_engine, reads_source
 from rnnexport.engines.contract import Definition, Feeds
-from rnnexport.errors import NoReferenceError
+from rnnexport.errors import BundleError, NoReferenceError
+from rnnexport.files.arrays import read_npz
 from rnnexport.parity.compare import Reference, size_of
 from rnnexport.parity.grid import Case, Values
 from rnnexport.runtime.worker import Arrays, Extras, run_job
@@ -80,16 +81,37 @@ def kept_cases(bundle: Bundle) -> tuple[list[Case], list[dict[str, Reference]]]:
             f"bundle {str(bundle.path)!r} has no proven reference, so there is no verdict: it was exported before "
             "references were held against ONNX Runtime; export the file again"
         )
-    with np.load(bundle.path / KEPT_CASES, allow_pickle=False) as archive:
-        arrays = {name: archive[name] for name in archive.files}
+    arrays = read_npz(bundle.path / KEPT_CASES)
     groups: dict[str, dict[str, dict[str, NDArray[Any]]]] = {}
-    for key, array in arrays.items():
-        case, kind, name = key.split("/", 2)
-        groups.setdefault(case, {"input": {}, "output": {}})[kind][name] = array
+    try:
+        for key, array in arrays.items():
+            case, kind, name = key.split("/", 2)
+            groups.setdefault(case, {"input": {}, "output": {}})[kind][name] = array
+        _check_kept(bundle, [*groups.values()])
+    except (KeyError, ValueError) as exc:
+        raise BundleError(f"{bundle.path / KEPT_CASES} does not fit the manifest: {exc}; export again") from exc
     cases = [Case(name.partition(":")[2], group["input"]) for name, group in groups.items()]
     return cases, _pooled(
         [case.values for case in cases], [_unpack(bundle, group["output"]) for group in groups.values()]
     )
+
+
+def _check_kept(bundle: Bundle, groups: Sequence[Mapping[str, Feeds]]) -> None:
+    """Raise `ValueError` where an array is missing or is not what the manifest says."""
+    if not groups:
+        raise ValueError("it holds no call")
+    ranks = {info.name: len(info.shape) for info in bundle.manifest.inputs}
+    for info in bundle.manifest.outputs:
+        ranks |= dict.fromkeys((f"float64/{info.name}", f"float32/{info.name}"), len(info.shape))
+    outputs = {name for name in ranks if name.startswith(("float64/", "float32/"))}
+    for group in groups:
+        arrays = {**group["input"], **group["output"]}
+        if not ranks.keys() <= arrays.keys() or group["output"].keys() != outputs:
+            raise ValueError("a call has not all inputs and outputs")
+        for name, array in arrays.items():
+            twin = arrays.get(name.replace("float32/", "float64/", 1), array)
+            if array.dtype.kind not in "biuf" or array.ndim != ranks.get(name, array.ndim) or twin.shape != array.shape:
+                raise ValueError(f"{name!r} is {array.dtype} {list(array.shape)}")
 
 
 def _unpack(bundle: Bundle, arrays: Feeds) -> dict[str, Reference]:

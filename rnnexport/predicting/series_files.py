@@ -9,7 +9,6 @@
 from __future__ import annotations
 
 import csv
-import zipfile
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -19,6 +18,7 @@ import numpy as np
 from rnnexport.data.files import LABEL_COLUMN, SERIES_COLUMN
 from rnnexport.data.tasks.names import encode
 from rnnexport.errors import InputError
+from rnnexport.files.arrays import read_npy, read_npz
 from rnnexport.predicting.series import Series
 
 
@@ -30,7 +30,7 @@ def read_series(path: Path, vocabulary: tuple[str, ...] = (), *, tokens: bool = 
     """
     readers: dict[str, Callable[[Path], dict[str, Series]]] = {
         ".npy": partial(_read_npy, rank=1 if tokens else 2),
-        ".npz": _read_npz,
+        ".npz": read_npz,
         ".csv": partial(_read_table, read=_read_csv, tokens=tokens),
         ".parquet": partial(_read_table, read=_read_parquet, tokens=tokens),
     }
@@ -45,7 +45,9 @@ def read_series(path: Path, vocabulary: tuple[str, ...] = (), *, tokens: bool = 
         series = readers[path.suffix](path)
     except ImportError as exc:
         raise InputError(f"{path} cannot be read without pandas and pyarrow: pip install 'rnnexport[parquet]'") from exc
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as exc:
+    except InputError:
+        raise
+    except Exception as exc:  # damaged files make csv, pandas and pyarrow raise all kinds
         raise InputError(f"{path} cannot be read: {str(exc).partition(chr(10))[0]}") from exc
     if not series:
         raise InputError(f"{path} holds no series")
@@ -61,18 +63,13 @@ def _read_text(path: Path, vocabulary: tuple[str, ...]) -> dict[str, Series]:
 
 
 def _read_npy(path: Path, rank: int) -> dict[str, Series]:
-    array = np.load(path, allow_pickle=False)
+    array = read_npy(path)
     if array.ndim == rank:
         return {path.stem: array}
     if array.ndim != rank + 1:
         wanted = ("[time] or [series, time]", "[time, features] or [series, time, features]")[rank - 1]
         raise InputError(f"{path} has shape {list(array.shape)}; it needs {wanted}")
     return {str(number): values for number, values in enumerate(array)}
-
-
-def _read_npz(path: Path) -> dict[str, Series]:
-    with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:  # np.load leaves a bad zip open
-        return {name: arrays[name] for name in arrays.files}
 
 
 def _read_table(path: Path, read: Callable[[Path], dict[str, Series]], *, tokens: bool) -> dict[str, Series]:
@@ -90,6 +87,8 @@ def _read_csv(path: Path) -> dict[str, Series]:
     with path.open(newline="", encoding="utf-8") as file:
         for line, row in enumerate(csv.DictReader(file), start=2):
             name = row.pop(SERIES_COLUMN, path.stem)
+            if name is None:
+                raise InputError(f"{path}, line {line}: it is short of the field {SERIES_COLUMN!r}")
             row.pop(LABEL_COLUMN, None)
             try:
                 rows.setdefault(name, []).append([float(value) for value in row.values()])

@@ -33,15 +33,18 @@ def drift_tables(report: DriftReport) -> list[Table | Text]:
     return [table, *lines, *(Text(str(missing.error()), style="yellow") for missing in report.not_usable)]
 
 
-def _cells(runtime: RuntimeDrift, decades: Sequence[int], steps: int) -> list[str]:
+def _cells(runtime: RuntimeDrift, decades: Sequence[int], steps: int) -> list[str | Text]:
     if not runtime.errors:
-        return ["-"] * len(decades) + ["n/a" if runtime.not_applicable else "[red]failed[/]", "-"]
+        failed = "n/a" if runtime.not_applicable else Text("failed", style="red")
+        return [*["-"] * len(decades), failed, "-"]
     largest = [max(error for end, error in runtime.errors if end <= decade) for decade in decades]
     if runtime.horizon is None:
-        horizon = f"[green]over {steps:,} steps[/]"
+        horizon = Text(f"over {steps:,} steps", style="green")
     else:
-        horizon = f"[red]{runtime.horizon:,} steps[/] (tolerance {runtime.tolerance.atol:g})"
-    return [*(f"{error:.1e}" for error in largest), horizon, "yes" if runtime.bounded else "[red]no, it grows[/]"]
+        late = (f"{runtime.horizon:,} steps", "red")
+        horizon = Text.assemble(late, f" (tolerance {runtime.tolerance.atol:g})")
+    bounded = "yes" if runtime.bounded else Text("no, it grows", style="red")
+    return [*(f"{error:.1e}" for error in largest), horizon, bounded]
 
 
 def plot_drift(report: DriftReport, path: Path) -> None:

@@ -71,14 +71,14 @@ def _comparison_table(report: BenchReport) -> Table:
     return table
 
 
-def _latency(row: Measurement) -> list[str]:
-    note = "[yellow]unstable[/]"
+def _latency(row: Measurement) -> list[str | Text]:
+    note = Text("unstable", style="yellow")
     if row.failure:
-        note = "[red]no figure[/]"
+        note = Text("no figure", style="red")
     elif row.not_applicable:
-        note = "n/a"
+        note = Text("n/a")
     elif row.stable:
-        note = ""
+        note = Text()
     return [
         duration_within(row.median_ns, row.median_interval_ns),
         duration(row.latency_ns(90)),

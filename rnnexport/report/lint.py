@@ -5,8 +5,8 @@ from __future__ import annotations
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from rnnexport.linting.lint import LOADS, Finding, LintReport
 
@@ -21,7 +21,7 @@ _SARIF_SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/os/schemas/sarif
 
 def lint_tables(report: LintReport) -> list[RenderableType]:
     """The findings by rule, the proof of the repair where there is one, and what was looked at."""
-    findings = Table("rule", "where", "what", "consequence", "repair", title=escape(report.path), title_justify="left")
+    findings = Table("rule", "where", "what", "consequence", "repair", title=report.path, title_justify="left")
     for _, group in groupby(report.findings, key=lambda finding: finding.rule):
         found = list(group)
         for number, finding in enumerate(found[:_ROWS_PER_RULE]):
@@ -35,9 +35,9 @@ def lint_tables(report: LintReport) -> list[RenderableType]:
 def _add_row(table: Table, finding: Finding, *, first: bool) -> None:
     consequences = "\n".join(f"{runtime}: {text}" for runtime, text in finding.consequences.items())
     table.add_row(
-        f"[{_COLOURS[finding.severity]}]{finding.rule}[/]" if first else "",
-        escape(finding.where),
-        escape(finding.what),
+        Text(finding.rule if first else "", style=_COLOURS[finding.severity]),
+        finding.where,
+        finding.what,
         consequences if first else "as above",
         "--fix" if finding.repairable else "-",
     )
@@ -50,9 +50,9 @@ def _scope(report: LintReport) -> str:
     layers = f"recurrent layers recognised: {report.layers or 'none'}"
     refused = [finding.where for finding in report.findings if finding.rule == LOADS]
     loads = f"does not load in {' and '.join(refused)}" if refused else "loads in every runtime"
-    text = f"{escape(report.path)}: {report.rules} rules {found}; {layers}; {loads}"
+    text = f"{report.path}: {report.rules} rules {found}; {layers}; {loads}"
     if report.unknown_operators:
-        text += f"; not looked into: {escape(', '.join(report.unknown_operators))}"
+        text += f"; not looked into: {', '.join(report.unknown_operators)}"
     return f"{text}. Numbers were not compared; `rnnexport export` and `rnnexport verify` do that."
 
 

@@ -24,7 +24,7 @@ def parity_tables(report: ParityReport) -> list[Table | Text]:
         for output in report.outputs:
             table.add_row(*_row(report, runtime, output))
     for missing in report.not_usable:
-        table.add_row(missing.definition.name, *["-"] * (len(table.columns) - 2), "[yellow]not usable[/]")
+        table.add_row(missing.definition.name, *["-"] * (len(table.columns) - 2), Text("not usable", style="yellow"))
     faults: list[Table | Text] = [
         Text(line, style="red") for runtime in report.runtimes for line in _faults(report, runtime)
     ]
@@ -34,11 +34,11 @@ def parity_tables(report: ParityReport) -> list[Table | Text]:
     return [table, *told, *faults, *missing_lines]
 
 
-def _row(report: ParityReport, runtime: RuntimeParity, output: str) -> list[str]:
+def _row(report: ParityReport, runtime: RuntimeParity, output: str) -> list[str | Text]:
     worst = runtime.worst(output)
-    verdict = "[green]pass[/]" if runtime.passed else "[red]FAIL[/]"
+    verdict = Text("pass", style="green") if runtime.passed else Text("FAIL", style="red")
     if runtime.not_applicable:
-        verdict = "n/a"
+        verdict = Text("n/a")
     metric = [metric_value(report.metric, runtime.metric)] if report.metric is not None else []
     if worst is None:
         return [runtime.definition.name, output, str(len(runtime.cases)), "-", "-", "-", *metric, "-", verdict]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rich.table import Table
+from rich.text import Text
 
 from rnnexport.runtime.definitions import RuntimeStatus
 
@@ -25,7 +26,7 @@ def runtimes_table(statuses: Sequence[RuntimeStatus]) -> Table:
             definition.device,
             definition.precision,
             str(definition.threads or f"default ({availability.threads or 'the engine decides'})"),
-            "[green]yes[/]" if availability.usable else "[yellow]no[/]",
+            Text("yes", style="green") if availability.usable else Text("no", style="yellow"),
             "" if availability.usable else f"{availability.reason}{remedy}",
         )
     return table

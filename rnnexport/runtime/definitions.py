@@ -133,8 +133,8 @@ def _read(path: Path) -> dict[str, Any]:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as exc:
         raise InputError(f"{path}: cannot be read: {exc.strerror}") from exc
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
-        raise InputError(f"{path}: is not TOML: {exc}") from exc
+    except (ValueError, RecursionError) as exc:
+        raise InputError(f"{path}: is not TOML: {str(exc).partition(chr(10))[0]}") from exc
 
 
 def _validated(path: Path, content: Mapping[str, Any]) -> Definition:

@@ -11,7 +11,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import onnx
 import pytest
+from onnx import TensorProto, helper
 
 from rnnexport.bundle.bundle import load_bundle, reference_bundles
 from rnnexport.bundle.manifest import Manifest, Source, TensorInfo, Tolerance
@@ -20,7 +22,7 @@ from rnnexport.errors import BundleError
 
 MANIFEST = Manifest(
     name="tiny",
-    source=Source(kind="builtin", name="nothing"),
+    source=Source(kind="onnx", name="nothing"),
     inputs=(TensorInfo(name="x", dtype="float32", shape=("batch", "time", 3)),),
     outputs=(TensorInfo(name="logits", dtype="float32", shape=("batch", 2), role="output"),),
     tolerances={"float32": Tolerance(atol=1e-5, rtol=1e-6)},
@@ -33,21 +35,38 @@ def write(target: Path, content: str) -> None:
     with write_bundle(target) as folder:
         (folder / "test_data_set_0").mkdir()
         (folder / "test_data_set_0" / "input_0.pb").write_text("input")
-        (folder / "model.onnx").write_text(content)
+        (folder / "model.onnx").write_bytes(model(content))
+        (folder / "parity_cases.npz").write_bytes(b"")
         seal(folder, MANIFEST)
+
+
+def model(producer: str) -> bytes:
+    info, single = helper.make_tensor_value_info, TensorProto.FLOAT
+    ends = [info("x", single, ["batch", "time", 3])], [info("logits", single, ["batch", 2])]
+    node = helper.make_node("ReduceMax", ["x"], ["maxima"], axes=[1, 2], keepdims=0)
+    tile = helper.make_node("Concat", ["rows", "rows"], ["logits"], axis=1)
+    rows = helper.make_node("Unsqueeze", ["maxima", "axes"], ["rows"])
+    axes = helper.make_tensor("axes", TensorProto.INT64, [1], [1])
+    graph = helper.make_graph([node, rows, tile], "tiny", *ends, [axes])
+    opset = [helper.make_opsetid("", 13)]
+    return helper.make_model(graph, producer_name=producer, opset_imports=opset).SerializeToString()
+
+
+def producer(bundle: Path) -> str:
+    return str(onnx.load(load_bundle(bundle).model_path).producer_name)
 
 
 def test_a_bundle_lists_every_file_and_leaves_nothing_beside_it(tmp_path: Path) -> None:
     write(tmp_path / "gru", "model")
     bundle = load_bundle(tmp_path / "gru")
-    assert set(bundle.manifest.files) == {"model.onnx", "test_data_set_0/input_0.pb"}
+    assert set(bundle.manifest.files) == {"model.onnx", "parity_cases.npz", "test_data_set_0/input_0.pb"}
     assert [path.name for path in tmp_path.iterdir()] == ["gru"]
 
 
 def test_a_second_export_replaces_the_first(tmp_path: Path) -> None:
     write(tmp_path / "gru", "old")
     write(tmp_path / "gru", "new")
-    assert load_bundle(tmp_path / "gru").model_path.read_text() == "new"
+    assert producer(tmp_path / "gru") == "new"
     assert [path.name for path in tmp_path.iterdir()] == ["gru"]
 
 
@@ -61,7 +80,7 @@ def test_an_export_that_fails_leaves_the_old_bundle(tmp_path: Path, error: type[
     write(tmp_path / "gru", "old")
     with pytest.raises(error):
         fail()
-    assert load_bundle(tmp_path / "gru").model_path.read_text() == "old"
+    assert producer(tmp_path / "gru") == "old"
     assert [path.name for path in tmp_path.iterdir()] == ["gru"]
 
 
@@ -85,9 +104,9 @@ def test_a_killed_export_leaves_the_old_bundle_and_the_next_one_works(tmp_path: 
         with pytest.raises(BundleError, match="is being written by another command"):
             write(tmp_path / "gru", "other")
         process.kill()
-    assert load_bundle(tmp_path / "gru").model_path.read_text() == "old"
+    assert producer(tmp_path / "gru") == "old"
     write(tmp_path / "gru", "new")
-    assert load_bundle(tmp_path / "gru").model_path.read_text() == "new"
+    assert producer(tmp_path / "gru") == "new"
     assert [path.name for path in tmp_path.iterdir()] == ["gru"]
 
 
@@ -95,7 +114,7 @@ def test_an_exchange_cut_between_its_two_renames_is_mended_by_the_reader(tmp_pat
     write(tmp_path / "gru", "old")
     (tmp_path / ".gru.rnnexport").mkdir()
     (tmp_path / "gru").rename(tmp_path / ".gru.rnnexport" / "old")
-    assert load_bundle(tmp_path / "gru").model_path.read_text() == "old"
+    assert producer(tmp_path / "gru") == "old"
 
 
 def test_a_link_stays_a_link_and_what_it_points_to_is_replaced(tmp_path: Path) -> None:
@@ -104,7 +123,7 @@ def test_a_link_stays_a_link_and_what_it_points_to_is_replaced(tmp_path: Path) -
     for content in ("new", "newer"):
         write(tmp_path / "current", content)
         assert (tmp_path / "current").readlink() == Path("v1")
-        assert load_bundle(tmp_path / "v1").model_path.read_text() == content
+        assert producer(tmp_path / "v1") == content
     assert sorted(path.name for path in tmp_path.iterdir()) == ["current", "v1"]
 
 
@@ -113,7 +132,7 @@ def test_what_others_put_beside_a_bundle_is_left_alone(tmp_path: Path, name: str
     write(tmp_path / "gru", "old")
     (tmp_path / name).mkdir()
     (tmp_path / name / "thesis.tex").write_text("years of work")
-    assert load_bundle(tmp_path / "gru").model_path.read_text() == "old"
+    assert producer(tmp_path / "gru") == "old"
     with contextlib.suppress(BundleError):  # which says that the folder is not ours
         write(tmp_path / "gru", "new")
     load_bundle(tmp_path / "gru")
@@ -185,7 +204,7 @@ def test_a_full_disk_leaves_the_old_bundle(tmp_path: Path) -> None:
     printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     assert "cannot write bundle" in printed
     assert "File too large" in printed
-    assert load_bundle(tmp_path / "gru").model_path.read_text() == "old"
+    assert producer(tmp_path / "gru") == "old"
 
 
 def test_an_unwritable_place_is_refused(tmp_path: Path) -> None:
@@ -212,8 +231,16 @@ def test_rejects_a_missing_file(tmp_path: Path) -> None:
     ("change", "message"),
     [
         ({"schema_version": 7}, r"is schema 7, this version reads 1; export again or upgrade"),
-        ({"files": {"../../secret": "0"}}, "lies outside the bundle"),
+        ({"files": {"../../secret": "0", "model.onnx": "", "parity_cases.npz": ""}}, "lies outside the bundle"),
         ({"inputs": 3}, "is damaged at 'inputs'"),
+        ({"inputs": []}, r"the inputs are not those of model\.onnx"),
+        ({"outputs": []}, "is damaged at 'outputs'"),
+        ({"files": {}}, "'model.onnx' is not among its files"),
+        ({"files": {"a\0b": "0"}}, "is damaged at 'files"),
+        ({"name": "\ud800"}, "is damaged at 'name'"),
+        ({"class_names": ["a", "b", "c"]}, "it names 3 classes, and no output has as many columns"),
+        ({"tolerances": {"float32": {"atol": 1e400, "rtol": 0}}}, "is damaged at 'tolerances.float32.atol'"),
+        ({"state_pairs": [["h_0", "h_n"]]}, "it pairs states without a step graph"),
     ],
 )
 def test_rejects_a_manifest_that_is_not_ours(tmp_path: Path, change: dict[str, object], message: str) -> None:
@@ -221,6 +248,13 @@ def test_rejects_a_manifest_that_is_not_ours(tmp_path: Path, change: dict[str, o
     manifest = tmp_path / "gru" / "manifest.json"
     manifest.write_text(json.dumps(json.loads(manifest.read_text()) | change))
     with pytest.raises(BundleError, match=message):
+        load_bundle(tmp_path / "gru")
+
+
+def test_rejects_a_manifest_that_is_nested_deeply(tmp_path: Path) -> None:
+    write(tmp_path / "gru", "model")
+    (tmp_path / "gru" / "manifest.json").write_text("[" * 100_000)
+    with pytest.raises(BundleError, match="is damaged; export again"):
         load_bundle(tmp_path / "gru")
 
 
@@ -266,7 +300,7 @@ def test_evidence_that_cannot_be_written_keeps_the_old_one(tmp_path: Path) -> No
         signal.signal(signal.SIGXFSZ, handler)
     assert json.loads((tmp_path / "gru" / "parity.json").read_text())["run"] == 1
     left = sorted(path.name for path in (tmp_path / "gru").iterdir())
-    assert left == ["manifest.json", "model.onnx", "parity.json", "test_data_set_0"]
+    assert left == ["manifest.json", "model.onnx", "parity.json", "parity_cases.npz", "test_data_set_0"]
 
 
 @pytest.mark.parametrize("path", reference_bundles(), ids=lambda path: path.name)

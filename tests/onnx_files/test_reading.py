@@ -66,7 +66,7 @@ def _externalize(model, location):
         (_foreign, "uses operators of the domain 'com.example'"),
         (_outside, r"names external data outside its folder, '\.\./weights\.bin'"),
         (_absolute, "outside its folder, '/etc/passwd'"),
-        (_missing, r"its external data 'weights\.bin' is missing"),
+        (_missing, r"its external data 'weights\.bin' is missing or no regular file"),
     ],
 )
 def test_a_file_that_cannot_be_used_says_why(change, message, tmp_path):

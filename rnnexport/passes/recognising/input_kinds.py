@@ -65,11 +65,14 @@ def _is_list_of_integers(value: ir.Value) -> bool:
 
 def _uses(value: ir.Value, through: Collection[str]) -> Iterator[tuple[ir.Node, int]]:
     """Yield every node and input position that `value` reaches, passing through the first input of `through` only."""
-    for node, position in value.uses():
-        yield node, position
-        if node.op_type in through and position == 0:
-            for output in node.outputs:
-                yield from _uses(output, through)
+    reached = {value: None}  # in order; a long chain of nodes is no reason to recurse
+    for each in (values := [value]):
+        for node, position in each.uses():
+            yield node, position
+            if node.op_type in through and position == 0:
+                new = [output for output in node.outputs if output not in reached]
+                reached |= dict.fromkeys(new)
+                values.extend(new)
 
 
 def _gathered_size(node: ir.Node) -> int | None:

@@ -1,0 +1,35 @@
+"""JSON of any origin."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from rnnexport.errors import InputError
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file.
+
+    Raises:
+        InputError: It cannot be read, or is no JSON that this reader takes: too deeply nested, or not UTF-8.
+    """
+    try:
+        return parse_json(path.read_bytes())
+    except ValueError as exc:
+        raise InputError(f"{path} is no JSON file: {exc}") from exc
+    except OSError as exc:
+        raise InputError(f"{path} cannot be read: {exc.strerror}") from exc
+
+
+def parse_json(content: bytes) -> Any:
+    """Parse JSON.
+
+    Raises:
+        ValueError: It is none; the message is one line.
+    """
+    try:
+        return json.loads(content.decode("utf-8"))
+    except RecursionError as exc:
+        raise ValueError("it is nested too deeply") from exc

@@ -1,0 +1,53 @@
+"""Makes the whole files that are damaged later."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from fault_inputs import IGNORED, Originals
+
+import rnnexport
+from rnnexport.benchmark.benchmark import bench
+from rnnexport.bundle.bundle import reference_bundles
+from rnnexport.optimizing.optimize import optimize
+from rnnexport.optimizing.rewrite import Rewrite
+from rnnexport.parity.verify import verify
+
+
+def make_originals(folder: Path, streaming: Path | None = None) -> Originals:
+    """Write bundles, graphs and results below `folder`; `streaming` is a bundle with a step graph, if there is one."""
+    folder.mkdir(parents=True, exist_ok=True)
+    lstm, gru = reference_bundles()
+    if not (folder / "gru").exists():
+        shutil.copytree(gru, folder / "gru", ignore=IGNORED)
+    if streaming is None:
+        streaming = folder / "streaming"
+        if not streaming.exists():
+            checkpoint = folder / "checkpoint"
+            checkpoint.mkdir(exist_ok=True)
+            for source, name in (
+                ("weights.safetensors", "model.safetensors"),
+                ("model.json",) * 2,
+                ("evaluation.npz",) * 2,
+            ):
+                shutil.copyfile(gru / source, checkpoint / name)
+            rnnexport.export(checkpoint, streaming, streaming=True)
+    imported = folder / "imported"
+    if not imported.exists():
+        rnnexport.export(gru / "model.onnx", imported)
+    scan = folder / "scan.onnx"
+    if not scan.exists():
+        optimize(gru / "model.onnx", scan, Rewrite(lowering="scan"))
+    if not (folder / "gru" / "parity.json").exists():
+        verify(folder / "gru", ["ort-cpu"], grid="quick")
+    if not (folder / "bench.json").exists():
+        report = bench([folder / "gru"], ["ort-cpu"], seconds=0.01, repetitions=1)
+        (folder / "bench.json").write_text(report.model_dump_json())
+    graphs = {"gru": gru / "model.onnx", "lstm": lstm / "model.onnx", "step": streaming / "step.onnx", "scan": scan}
+    evidence = [folder / "gru" / "parity.json", folder / "gru" / "parity_outputs.npz", folder / "bench.json"]
+    return Originals(
+        {name: path.read_bytes() for name, path in graphs.items()},
+        {"reference": folder / "gru", "streaming": streaming, "imported": imported},
+        {path.name: path.read_bytes() for path in evidence},
+    )
