@@ -35,8 +35,14 @@ def get_engine(name: str) -> Engine:
         raise EngineError(f"engine {name!r} is registered by {' and '.join(e.value for e in found)}; uninstall one")
     try:
         return cast(Engine, found[0].load()())
-    except Exception as exc:
+    except (Exception, SystemExit) as exc:
         raise EngineError(f"engine {name!r} ({found[0].value}) cannot be loaded: {type(exc).__name__}: {exc}") from exc
+
+
+def is_ours(name: str) -> bool:
+    """Whether an engine comes with rnnexport; one of another package may do anything when it is imported."""
+    ours = __name__.partition(".")[0]
+    return all(entry.module.partition(".")[0] == ours for entry in entry_points(group=GROUP, name=name))
 
 
 def reads_source(definition: Definition) -> bool:

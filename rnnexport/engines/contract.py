@@ -13,6 +13,7 @@ These are protocols, not base classes, so that an engine from another package ne
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,12 +73,36 @@ class TensorSpec:
         return f"{self.dtype} ({', '.join('?' if size is None else str(size) for size in self.shape)})"
 
 
+_loaded = _forked = False
+
+
+def remember_loading() -> None:
+    """To be called when a session is made: from now on this process cannot be forked with the library in use."""
+    global _loaded
+    _loaded = True
+
+
+def _after_fork() -> None:
+    global _forked
+    _forked = _loaded
+
+
+os.register_at_fork(after_in_child=_after_fork)
+
+
 def check_feeds(inputs: Iterable[TensorSpec], feeds: Feeds) -> None:
-    """Refuse feeds that are not exactly the model's inputs.
+    """Refuse feeds that are not exactly the model's inputs, and calls in a forked process.
+
+    A fork copies no threads, so a library that was in use before it waits for its own for ever.
 
     Raises:
-        EngineError: A missing or unknown name, a wrong dtype, rank or fixed dimension.
+        EngineError: A missing or unknown name, a wrong dtype, rank or fixed dimension; or the process was forked.
     """
+    if _forked:
+        raise EngineError(
+            "a model was loaded before this process was forked, and the library's threads are not here; load models "
+            "after the fork only, or start processes by multiprocessing's 'spawn'"
+        )
     specs = {spec.name: spec for spec in inputs}
     if specs.keys() != feeds.keys():
         raise EngineError(f"got inputs {sorted(feeds)}, the model takes {sorted(specs)}")

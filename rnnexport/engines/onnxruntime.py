@@ -31,6 +31,7 @@ from rnnexport.engines.contract import (
     NodeTime,
     TensorSpec,
     check_feeds,
+    remember_loading,
 )
 from rnnexport.engines.onnxruntime_profile import node_times
 from rnnexport.errors import EngineError, InputError, RuntimeUnavailableError, UnknownNameError
@@ -112,6 +113,7 @@ class OnnxRuntimeSession:
     """An ONNX file in ONNX Runtime."""
 
     def __init__(self, model: Path, session: Any, definition: Definition) -> None:
+        remember_loading()
         self._model = model
         self._session = session
         self._device = definition.device.partition(":")[0], _device_id(definition)

@@ -28,6 +28,7 @@ from rnnexport.engines.contract import (
     NodeTime,
     TensorSpec,
     check_feeds,
+    remember_loading,
 )
 from rnnexport.engines.openvino_profile import node_times
 from rnnexport.errors import EngineError, InputError, RuntimeUnavailableError, UnknownNameError
@@ -70,6 +71,7 @@ class OpenVinoSession:
     """A model in OpenVINO: compiled once, or once for each set of input shapes where `static_shapes` is on."""
 
     def __init__(self, core: Any, model: Path, definition: Definition) -> None:
+        remember_loading()
         self._core, self._name, self._definition = core, model.name, definition
         try:
             self._model = core.read_model(str(model))

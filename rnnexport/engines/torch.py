@@ -10,6 +10,8 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
+from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,6 +26,7 @@ from rnnexport.engines.contract import (
     NodeTime,
     TensorSpec,
     check_feeds,
+    remember_loading,
 )
 from rnnexport.errors import EngineError, InputError
 
@@ -32,12 +35,21 @@ _WEIGHTS = ("weights.safetensors", "model.safetensors")  # in a bundle, in a che
 _CUDA_BUILD = "pip install --force-reinstall torch --index-url https://pypi.org/simple"
 
 
+def _is_built_with_cuda(package: Path) -> bool:
+    """Read it off the installed file: importing PyTorch takes seconds."""
+    with contextlib.suppress(OSError):
+        lines = (package / "version.py").read_text(encoding="utf-8").splitlines()
+        return any(line.startswith("cuda") and not line.endswith("None") for line in lines)
+    return True  # unknown: asking PyTorch itself will tell
+
+
 class TorchSession:
     """A source model in PyTorch eager mode."""
 
     def __init__(self, module: Any, definition: Definition) -> None:
         import torch
 
+        remember_loading()
         self._dtype = getattr(torch, definition.precision)
         self._device = torch.device(definition.device)
         self._module = module.to(self._device, self._dtype)
@@ -147,19 +159,18 @@ class TorchEngine:
         """Say whether PyTorch has the definition's device."""
         reason: str | None = None
         remedy: str | None = None
-        try:
-            import torch
-        except Exception as exc:  # a damaged installation can raise anything
-            reason = f"torch cannot be imported: {exc}"
-            return Availability(False, None, reason=reason, remedy="pip install --force-reinstall torch")
-        threads = definition.threads or torch.get_num_threads()
-        if definition.device != "cpu" and torch.version.cuda is None:
+        found = find_spec("torch")
+        if found is None or not found.submodule_search_locations:
+            return Availability(False, None, reason="torch is not installed", remedy="pip install torch")
+        if definition.device != "cpu" and not _is_built_with_cuda(Path(found.submodule_search_locations[0])):
             reason, remedy = "this torch is built without CUDA", _CUDA_BUILD
         elif definition.device != "cpu":
+            import torch
+
             index, count = int(definition.device.partition(":")[2] or 0), torch.cuda.device_count()
             if index >= count:
                 reason = f"there is no {definition.device!r}: torch finds {count} CUDA devices (see nvidia-smi)"
-        return Availability(reason is None, torch.__version__, threads, reason, remedy)
+        return Availability(reason is None, version("torch"), definition.threads or None, reason, remedy)
 
     def check_options(self, definition: Definition) -> None:
         """Refuse what PyTorch, as used here, does not know."""
@@ -170,13 +181,17 @@ class TorchEngine:
 
     def load(self, model: Path, definition: Definition) -> TorchSession:
         """Build the model that `model` (a `model.json`) describes, with the weights that lie beside it."""
-        import torch
-
-        from rnnexport.models.classifier import load_model
-
         self.check_options(definition)
         if not (availability := self.available(definition)).usable:
             raise availability.error(definition.name)
+        try:
+            import torch
+
+            from rnnexport.models.classifier import load_model
+        except (ImportError, OSError) as exc:
+            remedy = "pip install --force-reinstall torch"
+            broken = Availability(False, availability.version, reason=f"torch cannot be imported: {exc}", remedy=remedy)
+            raise broken.error(definition.name) from exc
         weights = [path for name in _WEIGHTS if (path := model.parent / name).exists()]
         if not weights:
             raise EngineError(f"{model.parent}: no {' or '.join(_WEIGHTS)} beside {model.name!r}")

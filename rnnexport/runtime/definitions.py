@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import tomllib
+import warnings
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
@@ -15,9 +16,16 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from rnnexport.engines import get_engine
+from rnnexport.engines import engine_names, get_engine, is_ours
 from rnnexport.engines.contract import Availability, Definition
-from rnnexport.errors import InputError, RuntimeUnavailableError, UnknownNameError
+from rnnexport.errors import (
+    InputError,
+    RnnexportError,
+    RnnexportWarning,
+    RuntimeUnavailableError,
+    UnknownNameError,
+)
+from rnnexport.runtime.plug_ins import ask_elsewhere
 
 LOCAL = Path("runtimes")
 _RULES = {"device": "choose cpu, cuda or cuda:N", "options": "choose a string, a number, true or false"}
@@ -48,7 +56,10 @@ def load_definition(name_or_path: str | Path, search: Path = LOCAL) -> Definitio
     path = _find(name_or_path, search)
     definition = _validated(path, _read(path))
     try:
-        get_engine(definition.engine).check_options(definition)
+        if definition.engine not in engine_names() or is_ours(definition.engine):
+            get_engine(definition.engine).check_options(definition)
+        else:
+            ask_elsewhere(definition)
     except InputError as exc:
         raise InputError(f"{path}: {exc}") from exc
     return definition
@@ -63,13 +74,27 @@ def shadowing_notice(name_or_path: str | Path, search: Path = LOCAL) -> str | No
 
 
 def list_definitions(search: Path = LOCAL) -> list[Definition]:
-    """All definitions, local and shipped, by name."""
-    return [load_definition(name, search) for name in sorted(_known(search))]
+    """All definitions, local and shipped, by name.
+
+    Warns:
+        RnnexportWarning: One is wrong, or its engine is a broken plug-in; it is left out, and the others are here.
+    """
+    found = []
+    for name in sorted(_known(search)):
+        try:
+            found.append(load_definition(name, search))
+        except RnnexportError as exc:
+            warnings.warn(f"runtime {name!r} is left out: {exc}", RnnexportWarning, stacklevel=2)
+    return found
 
 
 def runtime_status(definition: Definition) -> RuntimeStatus:
     """Ask the engine whether the definition works here."""
-    return RuntimeStatus(definition=definition, availability=get_engine(definition.engine).available(definition))
+    if is_ours(definition.engine):
+        availability = get_engine(definition.engine).available(definition)
+    else:
+        availability = ask_elsewhere(definition)
+    return RuntimeStatus(definition=definition, availability=availability)
 
 
 def runtime_statuses(search: Path = LOCAL) -> list[RuntimeStatus]:

@@ -13,10 +13,12 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import fcntl
 import importlib
 import json
 import os
 import select
+import shutil
 import signal
 import subprocess
 import sys
@@ -25,6 +27,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import IO, Any, Literal, Self
 
@@ -40,6 +43,8 @@ Arrays = dict[str, NDArray[Any]]
 Extras = dict[str, Any]
 Job = Callable[[dict[str, Any], Iterator[Feeds]], Iterator[tuple[Arrays, Extras]]]
 
+_PREFIX = "rnnexport-worker-"
+_YOUNG_SECONDS = 60
 _POLL_SECONDS = 0.02
 _LAST_WORDS = 2  # lines of standard error worth quoting
 
@@ -112,8 +117,23 @@ def infer_job(arguments: dict[str, Any], cases: Iterator[Feeds]) -> Iterator[tup
     session = get_engine(definition.engine).load(Path(arguments["model"]), definition)
     load_seconds = time.perf_counter() - start
     for feeds in cases:
-        outputs = session.run(feeds)
+        outputs = _numbers(session.run(feeds))
         yield outputs, {"load_seconds": load_seconds, "peak_memory_bytes": peak_memory_bytes()}
+
+
+def _numbers(outputs: object) -> Arrays:
+    """Return what a session gave, which for a plug-in may be anything.
+
+    Raises:
+        EngineError: It is no mapping of names to arrays of numbers.
+    """
+    if not isinstance(outputs, Mapping):
+        raise EngineError(f"the engine returned a {type(outputs).__name__}, no arrays by name")
+    arrays = {str(name): np.asarray(array) for name, array in outputs.items()}
+    for name, array in arrays.items():
+        if array.dtype.kind not in "biufc":
+            raise EngineError(f"the engine returned {array.dtype} as output {name!r}, no numbers")
+    return arrays
 
 
 def run_job(
@@ -135,6 +155,7 @@ def run_job(
     try:
         for number, feeds in enumerate(cases):
             if worker is None:
+                _remove_left_folders()
                 worker = _Worker(function, arguments, time_limit_seconds, memory_limit_bytes)
             worker.signal(signal.SIGCONT)
             result = worker.run(number, feeds)
@@ -169,7 +190,8 @@ class _Worker:
         self._time_limit, self._memory_limit = time_limit, memory_limit
         self._loaded = False
         self._buffer = b""
-        self._folder = tempfile.TemporaryDirectory(prefix="rnnexport-worker-")
+        self._folder = tempfile.TemporaryDirectory(prefix=_PREFIX)
+        self._lock = _lock_folder(self._folder.name)
         self._path = Path(self._folder.name)
         with (self._path / "stderr.txt").open("wb") as stderr:
             self._process = subprocess.Popen(
@@ -204,12 +226,17 @@ class _Worker:
 
     def close(self) -> None:
         """Kill the process and whatever it started, and remove its folder."""
+        started = _descendants(self._process.pid)  # some may have sessions of their own
         self.signal(signal.SIGKILL)
+        for pid in started:
+            with contextlib.suppress(OSError):
+                os.kill(pid, signal.SIGKILL)
         self._process.wait()
         self._answers.close()
         with contextlib.suppress(BrokenPipeError):
             self._requests.close()  # tries to send what the process did not live to read
         self._folder.cleanup()
+        os.close(self._lock)
 
     def _send(self, line: str) -> None:
         with contextlib.suppress(BrokenPipeError):  # the process is gone; waiting for its answer finds out why
@@ -269,6 +296,35 @@ def _read_arrays(path: Path, names: Sequence[str]) -> Arrays:
         return {name: archive[f"arr_{i}"] for i, name in enumerate(names)}
 
 
+def _descendants(pid: int) -> list[int]:
+    """The processes that a process started, and those that they started."""
+    found = []
+    for children in Path(f"/proc/{pid}/task").glob("*/children"):
+        with contextlib.suppress(OSError):
+            for child in map(int, children.read_text().split()):
+                found += [child, *_descendants(child)]
+    return found
+
+
+def _lock_folder(folder: str) -> int:
+    """Hold a folder for as long as this process lives."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    return descriptor
+
+
+@cache
+def _remove_left_folders() -> None:
+    """Remove the folders of processes that were killed before they could, once per process."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
+        with contextlib.suppress(OSError):  # of another user, or held by its living process
+            if time.time() - folder.stat().st_mtime < _YOUNG_SECONDS:
+                continue  # perhaps not yet held
+            descriptor = _lock_folder(str(folder))
+            shutil.rmtree(folder, ignore_errors=True)
+            os.close(descriptor)
+
+
 def _resident_bytes(pid: int) -> int:
     try:
         return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
@@ -282,7 +338,7 @@ def peak_memory_bytes() -> int:
     return next(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmHWM:"))
 
 
-def _die_with(parent: int) -> None:
+def die_with(parent: int) -> None:
     """Have the kernel kill this process when its parent ends."""
     pr_set_pdeathsig = 1
     ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
@@ -311,7 +367,7 @@ def _serve(requests: IO[str], answers: IO[str], folder: Path) -> None:
             yield _read_arrays(folder / "case.npz", json.loads(line)["names"])
 
     request = json.loads(requests.readline())
-    _die_with(request["parent"])
+    die_with(request["parent"])
     module, _, function = request["function"].partition(":")
     try:
         job: Job = getattr(importlib.import_module(module), function)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import gc
 import os
+import signal
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from multiprocessing import get_context
 from pathlib import Path
@@ -15,6 +17,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from rnnexport.errors import TrainingError
+from rnnexport.runtime.worker import die_with
 from rnnexport.study.order import hopeless, seconds_left, startable
 from rnnexport.study.plan import TrainingRun
 from rnnexport.study.results import RunResult
@@ -28,12 +31,13 @@ def run_all(runs: Sequence[TrainingRun], cache: Path, on_progress: Callable[[str
     results = {run: found for run in runs if (found := _cached(run, cache))}
     processes = max(1, min(len(os.sched_getaffinity(0)), len(runs) - len(results)))
     running: dict[Future[RunResult], TrainingRun] = {}
-    with ProcessPoolExecutor(processes, get_context("spawn"), initializer=_one_thread) as pool:
+    with ProcessPoolExecutor(processes, get_context("spawn"), initializer=_start, initargs=(os.getpid(),)) as pool:
         try:
             while True:
                 results |= hopeless(runs, results)
                 waiting = startable(runs, results, running.values())
-                running |= {pool.submit(do_run, run, cache): run for run in waiting[: processes - len(running)]}
+                with _interrupts_held():
+                    running |= {pool.submit(do_run, run, cache): run for run in waiting[: processes - len(running)]}
                 if not running:
                     return [results[run] for run in runs]
                 done, _ = wait(running, return_when=FIRST_COMPLETED)
@@ -41,6 +45,8 @@ def run_all(runs: Sequence[TrainingRun], cache: Path, on_progress: Callable[[str
                     results[running.pop(future)] = future.result()
                     on_progress(_progress(runs, results, processes))
         except BaseException:
+            for process in [*(pool._processes or {}).values()]:  # a training may take minutes yet
+                process.kill()
             pool.shutdown(cancel_futures=True)
             raise
 
@@ -101,7 +107,19 @@ def _cached(run: TrainingRun, cache: Path) -> RunResult | None:
         return None
 
 
-def _one_thread() -> None:
+@contextlib.contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """Start processes that Ctrl-C, which reaches the whole group, does not end with a traceback: we end them."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _start(parent: int) -> None:
+    """Prepare a process of the pool: it ends with its parent, and computes in one thread."""
+    die_with(parent)
     import torch
 
     import rnnexport.training.loop  # noqa: F401 # so that loading Lightning counts in no run

@@ -16,8 +16,8 @@ from rnnexport.cli import main
 
 MOST_LINES = 3
 STATUSES = (0, 1, 2, 3)
-EVIDENCE = ("parity.json", "parity_outputs.npz", "bench.json", "drift.json")
-"""What commands write into a bundle."""
+EVIDENCE = ("parity", "bench", "drift", "tune", "plan")
+"""How the names of what commands write into a bundle begin."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ def _contents(folder: Path) -> dict[str, str]:
     found = {}
     for path in folder.rglob("*"):
         name = path.relative_to(folder).as_posix()
-        if name.startswith("work/out") or path.name in EVIDENCE or path.is_dir() or not path.is_file():
+        if name.startswith("work/out") or path.name.startswith(EVIDENCE) or path.is_dir() or not path.is_file():
             continue
         found[name] = hashlib.sha256(path.read_bytes()).hexdigest()
     return found

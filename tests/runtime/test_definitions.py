@@ -1,3 +1,4 @@
+import os
 import re
 import subprocess
 import sys
@@ -6,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from rnnexport.engines import engine_names, get_engine
-from rnnexport.errors import EngineError, InputError, RuntimeUnavailableError, UnknownNameError
+from rnnexport.errors import EngineError, InputError, RnnexportWarning, RuntimeUnavailableError, UnknownNameError
 from rnnexport.runtime.definitions import (
     choose_runtimes,
     default_definitions,
@@ -17,6 +18,7 @@ from rnnexport.runtime.definitions import (
 )
 
 PLUGINS = Path(__file__).parents[1] / "plugins" / "fake_engines"
+BAD_PLUGINS = PLUGINS.with_name("bad_engines")
 GOOD = 'engine = "onnxruntime"\nprecision = "float32"\n'
 
 
@@ -29,6 +31,13 @@ def folder(tmp_path):
 @pytest.fixture
 def plugins(monkeypatch):
     monkeypatch.syspath_prepend(PLUGINS)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(PLUGINS), os.environ.get("PYTHONPATH", "")]))
+
+
+@pytest.fixture
+def bad_plugins(monkeypatch):
+    monkeypatch.syspath_prepend(BAD_PLUGINS)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(BAD_PLUGINS), os.environ.get("PYTHONPATH", "")]))
 
 
 def test_shipped_definitions(folder):
@@ -176,3 +185,20 @@ def test_importing_loads_no_inference_library():
         "print(*{'torch', 'onnx', 'onnxruntime', 'openvino', 'numba', 'lightning'} & sys.modules.keys())"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == ""
+
+
+def test_a_bad_neighbour_costs_its_own_row_only(folder, bad_plugins):
+    (folder / "torn.toml").write_text("engine =")
+    for engine in ("exits-when-imported", "raises-when-asked", "exits-when-asked", "kills-when-asked"):
+        (folder / f"{engine}.toml").write_text(f'engine = "{engine}"\nprecision = "float32"\n')
+    with pytest.warns(RnnexportWarning) as warned:
+        statuses = {status.definition.name: status.availability for status in runtime_statuses(folder)}
+    left_out = " ".join(str(warning.message) for warning in warned)
+    for name in ("torn", "exits-when-imported", "exits-when-asked", "kills-when-asked"):
+        assert f"runtime {name!r} is left out: " in left_out
+    assert statuses["ort-cpu"].usable
+    assert "asking it raised RuntimeError: no licence" in statuses["raises-when-asked"].reason
+    with pytest.warns(RnnexportWarning):
+        assert "ort-cpu" in [definition.name for definition in default_definitions(folder)]
+    with pytest.raises(EngineError, match="ended by SIGKILL"):
+        load_definition("kills-when-asked", folder)
