@@ -12,7 +12,7 @@ from onnx import TensorProto, helper
 from rnnexport.errors import NoReferenceError
 from rnnexport.parity.float64.claims import CLAIMED
 from rnnexport.parity.onnx_float64 import Float64Model
-from tests.parity.backend_cases import backend_cases, outcome, sequence_cases
+from tests.parity.backend_cases import all_cases, backend_cases, outcome
 
 SOME = ("batch_normalization", "convtranspose", "gru", "layernormalization", "resize", "softmax", "squeeze")
 

@@ -20,7 +20,7 @@ from rnnexport.errors import NoReferenceError
 from rnnexport.parity import onnx_float64
 from rnnexport.parity.float64 import graph as float64_graph
 from rnnexport.parity.verify import verify
-from tests.parity.backend_cases import backend_cases, outcome, sequence_cases
+from tests.parity.backend_cases import all_cases, outcome
 from tests.parity.drawn_graphs import KINDS, feeds, graph
 
 Plant = Callable[[str, str], None]
