@@ -6,12 +6,12 @@ from pathlib import Path
 
 import onnx
 import pytest
-from drawn_graphs import CHANNELS, Drawn, graph
 from onnx import TensorProto, helper
 
 import rnnexport
 from rnnexport.parity.verdicts import ParityReport
 from rnnexport.parity.verify import verify
+from tests.parity.drawn_graphs import CHANNELS, Drawn, graph
 
 BOTH = ["ort-cpu", "openvino-cpu"]
 
