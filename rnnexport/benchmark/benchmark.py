@@ -8,18 +8,17 @@ carries the fault and no figures.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import product
 from pathlib import Path
 
 from rnnexport.arguments.options import with_arguments
 from rnnexport.benchmark.analysis import analyse
 from rnnexport.benchmark.comparison import compare_runs, compare_within, read_report
+from rnnexport.benchmark.fixed_sizes import shapes_for
 from rnnexport.benchmark.interleaving import Effort
 from rnnexport.benchmark.options import LatencyOptions
 from rnnexport.benchmark.results import BenchReport, ConditionsWatch, Measurement
 from rnnexport.benchmark.targets import Prepared, measure_shape
 from rnnexport.bundle.bundle import Bundle, load_bundle, reference_bundles
-from rnnexport.parity.grid import CaseShape
 from rnnexport.runtime.definitions import choose_runtimes
 from rnnexport.versions import tool_versions
 
@@ -38,9 +37,10 @@ def bench_with(options: LatencyOptions) -> BenchReport:
     if options.against is not None:
         bundles, runtimes = _with_baseline(str(options.against), bundles, runtimes)
     definitions, not_usable = choose_runtimes(runtimes)
-    sizes = product(options.batch_sizes, options.time_steps)
-    shapes = [CaseShape(batch, steps, from_series=True, mixed_lengths=False) for batch, steps in sizes]
-    prepared = [Prepared.make(load_bundle(Path(path)), shapes, options.seed) for path in bundles]
+    opened = [load_bundle(Path(path)) for path in bundles]
+    wanted = [shapes_for(bundle, options.batch_sizes, options.time_steps) for bundle in opened]
+    prepared = [Prepared.make(bundle, each, options.seed) for bundle, each in zip(opened, wanted, strict=True)]
+    shapes = list(dict.fromkeys(shape for each in wanted for shape in each))
     effort = Effort(
         options.seconds,
         options.repetitions,
@@ -61,7 +61,7 @@ def bench_with(options: LatencyOptions) -> BenchReport:
 
     for number, shape in enumerate(shapes):
         options.on_progress(f"{shape.name} ({number + 1} of {len(shapes)})")
-        measurements += measure_shape(prepared, definitions, shape, effort)
+        measurements += measure_shape([one for one in prepared if one.has(shape)], definitions, shape, effort)
         for one in prepared:  # after each shape, so that an interrupt loses nothing that was measured
             one.bundle.write_evidence("bench.json", report(one.bundle).model_dump(mode="json"))
     order = {str(one.bundle.path): number for number, one in enumerate(prepared)}

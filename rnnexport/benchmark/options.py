@@ -26,8 +26,8 @@ class LatencyOptions(Options):
     bundles: Bundles = ()
     runtimes: Runtimes = ()
     _: KW_ONLY
-    batch_sizes: Annotated[Sequence[int], Doc("Rows per call.")] = (1,)
-    time_steps: Annotated[Sequence[int], Doc("Steps per series.")] = (25,)
+    batch_sizes: Annotated[Sequence[int], Doc("Rows per call. Default: 1, or what the model fixes.")] = ()
+    time_steps: Annotated[Sequence[int], Doc("Steps per series. Default: 25, or what the model fixes.")] = ()
     seconds: Seconds = 3.0
     repetitions: Repetitions = 2
     compare_with: Annotated[str | Path | None, Doc("An earlier bench.json to compare with.")] = None

@@ -31,6 +31,10 @@ class Prepared:
     refused: Mapping[CaseShape, str]
     """Why a shape has none."""
 
+    def has(self, shape: CaseShape) -> bool:
+        """Whether the shape was asked for."""
+        return shape in self.calls or shape in self.refused
+
     @classmethod
     def make(cls, bundle: Bundle, shapes: Sequence[CaseShape], seed: int) -> Prepared:
         """Draw the feeds of all shapes, and compute what each should give.

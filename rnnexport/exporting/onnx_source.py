@@ -26,7 +26,8 @@ from rnnexport.files.arrays import read_npz
 from rnnexport.onnx_files.reading import external_files, read_model
 from rnnexport.parity.grid import BATCH_NAMES, GRIDS, Case, draw_cases
 from rnnexport.parity.oracle import KEPT_CASES, keep_cases
-from rnnexport.runtime.worker import CaseResult, run_job
+from rnnexport.passes.output_shapes import OutputShapes, infer_shapes
+from rnnexport.runtime.worker import Arrays, CaseResult, run_job
 from rnnexport.versions import tool_versions
 
 if TYPE_CHECKING:
@@ -49,6 +50,8 @@ def export_onnx(path: Path, out: Path | None = None, sample: Path | None = None)
         BundleError: `out` cannot be written.
     """
     model = read_model(path)
+    infer_shapes(model)
+    OutputShapes()(model)
     inputs = input_infos(model)
     calls = sample_cases(sample, model) if sample else drawn_cases(model)
     results = _answers(path, calls, sampled=sample is not None)
@@ -58,7 +61,7 @@ def export_onnx(path: Path, out: Path | None = None, sample: Path | None = None)
         name=target.name,
         source=Source(kind="onnx", name=path.name),
         inputs=inputs,
-        outputs=output_infos(model),
+        outputs=tuple(_as_answered(info, answers[0]) for info in output_infos(model)),
         tolerances=TOLERANCES,
         reference=ReferenceCheck.model_validate(results[0].extras),
         versions=tool_versions(),
@@ -76,6 +79,14 @@ def export_onnx(path: Path, out: Path | None = None, sample: Path | None = None)
         (folder / "README.md").write_text(model_card(manifest, description), encoding="utf-8")
         seal(folder, manifest)
     return load_bundle(target)
+
+
+def _as_answered(info: TensorInfo, answers: Arrays) -> TensorInfo:
+    """An output of which the file says no shape, and inference finds none, has as many dimensions as its answers."""
+    rank = answers[f"float64/{info.name}"].ndim
+    if len(info.shape) == rank:
+        return info
+    return info.model_copy(update={"shape": tuple(f"{info.name}_{axis}" for axis in range(rank))})
 
 
 def drawn_cases(model: onnx_ir.Model) -> list[Case]:

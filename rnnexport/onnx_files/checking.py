@@ -18,6 +18,8 @@ from rnnexport.onnx_files.operators import GATES, NUMBER_OF_INPUTS, RECURRENT, B
 LARGEST_INPUT = 2**31
 """Elements that the fixed dimensions of an input may come to."""
 DEEPEST_NESTING = 32
+DYNAMIC = -1
+"""How Paddle writes a dimension without a number; ONNX leaves it out or gives it a name."""
 _DIRECTIONS = {b"": 1, b"forward": 1, b"reverse": 1, b"bidirectional": 2}
 _SMALL = 1024
 """Bytes up to which a constant takes part in the inference of shapes, as sizes and axes do."""
@@ -41,7 +43,7 @@ def check_graph(path: Path, proto: Any) -> None:
     import onnx
 
     try:
-        onnx.checker.check_model(proto)
+        onnx.checker.check_model(_with_shapes(proto))
         onnx.shape_inference.infer_shapes(proto, check_type=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as exc:
         raise InputError(f"{path} contradicts itself: {_in_one_line(exc)}") from exc
@@ -68,6 +70,7 @@ def _problems(path: Path, proto: Any) -> Iterator[str]:
                 yield from (f"node {_name(node)!r}: {problem}" for problem in _wrong_cell(node, constants))
     for value in proto.graph.input:
         sizes = [d.dim_value for d in value.type.tensor_type.shape.dim if d.HasField("dim_value")]
+        sizes = [size for size in sizes if size != DYNAMIC]
         if min(sizes, default=1) < 0:
             yield f"input {value.name!r} has a dimension of {min(sizes)}"
         if math.prod(sizes) > LARGEST_INPUT:
@@ -182,8 +185,21 @@ def _wrong_cell(node: Any, constants: dict[str, list[int]]) -> Iterator[str]:
             yield f"{letter} is {found}; with hidden_size {known} it must be {wanted}"
 
 
+def _with_shapes(proto: Any) -> Any:
+    """A copy in which every input and output has a shape: the checker insists on it, runtimes do without."""
+    copy = type(proto).FromString(proto.SerializeToString())
+    for value in (*copy.graph.input, *copy.graph.output):
+        if value.type.HasField("tensor_type"):
+            value.type.tensor_type.shape.SetInParent()
+    return copy
+
+
 def _strip(proto: Any) -> None:
-    """Make inputs of large constants, so that the checker neither copies nor reads them."""
+    """Make inputs of large constants, so that the checker neither copies nor reads them, and drop dimensions of -1."""
+    for value in (*proto.graph.input, *proto.graph.output, *proto.graph.value_info):
+        for dimension in value.type.tensor_type.shape.dim if value.type.HasField("tensor_type") else ():
+            if dimension.dim_value == DYNAMIC:
+                dimension.ClearField("value")
     inputs = {value.name for value in proto.graph.input}
     small = []
     for tensor in proto.graph.initializer:

@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from rnnexport.errors import InputError
-from rnnexport.onnx_files.checking import check_graph
+from rnnexport.onnx_files.checking import DYNAMIC, check_graph
 
 if TYPE_CHECKING:
     import onnx_ir
@@ -40,9 +40,13 @@ def read_model(path: Path) -> onnx_ir.Model:
 
     check_file(path)
     try:
-        return onnx_ir.load(path)
+        model = onnx_ir.load(path)
     except Exception as exc:  # whatever a contradictory file makes the reader raise
         raise InputError(f"{path} contradicts itself: {_first_line(exc)}") from exc
+    for value in (*model.graph.inputs, *model.graph.outputs):
+        if value.shape is not None and DYNAMIC in value.shape:
+            value.shape = onnx_ir.Shape([None if size == DYNAMIC else size for size in value.shape])
+    return model
 
 
 def check_file(path: Path) -> Ends:

@@ -27,8 +27,12 @@ class TuneOptions(Options):
     purpose: Annotated[
         Purpose, Doc("What is to be best: the latency of a call, of many series or of a chunk, or size.")
     ] = "latency"
-    batch_sizes: Annotated[Sequence[int], Doc("Rows per call. Default: 1; throughput: 16,64.")] = ()
-    time_steps: Annotated[Sequence[int], Doc("Steps per call. Default: 25; streaming: 1.")] = ()
+    batch_sizes: Annotated[
+        Sequence[int], Doc("Rows per call. Default: 1, or what the model fixes; throughput: 16,64.")
+    ] = ()
+    time_steps: Annotated[
+        Sequence[int], Doc("Steps per call. Default: 25, or what the model fixes; streaming: 1.")
+    ] = ()
     runtimes: Runtimes = ()
     inputs: Annotated[
         str | Path | None, Doc("Real inputs, a .npz with one array for each: to calibrate and to judge.")

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rnnexport.arguments.options import with_arguments
+from rnnexport.benchmark.fixed_sizes import shapes_for
 from rnnexport.benchmark.results_log import ResultsLog
 from rnnexport.bundle.bundle import Bundle, load_bundle
 from rnnexport.bundle.plan import GraphKind, Judgement, Plan, Tuned, graph_name, plan_name, write_calls, write_plan
@@ -27,8 +28,7 @@ from rnnexport.tuning.workload import SequenceWorkload, StepWorkload
 from rnnexport.versions import tool_versions
 
 RESULTS_LOG = "tune.jsonl"
-_BATCH_SIZES: dict[Purpose, tuple[int, ...]] = {"throughput": (16, 64)}
-_TIME_STEPS: dict[Purpose, tuple[int, ...]] = {"streaming": (1,)}
+_LARGE_BATCHES = (16, 64)
 
 
 def tune_with(path: str | Path, options: TuneOptions) -> TuneReport:
@@ -44,11 +44,12 @@ def tune_with(path: str | Path, options: TuneOptions) -> TuneReport:
     """
     bundle, limit, purpose = load_bundle(Path(path)), Budget.parse(options.budget), options.purpose
     kind: GraphKind = "step" if purpose == "streaming" else "sequence"
-    shapes = [
-        CaseShape(batch, steps, from_series=True, mixed_lengths=False)
-        for batch in options.batch_sizes or _BATCH_SIZES.get(purpose, (1,))
-        for steps in options.time_steps or _TIME_STEPS.get(purpose, (25,))
-    ]
+    batch_sizes, time_steps = options.batch_sizes, options.time_steps
+    if purpose == "throughput":
+        batch_sizes = batch_sizes or _LARGE_BATCHES
+    if purpose == "streaming":
+        batch_sizes, time_steps = batch_sizes or (1,), time_steps or (1,)
+    shapes = shapes_for(bundle, batch_sizes, time_steps)
     inputs = None if options.inputs is None else Path(options.inputs)
     _check(bundle, limit, purpose, shapes, inputs)
     clock = Clock(options.time_limit_seconds)

@@ -1,0 +1,57 @@
+"""The sizes of a call that a bundle's graph fixes, read off its first recurrent layer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import product
+from typing import TYPE_CHECKING
+
+from rnnexport.bundle.bundle import Bundle
+from rnnexport.parity.grid import CaseShape, symbol_sizes
+
+if TYPE_CHECKING:
+    import onnx_ir
+
+BATCH_SIZE, TIME_STEPS = 1, 25
+"""Of a call where neither the user nor the model says."""
+
+
+def shapes_for(bundle: Bundle, batch_sizes: Sequence[int], time_steps: Sequence[int]) -> list[CaseShape]:
+    """Return the calls of these sizes; where none are given, of what the graph fixes, or of the defaults above."""
+    batch, steps = BATCH_SIZE, TIME_STEPS
+    if not (batch_sizes and time_steps) and _fixes_a_size(bundle):
+        fixed_batch, fixed_steps = _fixed(bundle)
+        batch, steps = fixed_batch or batch, fixed_steps or steps
+    sizes = product(batch_sizes or (batch,), time_steps or (steps,))
+    return [CaseShape(*size, from_series=True, mixed_lengths=False) for size in sizes]
+
+
+def _fixes_a_size(bundle: Bundle) -> bool:
+    """Whether a larger batch, or more steps, would be the same call."""
+    inputs = bundle.manifest.inputs
+    first = symbol_sizes(inputs, CaseShape(2, 7))
+    return any(symbol_sizes(inputs, other) == first for other in (CaseShape(3, 7), CaseShape(2, 8)))
+
+
+def _fixed(bundle: Bundle) -> tuple[int | None, int | None]:
+    """Batch size and time steps of the first recurrent layer, where they are numbers."""
+    from rnnexport.inspecting.layers import recurrent_nodes
+    from rnnexport.onnx_files.reading import read_model
+    from rnnexport.passes.fuse_cells import fuse_cells
+    from rnnexport.passes.output_shapes import infer_shapes
+
+    model = read_model(bundle.model_path)
+    infer_shapes(model)
+    if not recurrent_nodes(model):
+        fuse_cells(model)
+        infer_shapes(model)
+    nodes = recurrent_nodes(model)
+    return _sizes(nodes[0]) if nodes else (None, None)
+
+
+def _sizes(node: onnx_ir.Node) -> tuple[int | None, int | None]:
+    x = node.inputs[0]
+    if x is None or x.shape is None or len(x.shape) != 3:
+        return None, None
+    first, second = (size if isinstance(size, int) else None for size in list(x.shape)[:2])
+    return (first, second) if node.attributes.get_int("layout", 0) else (second, first)
