@@ -1,0 +1,189 @@
+"""What is damaged, hostile or cannot be exported is refused in one line by its name, and nothing is written."""
+
+import io
+import json
+import zipfile
+
+import h5py
+import numpy as np
+import pytest
+
+import rnnexport
+from rnnexport.errors import ExportError, InputError
+
+
+def rewritten(path, out, *, config=None, weights=None):
+    """A `.keras` file with its configuration or its weights changed in place."""
+    with zipfile.ZipFile(path) as archive:
+        parts = {name: archive.read(name) for name in archive.namelist()}
+    if config:
+        document = json.loads(parts["config.json"])
+        config(document)
+        parts["config.json"] = json.dumps(document).encode()
+    if weights:
+        content = io.BytesIO(parts["model.weights.h5"])
+        with h5py.File(content, "r+") as file:
+            weights(file)
+        parts["model.weights.h5"] = content.getvalue()
+    with zipfile.ZipFile(out, "w") as archive:
+        for name, content in parts.items():
+            archive.writestr(name, content)
+    return out
+
+
+def layer(document, name):
+    return next(each for each in document["config"]["layers"] if each["config"]["name"].startswith(name))
+
+
+def refused(path, tmp_path, error, message):
+    with pytest.raises(error, match=message) as caught:
+        rnnexport.export(path, tmp_path / "bundle")
+    assert len(str(caught.value).splitlines()) == 1
+    assert not (tmp_path / "bundle").exists()
+    assert not [each.name for each in tmp_path.iterdir() if "building" in each.name]
+
+
+def replaced(file, place, array):
+    del file[place]
+    file[place] = array
+
+
+LSTM = "layers/lstm/cell/vars/0"
+WEIGHTS = {
+    "missing": (lambda file: file.pop(LSTM), r"the kernel of layer 'lstm\w*' is missing \(layers/lstm/cell/vars/0\)"),
+    "surplus": (
+        lambda file: file.create_dataset("layers/lstm/cell/vars/3", data=np.zeros(3)),
+        "layers/lstm/cell/vars/3 belongs to no weight of the model",
+    ),
+    "of another shape": (
+        lambda file: replaced(file, LSTM, np.zeros((5, 12))),
+        r"layers/lstm/cell/vars/0 of layer 'lstm\w*' is \[5, 12\], the layer's kernel is \[3, 12\]",
+    ),
+    "of whole numbers": (lambda file: replaced(file, LSTM, np.zeros((3, 12), int)), "is int64, not float16, float32"),
+    "not a number": (lambda file: replaced(file, LSTM, np.full((3, 12), np.nan)), "holds NaN or infinity"),
+    "of another layer": (
+        lambda file: file["layers/lstm/vars"].attrs.modify("name", "gru_7"),
+        "the weights at layers/lstm are those of 'gru_7', not of 'lstm",
+    ),
+    "claimed and not stored": (
+        lambda file: (file.pop(LSTM), file.create_dataset(LSTM, shape=(3, 10**9), dtype="f4")),
+        "claims 12,000,000,000 bytes and stores hardly any",
+    ),
+    "behind a link": (
+        lambda file: (file.pop(LSTM), file.__setitem__(LSTM, h5py.ExternalLink("/etc/passwd", "/"))),
+        "is a link; do not use this file",
+    ),
+    "in another file": (
+        lambda file: (file.pop(LSTM), file.create_dataset(LSTM, (3, 12), "f4", external=[("/etc/hostname", 0, 144)])),
+        "lies outside the file; do not use this file",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", WEIGHTS)
+def test_weights_that_do_not_fit(name, kept, tmp_path):
+    change, message = WEIGHTS[name]
+    path = rewritten(kept / "keras3/masked_lstm.keras", tmp_path / "model.keras", weights=change)
+    refused(path, tmp_path, InputError, message)
+
+
+def with_payload(document):
+    """As in CVE-2025-1550: a class that is a function of the system."""
+    document["config"]["layers"][2] = {
+        "module": "os",
+        "class_name": "system",
+        "config": {"name": "payload", "command": "touch ran"},
+        "registered_name": None,
+    }
+
+
+CONFIGS = {
+    "payload": (with_payload, r"layer 'payload' \(system\): it is a class of its own, whose code is not in the file"),
+    "Lambda": (
+        lambda d: layer(d, "dense").update(class_name="Lambda"),
+        r"layer 'dense\w*' \(Lambda\): it is code, which is never run from a file",
+    ),
+    "custom": (
+        lambda d: layer(d, "dense").update(module=None, registered_name="mine>Dense"),
+        r"layer 'dense\w*' \(mine>Dense\): it is a class of its own",
+    ),
+    "unknown class": (
+        lambda d: layer(d, "dense").update(class_name="StringLookup"),
+        r"layer 'dense\w*' \(StringLookup\): layers of this class cannot be exported",
+    ),
+    "unknown option": (
+        lambda d: layer(d, "lstm")["config"].update(peepholes=True),
+        r"layer 'lstm\w*' \(LSTM\): its option peepholes=True is not known",
+    ),
+    "unknown activation": (
+        lambda d: layer(d, "dense")["config"].update(activation={"class_name": "function", "config": "evil"}),
+        r"layer 'dense\w*' \(Dense\): its activation 'evil' is not one of Keras's",
+    ),
+    "option of a wrong type": (
+        lambda d: layer(d, "lstm")["config"].update(units="3"),
+        r"layer 'lstm\w*' \(LSTM\): its option 'units' is '3', not a whole number",
+    ),
+    "narrow numbers": (
+        lambda d: layer(d, "lstm")["config"].update(dtype="bfloat16"),
+        r"layer 'lstm\w*' \(LSTM\): it computes in bfloat16",
+    ),
+    "own model class": (lambda d: d.update(class_name="MyModel"), "the model is a class of its own, 'MyModel'"),
+    "no layers": (lambda d: d["config"].pop("layers"), "its configuration contradicts itself"),
+}
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_configurations_that_cannot_be_exported(name, kept, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    change, message = CONFIGS[name]
+    path = rewritten(kept / "keras3/masked_lstm.keras", tmp_path / "model.keras", config=change)
+    refused(path, tmp_path, ExportError, message)
+    assert not (tmp_path / "ran").exists()
+
+
+def test_damaged_and_hostile_files(kept, tmp_path):
+    whole = (kept / "keras3/masked_lstm.keras").read_bytes()
+    path = tmp_path / "model.keras"
+    for content in (whole[: len(whole) // 2], b"", b"no model", whole[:-200] + b"\0" * 200):
+        path.write_bytes(content)
+        refused(path, tmp_path, InputError, "truncated or damaged")
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("config.json", b" " * 2**27)
+        archive.writestr("model.weights.h5", b"")
+    refused(path, tmp_path, InputError, "config.json would unpack to 134,217,728 bytes")
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("config.json", b"{}")
+        archive.writestr("model.weights.h5", b"\0" * 2**26)
+    refused(path, tmp_path, InputError, "model.weights.h5 would unpack to 67,108,864 bytes")
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("config.json", b"{}")
+    refused(path, tmp_path, InputError, "it has no model.weights.h5")
+
+
+def test_files_without_a_whole_model(kept, tmp_path):
+    weights = tmp_path / "model.weights.h5"
+    with zipfile.ZipFile(kept / "keras3/masked_lstm.keras") as archive:
+        weights.write_bytes(archive.read("model.weights.h5"))
+    refused(weights, tmp_path, InputError, "holds weights and no model; save the whole model")
+    folder = tmp_path / "saved"
+    folder.mkdir()
+    (folder / "saved_model.pb").write_bytes(b"")
+    refused(folder, tmp_path, InputError, r"is a TensorFlow SavedModel, a program and no description; save the model")
+    refused(tmp_path / "nowhere.keras", tmp_path, InputError, "does not exist")
+
+
+def test_an_h5_file_whose_weights_are_those_of_another_model(kept, tmp_path):
+    path = tmp_path / "model.h5"
+    path.write_bytes((kept / "keras2/masked_lstm.h5").read_bytes())
+    with h5py.File(path, "r+") as file:
+        name = next(name for name in file["model_weights"] if name.startswith("dense"))
+        group = file["model_weights"][name]
+        group.attrs["weight_names"] = group.attrs["weight_names"][::-1]
+    refused(path, tmp_path, InputError, "stands where its kernel should be")
+
+
+def test_masked_layers_do_not_run_step_by_step(kept, tmp_path):
+    with pytest.raises(ExportError, match="recurrent layers with masked steps cannot run step by step"):
+        rnnexport.export(kept / "keras3/masked_lstm.keras", tmp_path / "bundle", streaming=True)
+    with pytest.raises(InputError, match="the masks of a Keras model are part of it"):
+        rnnexport.export(kept / "keras3/masked_lstm.keras", tmp_path / "bundle", lengths="none")
