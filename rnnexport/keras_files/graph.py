@@ -349,7 +349,7 @@ class _Builder:
         if layer.class_name == "Softmax" and any(masks):
             _refuse(layer, "its input is masked, which is not supported; use Activation('softmax')")
         if isinstance(read, Merge) and not self._keras_2 and any(masks):
-            inputs = self._without_masked(layer, read, inputs)
+            return self._call_masked_merge(layer, read, inputs, masks)
         outputs = self._emit(
             layer.name, read, inputs, "bool" if inputs[0].kind == "bool" else "float", masks if read.takes_mask else ()
         )
@@ -357,19 +357,30 @@ class _Builder:
             output.mask = self._output_mask(layer, read, inputs, masks)
         return outputs
 
-    def _without_masked(self, layer: _LayerConfig, read: Merge, inputs: list[Tensor]) -> list[Tensor]:
-        """Keras 3 multiplies by 1 where a step does not count, and leaves it out of a maximum or minimum."""
+    def _call_masked_merge(
+        self, layer: _LayerConfig, read: Merge, inputs: list[Tensor], masks: list[Tensor | None]
+    ) -> list[Tensor]:
+        """Keras 3 multiplies by 1 where a step does not count; where none does, the product is 0."""
         if read.operation in ("Maximum", "Minimum"):
             _refuse(layer, "its inputs are masked, which is not supported")
+        mask = self._joined(layer, masks)
         if read.operation != "Multiply":
-            return inputs
-        return [self._selected(tensor, 1.0) if tensor.mask is not None else tensor for tensor in inputs]
+            (output,) = self._emit(layer.name, read, inputs)
+        else:
+            inputs = [self._selected(tensor, tensor.mask, 1.0) for tensor in inputs]
+            (product,) = self._emit(f"{layer.name}.product" if mask is not None else layer.name, read, inputs)
+            output = self._selected(product, mask, 0.0)
+            if mask is not None:
+                output.name = self._fresh(layer.name)
+        output.mask = mask
+        return [output]
 
-    def _selected(self, tensor: Tensor, otherwise: float) -> Tensor:
-        assert tensor.mask is not None
-        (by_element,) = self._emit(f"{tensor.name}.counts", ExpandDims(2), [tensor.mask], "bool")
+    def _selected(self, tensor: Tensor, mask: Tensor | None, otherwise: float) -> Tensor:
+        """A tensor with another number on masked steps."""
+        if mask is None:
+            return tensor
+        (by_element,) = self._emit(f"{tensor.name}.counts", ExpandDims(len(mask.shape)), [mask], "bool")
         (selected,) = self._emit(f"{tensor.name}.selected", Select(otherwise), [tensor, by_element])
-        selected.mask = tensor.mask
         return selected
 
     def _call_recurrent(

@@ -97,7 +97,7 @@ class Unchanged(Layer):
     @classmethod
     def read(cls, options: Options, inputs: Sequence[Shape]) -> Self:
         """Read a ConvertToTensor operation."""
-        options.ignore("dtype", "sparse")
+        options.ignore("dtype", "sparse", "ragged")
         return cls()
 
 
