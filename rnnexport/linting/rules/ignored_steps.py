@@ -26,7 +26,7 @@ class IgnoredSteps(Rule):
     title = "an input may have any length, and a fixed part of it is read"
     consequences = {
         "every runtime": "what lies beyond is ignored without a word, and a short series is refused; export again with "
-        "an exporter that keeps the time axis (Keras' own writes such files)"
+        "an exporter that keeps the time axis (Keras' own writes such files; rnnexport export model.keras does not)"
     }
 
     def check(self, model: ir.Model) -> Iterator[tuple[str, str]]:
