@@ -10,7 +10,7 @@
     ├── ExportError              the model cannot be written as ONNX
     ├── EngineError              an inference library refused or failed
     └── RuntimeUnavailableError  a runtime asked for does not work on this machine
-    InterruptedBySignal          someone ended the command; a KeyboardInterrupt
+    InterruptedBySignal          someone ended the command; no Exception
     RnnexportWarning             it works, but not as it was meant to
 
 Messages are one or two lines: what is wrong, where, what to do. The command line prints them and exits with
@@ -33,8 +33,8 @@ class RnnexportError(Exception):
     exit_status = 2
 
 
-class InterruptedBySignal(KeyboardInterrupt):  # it is no error
-    """SIGINT, SIGTERM or SIGHUP; unlike a bare KeyboardInterrupt, no code of the user's raised it."""
+class InterruptedBySignal(BaseException):
+    """SIGINT, SIGTERM or SIGHUP, in the command line; a KeyboardInterrupt could be raised by code of the user's."""
 
     def __init__(self, number: int) -> None:
         """Keep the signal's number."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -31,6 +32,15 @@ def machine() -> dict[str, str]:
         "features": " ".join(feature for feature in CPU_FEATURES if feature in present),
         "cores": str(len(os.sched_getaffinity(0))),
     }
+
+
+def available_memory() -> int:
+    """Bytes that this machine can still give, by Linux's own estimate; the largest number where nothing says so."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/meminfo").read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024
+    return sys.maxsize
 
 
 def lacks_vnni() -> bool:

@@ -9,7 +9,7 @@ postpone the evaluation of annotations, so that `dataclasses.fields` has them as
 
 import dataclasses
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
@@ -59,6 +59,17 @@ class Options:
                     raise InputError(f"`{field.name}` is {value}; it must be above {bound.gt}")
                 if isinstance(bound, Lt) and not value < bound.lt:
                     raise InputError(f"`{field.name}` is {value}; it must be below {bound.lt}")
+
+    def refuse_all_but(self, used: Collection[str], what: str) -> None:
+        """Refuse what was given and would be ignored.
+
+        Raises:
+            InputError: A field that is none of `used` has not its default; `what` names the case.
+        """
+        for field in dataclasses.fields(self):
+            unchanged = getattr(self, field.name) == field.default or get_origin(plain_type(field)) is Callable
+            if field.name not in used and not unchanged:
+                raise InputError(f"`{field.name}` is not for {what}; leave it out")
 
 
 def metadata(field: "dataclasses.Field[Any]") -> tuple[Any, ...]:

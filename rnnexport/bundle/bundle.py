@@ -146,7 +146,9 @@ def load_bundle(path: Path) -> Bundle:
         what = f"has no {MANIFEST}, so it is no bundle" if path.is_dir() else "does not exist"
         raise BundleError(f"bundle {str(path)!r} {what}; make one with: rnnexport export --out {path}") from exc
     except OSError as exc:
-        raise BundleError(f"bundle {str(path)!r} cannot be read: {exc.strerror}") from exc
+        raise BundleError(_no_folder(path) or f"bundle {str(path)!r} cannot be read: {exc.strerror}") from exc
+    except ValueError as exc:
+        raise BundleError(f"{str(path)!r} is no path: {exc}") from exc
     manifest = parse_manifest(path, content)
     for name, expected in manifest.files.items():
         _check_file(path, name, expected)
@@ -154,6 +156,17 @@ def load_bundle(path: Path) -> Bundle:
     if manifest.step is not None:
         _check_graph(path, manifest, "step.onnx", manifest.step)
     return Bundle(path, manifest, hashlib.sha256(content).hexdigest())
+
+
+def _no_folder(path: Path) -> str | None:
+    """What to type in place of a file."""
+    if not path.is_file():
+        return None
+    if (path.parent / MANIFEST).is_file():
+        return f"{str(path)!r} is a file of a bundle; give the folder: {path.parent}"
+    if path.suffix == ".onnx":
+        return f"{str(path)!r} is no bundle; make one with: rnnexport export {path} --out exported/{path.stem}"
+    return f"{str(path)!r} is no bundle, which is a folder"
 
 
 def _check_file(bundle: Path, name: str, expected: str) -> None:

@@ -16,6 +16,7 @@ from types import FrameType
 
 import typer
 
+from rnnexport.cli.output import forget, say
 from rnnexport.errors import InterruptedBySignal, RnnexportError
 
 DEBUG_VARIABLE = "RNNEXPORT_DEBUG"
@@ -27,16 +28,12 @@ def run_to_the_end(command: Callable[[], int | None]) -> int:
     """Run `command`, print one message where it fails, and return the exit status."""
     try:
         with _safe_streams(), _signals_as_exceptions():
-            try:
-                return _run(command)
-            finally:
-                sys.stdout.flush()
+            status = _run(command)
+            sys.stdout.flush()
+            return status
     except BrokenPipeError:  # the reader, such as `head`, has had enough
-        _forget(sys.stdout)
+        forget(sys.stdout)
         return 128 + signal.SIGPIPE
-    except OSError as exc:
-        _forget(sys.stdout)
-        return _say(f"cannot write to standard output: {exc.strerror}", 2)
 
 
 def _run(command: Callable[[], int | None]) -> int:
@@ -55,12 +52,14 @@ def _run(command: Callable[[], int | None]) -> int:
     except OSError as exc:
         where = f" {exc.filename!r}" if exc.filename else ""
         return _say(f"{exc.strerror or exc}{where}", 2)
-    except MemoryError:
-        return _say("this takes more memory than there is; ask for smaller sizes", 2)
-    except KeyboardInterrupt as exc:
-        number = exc.number if isinstance(exc, InterruptedBySignal) else signal.SIGINT
-        name = signal.Signals(number).name
-        return _say("interrupted" if number == signal.SIGINT else f"ended by {name}", 128 + number)
+    except MemoryError as exc:
+        what = (str(exc).splitlines() or [""])[0] or "this takes more memory than there is"
+        return _say(f"{what}; ask for smaller sizes", 2)
+    except InterruptedBySignal as exc:
+        name = signal.Signals(exc.number).name
+        return _say("interrupted" if exc.number == signal.SIGINT else f"ended by {name}", 128 + exc.number)
+    except KeyboardInterrupt:
+        return _say("interrupted", 128 + signal.SIGINT)
     except SystemExit as exc:  # a library that ends the process is no success
         if isinstance(exc.__context__, BrokenPipeError):  # Typer's own way with `| head`
             raise exc.__context__ from None
@@ -68,9 +67,10 @@ def _run(command: Callable[[], int | None]) -> int:
     except Exception as exc:
         if os.environ.get(DEBUG_VARIABLE):
             raise
-        what = (str(exc).splitlines() or [""])[0]
+        cause = exc.__cause__ if isinstance(exc, typer.Abort) and exc.__cause__ else exc  # which was an EOFError
+        what = (str(cause).splitlines() or [""])[0]
         return _say(
-            f"a fault in rnnexport itself: {type(exc).__name__}: {what}\n"
+            f"a fault in rnnexport itself: {type(cause).__name__}: {what}\n"
             f"set {DEBUG_VARIABLE}=1 to see where, and please report it",
             _INTERNAL_ERROR,
         )
@@ -89,8 +89,6 @@ def _usage(exc: typer.TyperException) -> int:
 
 
 def _say(message: str, status: int) -> int:
-    from rnnexport.cli.output import say
-
     with contextlib.suppress(OSError):  # a reader that is gone
         sys.stdout.flush()
     say(f"rnnexport: {message}")
@@ -118,14 +116,6 @@ def _safe_streams() -> Iterator[None]:
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
     yield
-
-
-def _forget(stream: object) -> None:
-    """Send what a stream still holds nowhere, so that the end of the process does not try it again."""
-    with contextlib.suppress(OSError, AttributeError, ValueError):
-        descriptor = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(descriptor, stream.fileno())  # type: ignore[attr-defined]
-        os.close(descriptor)
 
 
 @contextlib.contextmanager

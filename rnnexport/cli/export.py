@@ -10,6 +10,7 @@ import typer
 
 from rnnexport.cli.options import Json
 from rnnexport.cli.output import print_result, say
+from rnnexport.errors import InputError
 from rnnexport.exporting.options import ExportOptions
 
 
@@ -64,8 +65,16 @@ def export(
     from rnnexport.keras_files.archive import is_keras_file
     from rnnexport.report.bundle import bundle_tables
 
+    is_module = source is not None and not source.endswith(".onnx") and not is_keras_file(Path(source))
+    for flag, given, fits, what in (
+        ("--weights", weights, is_module, "a module of your own"),
+        ("--cell", cell, source is None and checkpoint is None, "an export without a source"),
+        ("--checkpoint", checkpoint, source is None, "an export without a source"),
+    ):
+        if given is not None and not fits:
+            raise InputError(f"{flag} is for {what}; leave it out")
     options = replace(options, out=out, openvino=openvino == "openvino", on_note=say)
-    if source is not None and (source.endswith(".onnx") or is_keras_file(Path(source))):
+    if source is not None and not is_module:
         bundles = [export_with(source, options)]
     elif source is not None:
         bundles = [export_with(load_module(source, weights), options)]

@@ -36,6 +36,8 @@ def lint(
     """
     if fix != (out is not None):
         raise InputError("a repair needs both: --fix and -o FILE")
+    if inputs and not fix:
+        raise InputError("--inputs are to prove a repair with; add --fix and -o FILE, or leave them out")
     from rnnexport.linting.lint import lint as lint_file
     from rnnexport.report.lint import lint_tables
     from rnnexport.report.lint import sarif as as_sarif

@@ -25,6 +25,10 @@ BundlePaths = Annotated[list[Path], typer.Argument(help="Exported folders, such 
 Seed = Annotated[int, typer.Option(help="Seed of everything that is drawn.")]
 
 
+_DIGITS = 8
+"""Of a size; a hundred million steps of one number are 400 MB in float32."""
+
+
 def numbers(option: str, words: Sequence[str]) -> list[int]:
     """Read the numbers of an option that is given comma lists, repeated or both: `1,4 16` → [1, 4, 16].
 
@@ -32,8 +36,12 @@ def numbers(option: str, words: Sequence[str]) -> list[int]:
         InputError: One is no whole number above 0.
     """
     parts = [part.strip() for word in words for part in word.split(",")]
-    if wrong := [part for part in parts if not part.isdecimal() or int(part) == 0]:
+    if wrong := [part for part in parts if not (part.isascii() and part.isdecimal() and part.strip("0"))]:
         raise InputError(f"{option} {wrong[0]!r} is no whole number above 0; give one or several, like {option} 1,4,16")
+    if wrong := [part for part in parts if len(part) > _DIGITS]:
+        raise InputError(
+            f"{option} {wrong[0]:.20} is more than any memory holds; give a number of at most {_DIGITS} digits"
+        )
     return list(dict.fromkeys(map(int, parts)))
 
 

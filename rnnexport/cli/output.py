@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
+from rnnexport.errors import InputError, RnnexportWarning
+
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
@@ -23,6 +25,25 @@ _PROGRESS_SECONDS = 10
 
 def print_result(result: Any, tables: Sequence[RenderableType], *, as_json: bool) -> None:
     """Print a result of the library (a pydantic model or dataclass, or a list of them) as tables or as JSON."""
+    try:
+        _print(result, tables, as_json=as_json)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as exc:
+        forget(sys.stdout)
+        raise InputError(f"cannot write to standard output: {exc.strerror}") from exc
+
+
+def forget(stream: Any) -> None:
+    """Send what a stream still holds nowhere, so that the end of the process does not try it again."""
+    with contextlib.suppress(OSError, AttributeError, ValueError):
+        descriptor = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(descriptor, stream.fileno())
+        os.close(descriptor)
+
+
+def _print(result: Any, tables: Sequence[RenderableType], *, as_json: bool) -> None:
     if as_json:
         from pydantic_core import to_json
 
@@ -43,9 +64,7 @@ def say(message: str) -> None:
 
 @contextlib.contextmanager
 def warnings_as_lines() -> Iterator[None]:
-    """Print our own warnings as one line each; those of others, as Python does."""
-    from rnnexport.errors import RnnexportWarning
-
+    """Print our own warnings as one line each; those of others, as Python does, but for what NumPy says of NaN."""
     python_shows = warnings.showwarning
 
     def show(
@@ -62,6 +81,7 @@ def warnings_as_lines() -> Iterator[None]:
             python_shows(message, category, filename, lineno, file, line)
 
     with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
         warnings.simplefilter("always", RnnexportWarning)
         warnings.showwarning = show
         yield

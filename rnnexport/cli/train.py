@@ -34,10 +34,13 @@ def train(
 
     Example: rnnexport train --task vowels --cell gru --seed 1
     """
-    from rnnexport.data.files import DataFile
+    from rnnexport.data.files import LABEL_COLUMN, SERIES_COLUMN, DataFile
+    from rnnexport.errors import InputError
     from rnnexport.report.training import training_table
     from rnnexport.training.training import train_with
 
+    if data is None and (feature or (series_column, label_column) != (SERIES_COLUMN, LABEL_COLUMN)):
+        raise InputError("--feature, --series-column and --label-column are for --data; leave them out")
     if data is not None:
         columns = tuple(feature or ())
         file = DataFile(path=str(data), series_column=series_column, label_column=label_column, features=columns)

@@ -56,6 +56,11 @@ def verify(
         raise InputError("name a bundle such as exported/gru, or an earlier result with --from; not both")
     if from_file is None and (atol is not None or rtol is not None):
         raise InputError("--atol and --rtol belong to --from; a bundle has its own tolerances in manifest.json")
+    if from_file is not None:
+        options.refuse_all_but((), "an earlier result, whose outputs are only judged again")
+        limits.refuse_all_but((), "an earlier result, which runs nothing")
+        if memory_limit is not None:
+            raise InputError("--memory-limit is not for an earlier result, which runs nothing; leave it out")
     tell_shadowed(options.runtimes)
     if memory_limit is not None:
         limits = replace(limits, memory_limit_bytes=int(memory_limit * 2**30))

@@ -88,7 +88,8 @@ def _read(file: DataFile) -> tuple[list[Any], list[str]]:
             return _from_npz(path)
         return _from_ts(path) if path.suffix == ".ts" else _from_table(path, file)
     except ImportError as exc:
-        raise InputError(f"{path} cannot be read: {exc}") from exc
+        extra = "train" if path.suffix == ".ts" else "parquet"
+        raise InputError(f"{path} cannot be read: {exc}; run: pip install 'rnnexport[{extra}]'") from exc
     except InputError:
         raise
     except Exception as exc:  # damaged files make pandas, pyarrow and sktime raise all kinds

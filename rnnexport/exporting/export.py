@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from rnnexport.arguments.options import with_arguments
 from rnnexport.bundle.bundle import Bundle
+from rnnexport.bundle.store import check_target
 from rnnexport.errors import InputError
 from rnnexport.exporting.checkpoint import EXPORTED, export_checkpoint
 from rnnexport.exporting.keras_source import export_keras
@@ -16,6 +17,10 @@ from rnnexport.keras_files.archive import is_keras_file
 
 if TYPE_CHECKING:
     from torch import nn
+
+
+_FORMS = {"out", "opset_version", "streaming", "openvino", "compress", "stateful"}
+"""Options of graphs that are made here, whatever from."""
 
 
 def export_with(source: nn.Module | str | Path, options: ExportOptions) -> Bundle:
@@ -32,18 +37,24 @@ def export_with(source: nn.Module | str | Path, options: ExportOptions) -> Bundl
     """
     options.check()
     target = Path(options.out) if options.out is not None else None
+    if target is not None:
+        check_target(target)  # before the work begins
     if str(source).endswith(".onnx"):
+        options.refuse_all_but({"out", "sample"}, "an ONNX file, which becomes a bundle as it is")
         return export_onnx(Path(str(source)), target, Path(options.sample) if options.sample is not None else None)
     if isinstance(source, str | Path) and is_keras_file(Path(source)):
+        options.refuse_all_but(_FORMS | {"lengths"}, "a Keras model")
         bundle, notes = export_keras(Path(source), target, options)
         for note in notes:
             options.on_note(note)
         return bundle
     if isinstance(source, str | Path):
+        options.refuse_all_but(_FORMS | {"lengths"}, "a checkpoint")
         return export_checkpoint(Path(source), target, options)
     from rnnexport.capture import parse_input_spec
     from rnnexport.exporting.module import export_module
 
+    options.refuse_all_but(_FORMS | {"lengths", "inputs", "output_names"}, "a module")
     if not options.inputs:
         raise InputError("a module needs its inputs; give them like `inputs=tokens:int64[batch,time]`")
     specs = [parse_input_spec(spec) if isinstance(spec, str) else spec for spec in options.inputs]

@@ -15,8 +15,10 @@ from typing import Any
 from rnnexport.errors import InputError
 from rnnexport.onnx_files.operators import GATES, NUMBER_OF_INPUTS, RECURRENT, B, R, W
 
-LARGEST_INPUT = 2**31
-"""Elements that the fixed dimensions of an input may come to."""
+LARGEST_INPUT = 2**28
+"""Elements that the fixed dimensions of an input may come to: 1 GiB of float32."""
+LARGEST_LIST = 2**20
+"""Elements of a list, whose values the inference of shapes follows one by one where they are integers."""
 DEEPEST_NESTING = 32
 DYNAMIC = -1
 """How Paddle writes a dimension without a number; ONNX leaves it out or gives it a name."""
@@ -75,6 +77,11 @@ def _problems(path: Path, proto: Any) -> Iterator[str]:
             yield f"input {value.name!r} has a dimension of {min(sizes)}"
         if math.prod(sizes) > LARGEST_INPUT:
             yield f"input {value.name!r} declares {math.prod(sizes)} elements, more than {LARGEST_INPUT}"
+    for graph, _ in graphs:
+        for value in (*graph.input, *graph.output, *graph.value_info):
+            sizes = [d.dim_value for d in value.type.tensor_type.shape.dim]
+            if len(sizes) == 1 and sizes[0] > LARGEST_LIST:
+                yield f"{value.name!r} declares a list of {sizes[0]} elements, more than {LARGEST_LIST}"
     if not proto.graph.output:
         yield "it has no output"
 

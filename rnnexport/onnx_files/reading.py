@@ -89,7 +89,8 @@ def _read_proto(path: Path) -> Any:
     try:
         if not path.is_file():  # a pipe or a device could hang
             path.stat()
-            raise InputError(f"{path} is no file; give an ONNX file")
+            inside = path / "model.onnx"
+            raise InputError(f"{path} is no file; give an ONNX file" + (f": {inside}" if inside.is_file() else ""))
         proto = onnx.load(path, load_external_data=False)
     except ValueError as exc:
         raise InputError(f"{str(path)!r} is no path: {exc}") from exc

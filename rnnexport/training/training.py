@@ -29,7 +29,7 @@ from rnnexport.errors import CheckpointError, InputError
 from rnnexport.training.checkpoints import CHECKPOINTS, write_checkpoint
 from rnnexport.training.distributed import check_processes, is_first_process
 from rnnexport.training.options import Precision, TrainOptions
-from rnnexport.versions import tool_versions
+from rnnexport.versions import available_memory, tool_versions
 
 if TYPE_CHECKING:
     from rnnexport.models.classifier import SequenceClassifier
@@ -120,6 +120,7 @@ def _train(
 ) -> TrainingResult:
     dataset = task.load(settings.seed)
     check_dataset(task, dataset)
+    _check_memory(settings, dataset)
     work = folder / "trainer"
     if is_first_process():
         _prepare_work_folder(work, settings, resume=options.resume)
@@ -169,6 +170,19 @@ def _prepare_work_folder(work: Path, settings: Settings, *, resume: bool) -> Non
                 f"{work.parent} was interrupted with {name} = {interrupted.get(name)!r}, not {value!r}; "
                 "resume with the same settings, or train without `resume`"
             )
+
+
+def _check_memory(settings: Settings, dataset: Dataset) -> None:
+    """Refuse sizes whose weights, gradients and two moments of Adam, four bytes each, do not fit into memory."""
+    gates, directions = (4 if settings.cell == "lstm" else 3), 1 + settings.bidirectional
+    size, layers = settings.hidden_size, settings.num_layers
+    rows = dataset.input_size + size + 2 + (layers - 1) * (directions * size + size + 2)
+    needed, free = 16 * gates * directions * size * rows, available_memory()
+    if needed > free:
+        raise InputError(
+            f"`hidden_size={size}` and `num_layers={layers}` take {needed / 2**30:,.1f} GiB to train, and "
+            f"{free / 2**30:,.1f} GiB are free; choose smaller ones"
+        )
 
 
 def build_model(task: Task, settings: Settings, defaults: TrainingDefaults, dataset: Dataset) -> SequenceClassifier:

@@ -1,6 +1,6 @@
 """Tries thousands of damaged inputs on the commands, and prints what became of them.
 
-    python tests/faults/campaign.py --inputs 30000 --out fuzz.jsonl
+    python -m tests.faults.campaign --inputs 30000 --out fuzz.jsonl
 
 Each input is a seed. Results are appended to the file, and a run that was interrupted goes on where it was. Inputs run
 in a child process, many in one; it is killed where one hangs or takes too much memory, and the next child goes on.
@@ -22,9 +22,9 @@ from collections import Counter
 from pathlib import Path
 from random import Random
 
-from fault_inputs import ALL, Originals, prepare
-from fault_oracle import run
-from originals import make_originals
+from tests.faults.fault_inputs import ALL, Originals, prepare
+from tests.faults.fault_oracle import run
+from tests.faults.originals import make_originals
 
 BYTES = 2 * 2**30
 AT_ONCE = 200

@@ -12,7 +12,8 @@ from pathlib import Path
 from random import Random
 
 import numpy as np
-from mutations import damaged_bytes, damaged_json, damaged_npz, damaged_onnx, damaged_text
+
+from tests.faults.mutations import damaged_bytes, damaged_json, damaged_npz, damaged_onnx, damaged_text
 
 IGNORED = shutil.ignore_patterns("parity*", "bench*", "tune*", "plan*")
 CSV = "series,a,b,label\n" + "".join(f"s{i // 6},{i}.5,{i * i},{'xy'[i // 6 % 2]}\n" for i in range(120))
@@ -186,17 +187,22 @@ def evidence(random: Random, originals: Originals, work: Path) -> Command:
     """Damaged results of earlier runs."""
     for name, content in originals.evidence.items():
         (work / name).write_bytes(content)
-    name = random.choice([*originals.evidence])
+    name = random.choice(("parity.json", "parity_outputs.npz"))
     damage = {"json": damaged_json, "npz": damaged_npz}[name.rpartition(".")[2]]
     (work / name).write_bytes((damage if random.random() < 0.8 else damaged_bytes)(random, originals.evidence[name]))
-    if name == "bench.json":
-        quick = ["--seconds", "0.01", "--repetitions", "1", "-r", "ort-cpu"]
-        return ["bench", str(originals.bundles["reference"]), *quick, "--compare", "bench.json"]
     if name == "parity_outputs.npz" and random.random() < 0.8:
         report = json.loads((work / "parity.json").read_bytes())
         report["raw_outputs"] = hashlib.sha256((work / name).read_bytes()).hexdigest()
         (work / "parity.json").write_text(json.dumps(report))
     return ["verify", "--from", "parity.json", *_json(random)]
+
+
+def bench_result(random: Random, originals: Originals, work: Path) -> Command:
+    """A damaged result to compare with."""
+    damage = damaged_json if random.random() < 0.8 else damaged_bytes
+    (work / "bench.json").write_bytes(damage(random, originals.evidence["bench.json"]))
+    quick = ["--seconds", "0.01", "--repetitions", "1", "-r", "ort-cpu"]
+    return ["bench", str(originals.bundles["reference"]), *quick, "--compare", "bench.json"]
 
 
 def checkpoint(random: Random, originals: Originals, work: Path) -> Command:
@@ -221,6 +227,7 @@ ALL: tuple[Kind, ...] = (
     bundle_to_work_with,
     training_data,
     checkpoint,
+    bench_result,
 )
 
 

@@ -5,14 +5,13 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from fault_inputs import IGNORED, Originals
-
 import rnnexport
 from rnnexport.benchmark.benchmark import bench
 from rnnexport.bundle.bundle import reference_bundles
 from rnnexport.optimizing.optimize import optimize
 from rnnexport.optimizing.rewrite import Rewrite
 from rnnexport.parity.verify import verify
+from tests.faults.fault_inputs import IGNORED, Originals
 
 
 def make_originals(folder: Path, streaming: Path | None = None) -> Originals:
