@@ -28,7 +28,7 @@ from rnnexport.errors import EngineError
 from rnnexport.parity.compare import differences
 from rnnexport.parity.float64.graph import Step
 from rnnexport.parity.float64.widening import wide, with_floats
-from rnnexport.parity.rounding import HALF_UNIT, to_float32, within_a_unit
+from rnnexport.parity.rounding import HALF_UNIT, SMALLEST, to_float32, within_a_unit
 
 if TYPE_CHECKING:
     import onnx
@@ -178,7 +178,7 @@ def _allowed(actual: NDArray[Any], expected: NDArray[Any], moved: NDArray[Any]) 
     change = differences(moved, expected) if moved.shape == expected.shape else np.zeros(expected.shape)
     change = np.where(np.isfinite(change), change, 0)
     size = float(np.abs(expected[np.isfinite(expected)]).max(initial=0))
-    return np.asarray(ROUNDINGS * (size * HALF_UNIT + np.maximum(change, np.quantile(change, 0.25))))
+    return np.asarray(ROUNDINGS * (SMALLEST + size * HALF_UNIT + np.maximum(change, np.quantile(change, 0.25))))
 
 
 def _described(step: Step) -> str:

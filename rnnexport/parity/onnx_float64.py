@@ -26,7 +26,7 @@ from rnnexport.parity.float64.graph import Compiler, Graph, Step, Watch
 from rnnexport.parity.float64.node import Kernel, Node
 from rnnexport.parity.float64.widening import wide
 from rnnexport.parity.operators import Arithmetic, Rounding, evaluate
-from rnnexport.parity.rounding import HALF_UNIT, to_float32, within_a_unit
+from rnnexport.parity.rounding import HALF_UNIT, SMALLEST, to_float32, within_a_unit
 
 if TYPE_CHECKING:
     import onnx
@@ -227,7 +227,7 @@ def _check_explained(name: str, expected: Feeds, actual: Feeds, rounded: Sequenc
         if wide_values.dtype != np.float64:
             continue
         size = np.abs(wide_values[np.isfinite(wide_values)]).max(initial=0)
-        rounding = max(_error(wide_values, each[output]) for each in rounded) + float(size) * HALF_UNIT
+        rounding = max(_error(wide_values, each[output]) for each in rounded) + float(size) * HALF_UNIT + SMALLEST
         if (error := _error(wide_values, actual[output])) > ROUNDINGS * rounding:
             raise NoReferenceError(
                 f"{name} has no proven reference, so there is no verdict: ONNX Runtime, unoptimised, differs from it "

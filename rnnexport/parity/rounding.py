@@ -7,6 +7,8 @@ from numpy.typing import NDArray
 
 HALF_UNIT = 2.0**-24
 """How much rounding to float32 changes a number at most, relative to it."""
+SMALLEST = float(np.finfo(np.float32).tiny)
+"""Below it float32 keeps fewer digits, and some kernels nothing."""
 
 
 def within_a_unit(x: NDArray[np.float64], generator: np.random.Generator) -> NDArray[np.float64]:
