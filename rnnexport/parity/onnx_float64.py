@@ -31,7 +31,7 @@ from rnnexport.parity.rounding import HALF_UNIT, SMALLEST, to_float32, within_a_
 if TYPE_CHECKING:
     import onnx
 
-_DRAWS = 3
+_DRAWS = 2
 """Of rounding at random, for each call."""
 
 

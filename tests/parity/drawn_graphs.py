@@ -62,6 +62,7 @@ def graph(kind: str, seed: int = 0, opset: int = 15) -> onnx.ModelProto:
     match kind:
         case "conv-norm-lstm":
             conv = drawn.node("Conv", "x", drawn.weight(8, CHANNELS, 3), drawn.weight(8), pads=[1, 1])
+            conv = drawn.node("Conv", conv, drawn.weight(8, 1, 3), group=8, strides=[2], pads=[1, 1])
             y = drawn.lstm(drawn.time_major(drawn.norm(conv, 8, mean=10.0)), 8)
         case "conv-transpose":
             weight, bias = drawn.weight(CHANNELS, 3, 4), drawn.weight(6)

@@ -19,6 +19,10 @@ def _conv(node: Node, x: NDArray[Any], w: NDArray[Any], b: NDArray[Any] | None =
     axes = _spatial_axes(node, x)
     strides, dilations = node.get("strides", [1] * axes), node.get("dilations", [1] * axes)
     begin, end = same_or_given_pads(node, x.shape[2:], w.shape[2:], strides, dilations)
+    group = node.get("group", 1)
+    if group == x.shape[1] > 1:
+        sums = _depthwise(_padded(torch.from_numpy(x), begin, end).numpy(), w, strides, dilations)
+        return (sums if b is None else sums + b.reshape(-1, *[1] * axes),)
     convolve = (functional.conv1d, functional.conv2d, functional.conv3d)[axes - 1]
     y = convolve(
         _padded(torch.from_numpy(x), begin, end),
@@ -27,9 +31,22 @@ def _conv(node: Node, x: NDArray[Any], w: NDArray[Any], b: NDArray[Any] | None =
         strides,
         0,
         dilations,
-        node.get("group", 1),
+        group,
     )
     return (y.numpy(),)
+
+
+def _depthwise(x: NDArray[Any], w: NDArray[Any], strides: Sequence[int], dilations: Sequence[int]) -> NDArray[Any]:
+    """One channel at a time, as a sum over the kernel's taps; PyTorch takes a product of matrices for each channel."""
+    spans = (np.array(w.shape[2:]) - 1) * np.array(dilations) + 1
+    counts = (np.array(x.shape[2:]) - spans) // np.array(strides) + 1
+    channels = np.repeat(x, w.shape[0] // x.shape[1], 1) if w.shape[0] > x.shape[1] else x
+    y = np.zeros((x.shape[0], w.shape[0], *counts))
+    for tap in np.ndindex(*w.shape[2:]):
+        steps = zip(tap, counts, strides, dilations, strict=True)
+        taken: tuple[Any, ...] = (..., *(slice(t * d, t * d + (n - 1) * s + 1, s) for t, n, s, d in steps))
+        y += channels[taken] * w[(slice(None), 0, *tap)].reshape(-1, *[1] * len(tap))
+    return y
 
 
 def _conv_transpose(
