@@ -192,6 +192,20 @@ def plans_table(session: nox.Session) -> None:
 
 
 @nox.session
+def fuzz(session: nox.Session) -> None:
+    """Try 30,000 damaged inputs on the commands and print what became of them; hours, resumable with `-- --out`."""
+    install(session, "-e", ".[study]", "hypothesis")
+    session.run("python", "-m", "tests.faults.campaign", *session.posargs, env={"OMP_NUM_THREADS": "1"})
+
+
+@nox.session
+def chaos(session: nox.Session) -> None:
+    """Kill and interrupt commands 500 times and check what is left; hours, resumable with `-- --out`."""
+    install(session, "-e", ".[study]")
+    session.run("python", "-m", "tests.faults.chaos", *session.posargs, env={"OMP_NUM_THREADS": "1"})
+
+
+@nox.session
 def silent_faults(session: nox.Session) -> None:
     """Write the table of docs/silent-faults.md anew, with other tools on the same faults; about ten minutes."""
     install(session, ".", "-r", "benchmarks/silent_faults/requirements.txt")
