@@ -14,7 +14,8 @@ import typer.main
 
 import rnnexport
 from rnnexport.bundle.bundle import reference_bundles
-from rnnexport.cli import app, main
+from rnnexport.cli import main
+from rnnexport.cli.app import app
 from rnnexport.cli.flags import in_flags
 from rnnexport.errors import InputError
 

@@ -13,8 +13,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from types import FrameType
-
-import typer
+from typing import Any
 
 from rnnexport.cli.output import forget, say
 from rnnexport.errors import InterruptedBySignal, RnnexportError
@@ -37,6 +36,8 @@ def run_to_the_end(command: Callable[[], int | None]) -> int:
 
 
 def _run(command: Callable[[], int | None]) -> int:
+    import typer
+
     try:
         if wrong := [argument for argument in sys.argv if not _is_text(argument)]:
             return _say(f"the argument {wrong[0]!a} is not UTF-8; rename the file", 2)
@@ -76,7 +77,7 @@ def _run(command: Callable[[], int | None]) -> int:
         )
 
 
-def _usage(exc: typer.TyperException) -> int:
+def _usage(exc: Any) -> int:
     """Say in one line what is wrong with the call; a call without a command prints the help."""
     context = getattr(exc, "ctx", None)
     message = exc.format_message()
@@ -84,7 +85,7 @@ def _usage(exc: typer.TyperException) -> int:
         return _say(message, exc.exit_code)
     if type(exc).__name__ == "NoArgsIsHelpError":
         print(message)
-        return exc.exit_code
+        return int(exc.exit_code)
     return _say(f"{message.rstrip('.')}; see: {context.command_path} --help", exc.exit_code)
 
 

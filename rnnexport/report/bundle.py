@@ -52,9 +52,7 @@ def _tensors(bundle: Bundle) -> Table:
     table = Table("", "name", "type", "shape", "role")
     for kind, tensors in (("input", bundle.manifest.inputs), ("output", bundle.manifest.outputs)):
         for info in tensors:
-            table.add_row(
-                kind, info.name, info.dtype, f"[{', '.join(map(str, info.shape))}]".replace("[", r"\["), info.role
-            )
+            table.add_row(kind, info.name, info.dtype, f"[{', '.join(map(str, info.shape))}]", info.role)
     return table
 
 

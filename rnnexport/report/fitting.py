@@ -109,8 +109,8 @@ def _records(table: Table) -> Iterator[RenderableType]:
     for number, row in enumerate(table.rows):
         first, *others = ([*column.cells][number] for column in table.columns)
         yield Text.assemble(_text(first), style=row.style or "")
-        for heading, cell in zip(headings[1:], others, strict=True):
-            if _text(cell).plain not in _SAYS_NOTHING:
-                yield Padding(Text.assemble(f"{heading}: " if heading else "", _text(cell)), (0, 0, 0, 2))
+        said = [(heading, _text(cell)) for heading, cell in zip(headings[1:], others, strict=True)]
+        parts = [Text.assemble(f"{h}: " if h else "", text) for h, text in said if text.plain not in _SAYS_NOTHING]
+        yield Padding(Text(" · ").join(parts), (0, 0, 0, 2), expand=False)
     if table.caption:
         yield _text(table.caption)

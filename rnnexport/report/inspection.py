@@ -33,7 +33,7 @@ def _tensors(inspection: Inspection) -> Table:
     table = Table("", "name", "type")
     for kind, tensors in (("input", inspection.inputs), ("output", inspection.outputs)):
         for name, text in tensors.items():
-            table.add_row(kind, name, text.replace("[", r"\["))
+            table.add_row(kind, name, text)
     return table
 
 

@@ -8,7 +8,7 @@ import onnx
 import pytest
 from typer.testing import CliRunner
 
-from rnnexport.cli import app
+from rnnexport.cli.app import app
 from rnnexport.conformance import ConformanceReport, conformance
 from rnnexport.errors import InputError
 from rnnexport.report.conformance import conformance_markdown
