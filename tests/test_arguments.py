@@ -18,6 +18,7 @@ from rnnexport.cli import main
 from rnnexport.cli.app import app
 from rnnexport.cli.flags import in_flags
 from rnnexport.errors import InputError
+from tests.command_line import Run
 
 COMMANDS = typer.main.get_command(app).commands  # type: ignore[attr-defined]
 FLAGS = {name: {flag for parameter in command.params for flag in parameter.opts} for name, command in COMMANDS.items()}
@@ -60,7 +61,7 @@ def test_errors_of_the_library_name_arguments_and_each_is_a_flag() -> None:
     [
         (
             ["optimize", "MODEL", "--lowering", "fused", "-o", "out.onnx"],
-            "--lowering fused --weights float32 changes nothing; add --weights8 or --time-steps 1, or choose",
+            "--lowering fused --weights float32 changes nothing; add --weight-only-int8 or --time-steps 1, or choose",
         ),
         (
             ["optimize", "MODEL", "--weights", "int8", "--block-size", "48", "-o", "o"],
@@ -112,3 +113,39 @@ def test_a_word_that_is_no_choice_is_refused_in_python_too() -> None:
         rnnexport.export("nowhere", lengths="exakt")  # type: ignore[arg-type]
     with pytest.raises(InputError, match="`log` 'csw' is unknown; did you mean 'csv'"):
         rnnexport.train(log="csw")  # type: ignore[arg-type]
+
+
+def test_options_that_were_renamed_work_with_a_hint(tmp_path: Path, run: Run) -> None:
+    old = run(
+        "optimize",
+        reference_bundles()[0] / "model.onnx",
+        "-o",
+        tmp_path / "old.onnx",
+        "--lowering",
+        "fused",
+        "--weights8",
+    )
+    new = run(
+        "optimize",
+        reference_bundles()[0] / "model.onnx",
+        "-o",
+        tmp_path / "new.onnx",
+        "--lowering",
+        "fused",
+        "--weight-only-int8",
+    )
+    assert (old.status, new.status) == (0, 0)
+    assert "--weights8 is now --weight-only-int8" in old.err
+    assert "is now" not in new.err
+    assert (tmp_path / "old.onnx").read_bytes() == (tmp_path / "new.onnx").read_bytes()
+    wrong = run(
+        "optimize",
+        reference_bundles()[0] / "model.onnx",
+        "-o",
+        tmp_path / "wrong.onnx",
+        "--weights",
+        "int8",
+        "--product",
+        "dequantize",
+    )
+    assert "say --matmul-kernel dequantize" in wrong.err

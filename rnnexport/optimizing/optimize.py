@@ -136,7 +136,7 @@ def _check(rewrite: Rewrite, path: Path, differences: list[Difference]) -> None:
     in_ort = differences[0]
     if in_ort.failure is not None and in_ort.failure.startswith("the rewritten"):
         raise InputError(f"{path} is not rewritten: in {in_ort.runtime} {in_ort.failure}")
-    limit = LARGEST_FLOAT32_DIFFERENCE if rewrite.weights == "float32" and not rewrite.weights8 else 1e30
+    limit = LARGEST_FLOAT32_DIFFERENCE if rewrite.weights == "float32" and not rewrite.weight_only_int8 else 1e30
     if in_ort.relative is not None and in_ort.relative > limit:
         raise InputError(
             f"{path} is not rewritten: the rewritten file differs by {in_ort.relative:.2g} in {in_ort.runtime}"

@@ -9,6 +9,8 @@ from annotated_doc import Doc
 from rnnexport.arguments.options import Options
 from rnnexport.errors import InputError
 
+Kernel = Literal["auto", "matmulnbits", "dynamic", "dequantize"]
+
 
 @dataclass(frozen=True)
 class Rewrite(Options):
@@ -22,9 +24,11 @@ class Rewrite(Options):
         ),
     ] = "scan"
     weights: Annotated[Literal["float32", "int8", "int4"], Doc("The recurrent weights.")] = "float32"
-    weights8: Annotated[bool, Doc("With fused and float32: store weights in 8 bits; a smaller file only.")] = False
-    product: Annotated[
-        Literal["auto", "matmulnbits", "dynamic", "dequantize"],
+    weight_only_int8: Annotated[bool, Doc("With fused and float32: store weights in 8 bits; a smaller file only.")] = (
+        False
+    )
+    matmul_kernel: Annotated[
+        Kernel,
         Doc("The operator for the product with int8 or int4 weights."),
     ] = "auto"
     input_projection: Annotated[
@@ -53,22 +57,24 @@ class Rewrite(Options):
             InputError: With what to choose instead.
         """
         fused, quantizes, size = self.lowering == "fused", self.weights != "float32", self.block_size
-        if self.weights8 and (not fused or quantizes):
-            raise InputError("`weights8` only stores weights in 8 bits: use it with `lowering=fused` `weights=float32`")
+        if self.weight_only_int8 and (not fused or quantizes):
+            raise InputError(
+                "`weight_only_int8` only stores weights in 8 bits: use it with `lowering=fused` `weights=float32`"
+            )
         if fused and self.weights == "int4":
             raise InputError("no runtime has a fused operator with int4 weights; use `lowering=scan` or unrolled")
-        if fused and not quantizes and not self.weights8 and self.time_steps != 1:
+        if fused and not quantizes and not self.weight_only_int8 and self.time_steps != 1:
             raise InputError(
-                "`lowering=fused` `weights=float32` changes nothing; add `weights8` or `time_steps=1`, or choose "
-                "another form"
+                "`lowering=fused` `weights=float32` changes nothing; add `weight_only_int8` or `time_steps=1`, or "
+                "choose another lowering"
             )
-        if (fused or not quantizes) and (self.product != "auto" or self.input_projection != "float32" or size):
+        if (fused or not quantizes) and (self.matmul_kernel != "auto" or self.input_projection != "float32" or size):
             raise InputError(
-                "`product`, `input_projection` and `block_size` are for int8 or int4 weights with `lowering=scan` or "
-                "unrolled"
+                "`matmul_kernel`, `input_projection` and `block_size` are for int8 or int4 weights with "
+                "`lowering=scan` or unrolled"
             )
-        if self.weights == "int4" and self.product not in ("auto", "matmulnbits"):
-            raise InputError(f"`product={self.product}` takes int8 weights; for int4 choose matmulnbits")
+        if self.weights == "int4" and self.matmul_kernel not in ("auto", "matmulnbits"):
+            raise InputError(f"`matmul_kernel={self.matmul_kernel}` takes int8 weights; for int4 choose matmulnbits")
         if size is not None and (size < 16 or size & (size - 1)):
             raise InputError(f"`block_size={size}`: choose a power of two, 16 or more")
         if self.time_steps is not None and self.time_steps < 1:

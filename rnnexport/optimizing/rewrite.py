@@ -114,7 +114,7 @@ def _outcome(
         weights = "float32" if kept or rewrite.weights == "float32" else _words(recurrent_product(rewrite, model))
         gate = f", gate {CANDIDATES[node.op_type]} float32" if node_name(node) in float32_candidates else ""
         form = f"{rewrite.lowering}, {weights}{gate}"
-    elif rewrite.weights8:
+    elif rewrite.weight_only_int8:
         reason, form = why_not_stored(node), "fused, weights stored as int8"
     elif rewrite.weights == "float32":
         reason, form = why_not_single_step(node), "fused, one step"
@@ -139,7 +139,7 @@ def recurrent_product(rewrite: Rewrite, model: onnx_ir.Model) -> MatmulKernel:
     bits = _BITS[rewrite.weights]
     dynamic_pays = bits == 8 and _fixed_batch(model) >= _DYNAMIC_PAYS_FROM
     automatic: Kind = "dynamic" if dynamic_pays else "matmulnbits"
-    kind: Kind = automatic if rewrite.product == "auto" else rewrite.product
+    kind: Kind = automatic if rewrite.matmul_kernel == "auto" else rewrite.matmul_kernel
     return MatmulKernel(kind, bits, rewrite.block_size or _BLOCK_SIZE)
 
 
@@ -166,7 +166,7 @@ def _run(
 
     if rewrite.lowering == "fused":
         SingleStep()(model)
-        if rewrite.weights8:
+        if rewrite.weight_only_int8:
             WeightOnlyInt8(rewrite.keep_float32)(model)
         elif rewrite.weights != "float32":
             DynamicLstm(rewrite.keep_float32)(model)
@@ -175,7 +175,8 @@ def _run(
     version = model.opset_imports.get("", 1)
     if recurrent.kind == "dequantize" and version < _DEQUANTIZE_OPSET:
         raise InputError(
-            f"`product=dequantize` needs operator set {_DEQUANTIZE_OPSET}, the model has {version}; choose matmulnbits"
+            f"`matmul_kernel=dequantize` needs operator set {_DEQUANTIZE_OPSET}, the model has {version}; "
+            "choose matmulnbits"
         )
     projection = {"float32": FLOAT32, "same": recurrent, "dynamic": MatmulKernel("dynamic")}[rewrite.input_projection]
     choices = Choices(rewrite.lowering, recurrent, projection, rewrite.keep_float32, float32_candidates, moments)

@@ -65,7 +65,7 @@ def _variants(definition: Definition, variant: GraphVariant, *, static: bool) ->
     if definition.engine == "openvino":
         if variant.rewrite is None and static:
             found.append(_with_option(definition, "static shapes", "static_shapes", True))
-        if variant.rewrite is not None and variant.rewrite.product == "dequantize":
+        if variant.rewrite is not None and variant.rewrite.matmul_kernel == "dequantize":
             words = f"scales for {_QUANTIZED_TOGETHER}"
             found.append(_with_option(definition, words, "DYNAMIC_QUANTIZATION_GROUP_SIZE", _QUANTIZED_TOGETHER))
     return found

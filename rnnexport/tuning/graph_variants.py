@@ -41,7 +41,7 @@ class GraphVariant:
     @property
     def lossy(self) -> bool:
         """Whether weights are rounded."""
-        return self.rewrite is not None and (self.weights != "float32" or self.rewrite.weights8)
+        return self.rewrite is not None and (self.weights != "float32" or self.rewrite.weight_only_int8)
 
     @property
     def format(self) -> WeightFormat:
@@ -57,11 +57,11 @@ _BLOCK_SIZE = 256
 
 def _lossy(
     weights: Literal["int8", "int4"],
-    product: Literal["matmulnbits", "dynamic", "dequantize"],
+    matmul_kernel: Literal["matmulnbits", "dynamic", "dequantize"],
     projection: Literal["float32", "same", "dynamic"],
 ) -> Rewrite:
-    block_size = _BLOCK_SIZE if product == "matmulnbits" else None
-    return Rewrite(weights=weights, product=product, input_projection=projection, block_size=block_size)
+    block_size = _BLOCK_SIZE if matmul_kernel == "matmulnbits" else None
+    return Rewrite(weights=weights, matmul_kernel=matmul_kernel, input_projection=projection, block_size=block_size)
 
 
 _SEQUENCE = (
@@ -76,7 +76,7 @@ _SEQUENCE = (
     GraphVariant("scan, int4 R and W", _lossy("int4", "matmulnbits", "same")),
 )
 _ONE_STEP = GraphVariant("fused, one step", Rewrite("fused", time_steps=1))
-_SMALL = GraphVariant("fused, weights stored as int8", Rewrite("fused", weights8=True))
+_SMALL = GraphVariant("fused, weights stored as int8", Rewrite("fused", weight_only_int8=True))
 
 
 def graph_variants_for(kind: GraphKind, *, lossy: bool, small: bool, time_steps: int = 1) -> list[GraphVariant]:

@@ -48,7 +48,7 @@ def onnx_file_to_work_with(random: Random, originals: Originals, work: Path) -> 
     """A damaged ONNX file, for the commands that run it, too."""
     _write_graph(random, originals, work)
     rewrites = [["--lowering", "scan"], ["--lowering", "unrolled", "--time-steps", "3"], ["--weights", "int8"]]
-    rewrites += [["--lowering", "fused", "--weights8"], ["--lowering", "fused", "--time-steps", "1"]]
+    rewrites += [["--lowering", "fused", "--weight-only-int8"], ["--lowering", "fused", "--time-steps", "1"]]
     return random.choice(
         (
             ["lint", "model.onnx", *_json(random)],

@@ -19,9 +19,9 @@ MULTIPLY_ADDS = {LSTM: 4 * 64 * (12 + 64), GRU: 3 * 64 * (12 + 64)}
     [
         (Rewrite(), "float"),
         (Rewrite(lowering="unrolled", time_steps=5), "float"),
-        (Rewrite(weights="int8", product="dynamic", input_projection="same"), "int8"),
-        (Rewrite(weights="int4", product="matmulnbits", input_projection="same"), "int4"),
-        (Rewrite(lowering="fused", weights8=True), "int8"),
+        (Rewrite(weights="int8", matmul_kernel="dynamic", input_projection="same"), "int8"),
+        (Rewrite(weights="int4", matmul_kernel="matmulnbits", input_projection="same"), "int4"),
+        (Rewrite(lowering="fused", weight_only_int8=True), "int8"),
         (Rewrite(lowering="fused", weights="int8"), "int8"),
     ],
     ids=str,

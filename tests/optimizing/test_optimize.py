@@ -21,12 +21,12 @@ RUNTIME = Definition(name="ort", engine="onnxruntime", precision="float32", thre
 FORMS = {
     "scan float32": Rewrite(),
     "scan int8": Rewrite(weights="int8"),
-    "scan int8 dynamic": Rewrite(weights="int8", product="dynamic"),
-    "scan int8 dequantize": Rewrite(weights="int8", product="dequantize", input_projection="same"),
+    "scan int8 dynamic": Rewrite(weights="int8", matmul_kernel="dynamic"),
+    "scan int8 dequantize": Rewrite(weights="int8", matmul_kernel="dequantize", input_projection="same"),
     "scan int4": Rewrite(weights="int4"),
     "scan int4, int8 W": Rewrite(weights="int4", input_projection="dynamic"),
     "fused int8": Rewrite("fused", "int8"),
-    "fused weights8": Rewrite("fused", weights8=True),
+    "fused weight_only_int8": Rewrite("fused", weight_only_int8=True),
 }
 LARGEST_LOSS = {"float32": 0.0, "int8": 0.3, "int4": 1.0}
 """In points of accuracy."""
@@ -136,7 +136,7 @@ def test_what_cannot_be_rewritten_is_left_and_named(mixed, tmp_path):
 
 
 def test_a_second_time_there_is_nothing_left_to_do(tmp_path):
-    for rewrite in (Rewrite(weights="int8"), Rewrite("fused", weights8=True), Rewrite("fused", "int8")):
+    for rewrite in (Rewrite(weights="int8"), Rewrite("fused", weight_only_int8=True), Rewrite("fused", "int8")):
         model = read_model(LSTM)
         apply(rewrite, model, lambda _: {})
         with pytest.raises(RnnexportError, match=r"nothing to rewrite|no layer can be rewritten"):
@@ -157,14 +157,20 @@ def test_a_step_graph_becomes_straight_line_nodes(mixed, tmp_path):
             Rewrite("fused", "int4"),
             "no runtime has a fused operator with int4 weights; use `lowering=scan` or unrolled",
         ),
-        (Rewrite("fused"), "`lowering=fused` `weights=float32` changes nothing; add `weights8` or `time_steps=1`, or"),
-        (Rewrite(weights8=True), "`weights8` only stores weights in 8 bits"),
+        (
+            Rewrite("fused"),
+            "`lowering=fused` `weights=float32` changes nothing; add `weight_only_int8` or `time_steps=1`, or",
+        ),
+        (Rewrite(weight_only_int8=True), "`weight_only_int8` only stores weights in 8 bits"),
         (Rewrite(weights="int8", block_size=48), "`block_size=48`: choose a power of two, 16 or more"),
         (
-            Rewrite(weights="int4", product="dynamic"),
-            "`product=dynamic` takes int8 weights; for int4 choose matmulnbits",
+            Rewrite(weights="int4", matmul_kernel="dynamic"),
+            "`matmul_kernel=dynamic` takes int8 weights; for int4 choose matmulnbits",
         ),
-        (Rewrite(product="dynamic"), "`product`, `input_projection` and `block_size` are for int8 or int4 weights"),
+        (
+            Rewrite(matmul_kernel="dynamic"),
+            "`matmul_kernel`, `input_projection` and `block_size` are for int8 or int4 weights",
+        ),
         (Rewrite("fused", "int8"), "no layer can be rewritten; .* there is no fused GRU with int8 weights"),
         (Rewrite("unrolled"), "no layer can be rewritten; .* its number of time steps is not fixed: fix it"),
         (Rewrite("unrolled", time_steps=65), "no layer can be rewritten; .* its 65 time steps are more than 64"),
@@ -175,7 +181,7 @@ def test_a_step_graph_becomes_straight_line_nodes(mixed, tmp_path):
             "of 'rnn.layer0.padded_Y' only gate 'new' can stay float32 alone",
         ),
         (
-            Rewrite("fused", weights8=True, keep_float32=["rnn.layer0.padded_Y:new"]),
+            Rewrite("fused", weight_only_int8=True, keep_float32=["rnn.layer0.padded_Y:new"]),
             "a gate can stay float32 with `lowering=scan` or unrolled only",
         ),
     ],
