@@ -56,7 +56,7 @@ def _fitted(table: Table, width: int) -> Iterator[RenderableType]:
     ]
     spare = width - _width(kept, least)
     if spare < 0:
-        yield from _records(table)
+        yield from _records(table, width)
         return
     for column, small, large in sorted(zip(kept.columns, least, most, strict=True), key=lambda each: each[2] - each[1]):
         column.width = min(large, small + spare)
@@ -101,7 +101,19 @@ def _without_empty_columns(table: Table) -> Table:
     return fitted
 
 
-def _records(table: Table) -> Iterator[RenderableType]:
+def _lines(parts: Sequence[Text], width: int) -> Iterator[Text]:
+    """Join as many parts as fit into each line."""
+    line = Text()
+    for part in parts:
+        if line and line.cell_len + 3 + part.cell_len > width:
+            yield line
+            line = Text()
+        line = Text(" · ").join([line, part]) if line else part
+    if line:
+        yield line
+
+
+def _records(table: Table, width: int) -> Iterator[RenderableType]:
     """Print each row as its first cell, and below it what the others are and say."""
     if table.title:
         yield _text(table.title)
@@ -111,6 +123,6 @@ def _records(table: Table) -> Iterator[RenderableType]:
         yield Text.assemble(_text(first), style=row.style or "")
         said = [(heading, _text(cell)) for heading, cell in zip(headings[1:], others, strict=True)]
         parts = [Text.assemble(f"{h}: " if h else "", text) for h, text in said if text.plain not in _SAYS_NOTHING]
-        yield Padding(Text(" · ").join(parts), (0, 0, 0, 2), expand=False)
+        yield from (Padding(line, (0, 0, 0, 2), expand=False) for line in _lines(parts, width - 2))
     if table.caption:
         yield _text(table.caption)
