@@ -41,8 +41,9 @@ def try_inputs(seeds: list[int], originals: Originals, log: Path) -> None:
             file.write(json.dumps({"seed": seed, "kind": kind.__name__, "started": time.time()}) + "\n")
         with tempfile.TemporaryDirectory(prefix="rnnexport-fuzz-") as name:
             folder = Path(name)
-            command = prepare(kind, random, originals, folder)
+            command = []
             try:
+                command = prepare(kind, random, originals, folder)
                 outcome = run(command, folder)
                 line = {"verdict": outcome.verdict, "err": outcome.err[-2000:], "seconds": round(outcome.seconds, 2)}
                 line["lost"] = outcome.lost[:5]
@@ -111,7 +112,7 @@ def main() -> None:
     originals = make_originals(folder)
     seeds = range(arguments.first, arguments.first + arguments.inputs)
     fork = multiprocessing.get_context("spawn")
-    while left := [seed for seed in seeds if seed not in read_log(arguments.out)[0]]:
+    while left := sorted(set(seeds) - read_log(arguments.out)[0].keys()):
         child = fork.Process(target=try_inputs, args=(left[:AT_ONCE], originals, arguments.out))
         child.start()
         watch(child, arguments.out, 2**30, arguments.seconds)

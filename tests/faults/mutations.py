@@ -261,9 +261,9 @@ def damaged_npz(random: Random, content: bytes) -> bytes:
         arrays[name] = np.array([{"a": 1}, None], object)
     elif kind == 6 and array.dtype.kind in "fi" and array.size:
         array = arrays[name] = array.copy()
-        array.flat[random.randrange(array.size)] = random.choice(
-            (np.nan, np.inf, 1e39) if array.dtype.kind == "f" else (-1, 10**9)
-        )
+        wrong = random.choice((np.nan, np.inf, 1e39) if array.dtype.kind == "f" else (-1, 10**9))
+        with np.errstate(all="ignore"):
+            array.flat[random.randrange(array.size)] = np.array(wrong).astype(array.dtype)
     elif kind == 7:
         buffer = io.BytesIO()
         np.save(buffer, array)
