@@ -11,12 +11,14 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from importlib.util import find_spec
 from multiprocessing import get_context
 from pathlib import Path
 
 from pydantic import ValidationError
 
-from rnnexport.errors import TrainingError
+from rnnexport.errors import InputError, TrainingError
 from rnnexport.runtime.worker import die_with
 from rnnexport.study.order import hopeless, seconds_left, startable
 from rnnexport.study.plan import TrainingRun
@@ -26,9 +28,16 @@ RESULT = "run.json"
 
 
 def run_all(runs: Sequence[TrainingRun], cache: Path, on_progress: Callable[[str], None]) -> list[RunResult]:
-    """Do every run that `cache` does not hold; an interrupted study goes on with those that are missing."""
+    """Do every run that `cache` does not hold; an interrupted study goes on with those that are missing.
+
+    Raises:
+        InputError: Lightning is not installed.
+        TrainingError: A process was killed.
+    """
     runs = list(dict.fromkeys(runs))
     results = {run: found for run in runs if (found := _cached(run, cache))}
+    if find_spec("lightning") is None:
+        raise InputError("training needs lightning; run: pip install 'rnnexport[study]'")
     processes = max(1, min(len(os.sched_getaffinity(0)), len(runs) - len(results)))
     running: dict[Future[RunResult], TrainingRun] = {}
     with ProcessPoolExecutor(processes, get_context("spawn"), initializer=_start, initargs=(os.getpid(),)) as pool:
@@ -44,6 +53,10 @@ def run_all(runs: Sequence[TrainingRun], cache: Path, on_progress: Callable[[str
                 for future in done:
                     results[running.pop(future)] = future.result()
                     on_progress(_progress(runs, results, processes))
+        except BrokenProcessPool as exc:
+            raise TrainingError(
+                "a process of the study was ended from outside, perhaps for its memory; run it again, it goes on"
+            ) from exc
         except BaseException:
             for process in [*(pool._processes or {}).values()]:  # a training may take minutes yet
                 process.kill()

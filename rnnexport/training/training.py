@@ -121,11 +121,13 @@ def _train(
     dataset = task.load(settings.seed)
     check_dataset(task, dataset)
     _check_memory(settings, dataset)
+    try:
+        from rnnexport.training.loop import ModelTraining, fit
+    except ModuleNotFoundError as exc:
+        raise InputError(f"training needs {exc.name}; run: pip install 'rnnexport[train]'") from exc
     work = folder / "trainer"
     if is_first_process():
         _prepare_work_folder(work, settings, resume=options.resume)
-    from rnnexport.training.loop import ModelTraining, fit
-
     started = time.perf_counter()
     model = build_model(task, settings, defaults, dataset)
     training = ModelTraining(model, task, defaults, dataset, options)
