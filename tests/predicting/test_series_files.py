@@ -82,6 +82,10 @@ def test_a_broken_file_is_named_with_the_place(tmp_path: Path) -> None:
         ("e.npz", b"PK\x03\x04 cut", "e.npz cannot be read: "),
         ("f.npy", b"\x93NUMPY", "f.npy cannot be read: "),
         ("g.parquet", b"PAR1", "g.parquet cannot be read: "),
+        ("i.csv", b"x,series\n1\n", "i.csv, line 2: it is short of the field 'series'"),
+        ("j.csv", b"x\n" + b"1" * 200_000, r"j.csv cannot be read: field larger than field limit"),
+        ("k.npz", b"\x93NUMPY", "k.npz cannot be read: it is a .npy"),
+        ("l.npy", b"PK\x03\x04", "l.npy cannot be read: it is a .npz"),
         ("h.wav", b"", "h.wav is none of .npy, .npz, .csv, .parquet"),
     ]
     for name, content, message in cases:
