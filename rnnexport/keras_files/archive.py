@@ -6,9 +6,10 @@ configuration in the attribute `model_config` and the weights in the group `mode
 
 from __future__ import annotations
 
+import contextlib
 import io
-import json
 import zipfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rnnexport.errors import InputError
+from rnnexport.errors import InputError, RnnexportError
+from rnnexport.files.json_files import parse_json
 
 if TYPE_CHECKING:
     import h5py
@@ -63,10 +65,26 @@ def read_keras_file(path: Path) -> KerasFile:
         )
     if not path.is_file():
         raise InputError(f"{path} does not exist or is no file")
-    try:
+    with explained(path):
         return _read_archive(path) if zipfile.is_zipfile(path) else _read_h5(path)
-    except OSError as exc:
-        raise InputError(f"{path} cannot be read: {exc.strerror or exc}") from exc
+
+
+@contextlib.contextmanager
+def explained(path: Path) -> Iterator[None]:
+    """Say in one line what is wrong with a file while it is read.
+
+    Raises:
+        InputError: Whatever was raised.
+    """
+    try:
+        yield
+    except RnnexportError:
+        raise
+    except MemoryError as exc:
+        raise InputError(f"{path} cannot be read: its arrays do not fit into memory") from exc
+    except Exception as exc:  # damaged files make zipfile, zlib and h5py raise all kinds
+        reason = str(exc).partition("\n")[0] or type(exc).__name__
+        raise InputError(f"{path} is truncated or damaged: {reason}") from exc
 
 
 def read_array(path: Path, dataset: Any, name: str) -> NDArray[np.floating[Any]]:
@@ -84,10 +102,7 @@ def read_array(path: Path, dataset: Any, name: str) -> NDArray[np.floating[Any]]
         raise InputError(f"{path}: {name} is {dataset.dtype}, not float16, float32 or float64")
     if dataset.nbytes > _LARGEST_EXPANSION * max(dataset.id.get_storage_size(), 1):
         raise InputError(f"{path}: {name} claims {dataset.nbytes:,} bytes and stores hardly any; do not use this file")
-    try:
-        array = np.asarray(dataset[()])
-    except (OSError, ValueError) as exc:
-        raise InputError(f"{path}: {name} cannot be read, the file is damaged") from exc
+    array = np.asarray(dataset[()])
     if not np.isfinite(array).all():
         raise InputError(f"{path}: {name} holds NaN or infinity; the model was not trained to an end")
     return array
@@ -111,21 +126,18 @@ def member(path: Path, group: h5py.Group, name: str) -> Any:
 
 
 def _read_archive(path: Path) -> KerasFile:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            names = set(archive.namelist())
-            for needed in (_CONFIG, _WEIGHTS):
-                if needed not in names:
-                    raise InputError(f"{path} is no Keras model: it has no {needed}")
-            config = _parse(path, _CONFIG, _member_bytes(path, archive, _CONFIG, _LARGEST_CONFIG))
-            version = "3"
-            if _METADATA in names:
-                metadata = _parse(path, _METADATA, _member_bytes(path, archive, _METADATA, _LARGEST_CONFIG))
-                version = str(metadata.get("keras_version", version))
-            limit = _LARGEST_EXPANSION * path.stat().st_size
-            weights = _h5py().File(io.BytesIO(_member_bytes(path, archive, _WEIGHTS, limit)), "r")
-    except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, OSError) as exc:
-        raise InputError(f"{path} is truncated or damaged: {exc}") from exc
+    with zipfile.ZipFile(path) as archive:
+        names = set(archive.namelist())
+        for needed in (_CONFIG, _WEIGHTS):
+            if needed not in names:
+                raise InputError(f"{path} is no Keras model: it has no {needed}")
+        config = _parse(path, _CONFIG, _member_bytes(path, archive, _CONFIG, _LARGEST_CONFIG))
+        version = "3"
+        if _METADATA in names:
+            metadata = _parse(path, _METADATA, _member_bytes(path, archive, _METADATA, _LARGEST_CONFIG))
+            version = str(metadata.get("keras_version", version))
+        limit = _LARGEST_EXPANSION * path.stat().st_size
+        weights = _h5py().File(io.BytesIO(_member_bytes(path, archive, _WEIGHTS, limit)), "r")
     return KerasFile(path, config, version, weights, is_archive=True)
 
 
@@ -154,9 +166,9 @@ def _read_h5(path: Path) -> KerasFile:
 
 def _parse(path: Path, name: str, text: bytes | str) -> dict[str, Any]:
     try:
-        document = json.loads(text)
-    except (ValueError, TypeError, RecursionError) as exc:
-        raise InputError(f"{path}: {name} is no JSON") from exc
+        document = parse_json(text.encode() if isinstance(text, str) else bytes(text))
+    except (ValueError, TypeError) as exc:
+        raise InputError(f"{path}: {name} is no JSON: {exc}") from exc
     if not isinstance(document, dict):
         raise InputError(f"{path}: {name} is no description of a model")
     return document

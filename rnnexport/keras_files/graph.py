@@ -556,6 +556,8 @@ def _declared_shape(config: Mapping[str, Any]) -> Sequence[int | None] | None:
     found = config.get("batch_shape") or config.get("batch_input_shape")
     if found is None and (shape := config.get("input_shape")) is not None:
         found = [None, *shape]
+    if found is not None and not all(size is None or (type(size) is int and size > 0) for size in found):
+        raise ExportError(f"input {config.get('name')!r} has the shape {found}, which is none")
     return cast("Sequence[int | None] | None", found)
 
 

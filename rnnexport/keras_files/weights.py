@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rnnexport.errors import InputError
-from rnnexport.keras_files.archive import KerasFile, member, read_array, texts
+from rnnexport.keras_files.archive import KerasFile, explained, member, read_array, texts
 
 if TYPE_CHECKING:
     import h5py
@@ -54,15 +54,16 @@ def join(file: KerasFile, weights: Sequence[Weight], names: dict[tuple[str, ...]
     Raises:
         InputError: An array is missing, surplus, of another shape, not finite, or belongs to another layer.
     """
-    arrays = _from_archive(file, weights, names) if file.is_archive else _from_h5(file, weights)
-    for weight, (place, dataset) in zip(weights, arrays, strict=True):
-        array = read_array(file.path, dataset, place)
-        if array.shape != weight.shape:
-            raise InputError(
-                f"{file.path}: {place} of layer {weight.layer!r} is {list(array.shape)}, the layer's {weight.name} is "
-                f"{list(weight.shape)}"
-            )
-        weight.value = array
+    with explained(file.path):
+        arrays = _from_archive(file, weights, names) if file.is_archive else _from_h5(file, weights)
+        for weight, (place, dataset) in zip(weights, arrays, strict=True):
+            array = read_array(file.path, dataset, place)
+            if array.shape != weight.shape:
+                raise InputError(
+                    f"{file.path}: {place} of layer {weight.layer!r} is {list(array.shape)}, the layer's {weight.name} "
+                    f"is {list(weight.shape)}"
+                )
+            weight.value = array
 
 
 def _from_archive(

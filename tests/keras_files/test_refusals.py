@@ -1,7 +1,9 @@
 """What is damaged, hostile or cannot be exported is refused in one line by its name, and nothing is written."""
 
+import collections
 import io
 import json
+import random
 import zipfile
 
 import h5py
@@ -10,6 +12,8 @@ import pytest
 
 import rnnexport
 from rnnexport.errors import ExportError, InputError
+from rnnexport.keras_files.archive import read_keras_file
+from rnnexport.keras_files.graph import read_model
 
 
 def rewritten(path, out, *, config=None, weights=None):
@@ -148,16 +152,53 @@ def test_damaged_and_hostile_files(kept, tmp_path):
         path.write_bytes(content)
         refused(path, tmp_path, InputError, "truncated or damaged")
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("config.json", b" " * 2**27)
+        archive.writestr("config.json", b" " * (2**26 + 1))
         archive.writestr("model.weights.h5", b"")
-    refused(path, tmp_path, InputError, "config.json would unpack to 134,217,728 bytes")
+    refused(path, tmp_path, InputError, "config.json would unpack to 67,108,865 bytes")
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("config.json", b"{}")
-        archive.writestr("model.weights.h5", b"\0" * 2**26)
-    refused(path, tmp_path, InputError, "model.weights.h5 would unpack to 67,108,864 bytes")
+        archive.writestr("model.weights.h5", b"\0" * 2**22)
+    refused(path, tmp_path, InputError, "model.weights.h5 would unpack to 4,194,304 bytes")
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("config.json", b"{}")
     refused(path, tmp_path, InputError, "it has no model.weights.h5")
+
+
+def spots(node):
+    """Every place in a configuration at which something stands."""
+    places = node if isinstance(node, dict) else range(len(node)) if isinstance(node, list) else ()
+    for place in places:
+        yield node, place
+        yield from spots(node[place])
+
+
+def test_random_damage_is_told_in_one_line(kept, tmp_path):
+    generator = random.Random(0)
+    odd = [None, -1, 0, 2**70, "x", [], {}, 1.5, True, [1, 2], {"class_name": "Dense"}, "Dense", [["a", 0, 0]]]
+
+    def oddly(document):
+        node, place = generator.choice(list(spots(document)))
+        node[place] = generator.choice(odd)
+
+    outcomes = collections.Counter()
+    for source in [*kept.glob("*/*.keras"), *kept.glob("*/*.h5")] * 3:
+        damaged = tmp_path / f"damaged{source.suffix}"
+        content = bytearray(source.read_bytes())
+        for _ in range(generator.choice([1, 3, 20])):
+            content[generator.randrange(len(content))] = generator.randrange(256)
+        damaged.write_bytes(content)
+        changed = [damaged]
+        if source.suffix == ".keras":
+            changed.append(rewritten(source, tmp_path / "odd.keras", config=oddly))
+        for path in changed:
+            try:
+                read_model(read_keras_file(path))
+                outcomes["read"] += 1
+            except (InputError, ExportError) as exc:  # anything else would be a defect
+                outcomes["refused" if len(str(exc).splitlines()) == 1 else "told in several lines"] += 1
+    assert "told in several lines" not in outcomes
+    assert outcomes["read"] > 10
+    assert outcomes["refused"] > 30
 
 
 def test_files_without_a_whole_model(kept, tmp_path):
