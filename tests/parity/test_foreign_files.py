@@ -9,6 +9,8 @@ import pytest
 from onnx import TensorProto, helper
 
 import rnnexport
+from rnnexport.bundle.store import seal
+from rnnexport.errors import NoReferenceError
 from rnnexport.parity.verdicts import ParityReport
 from rnnexport.parity.verify import verify
 from tests.parity.drawn_graphs import CHANNELS, Drawn, graph
@@ -41,11 +43,34 @@ def test_peepholes_behind_an_axis_without_a_name(tmp_path: Path) -> None:
 
 def lstm(dimensions: list[int | str], **attributes: int) -> onnx.ModelProto:
     drawn = Drawn(0)
-    y = drawn.lstm("x", CHANNELS, **attributes)
+    return file(drawn, drawn.lstm("x", CHANNELS, **attributes), dimensions)
+
+
+def file(drawn: Drawn, y: str, dimensions: list[int | str]) -> onnx.ModelProto:
     x = helper.make_tensor_value_info("x", TensorProto.FLOAT, dimensions)
     output = helper.make_tensor_value_info(y, TensorProto.FLOAT, None)
     made = helper.make_graph(drawn.nodes, "lstm", [x], [output], drawn.constants)
     return helper.make_model(made, opset_imports=[helper.make_opsetid("", 14)], ir_version=8)
+
+
+def test_a_random_file_is_refused_by_name(tmp_path: Path) -> None:
+    drawn = Drawn(0)
+    y = drawn.lstm(drawn.node("Add", "x", drawn.node("RandomNormalLike", "x")), CHANNELS)
+    onnx.save(file(drawn, y, ["time", "batch", CHANNELS]), tmp_path / "model.onnx")
+    with pytest.raises(
+        NoReferenceError, match=r"model\.onnx has no reference: none is proven for RandomNormalLike"
+    ) as no:
+        rnnexport.export(tmp_path / "model.onnx", tmp_path / "bundle")
+    assert no.value.exit_status == 2
+    assert not (tmp_path / "bundle").exists()
+
+
+def test_a_bundle_whose_reference_was_not_held_has_no_verdict(tmp_path: Path) -> None:
+    onnx.save(lstm(["time", "batch", CHANNELS]), tmp_path / "model.onnx")
+    bundle = rnnexport.export(tmp_path / "model.onnx", tmp_path / "bundle")
+    seal(bundle.path, bundle.manifest.model_copy(update={"reference": None}))
+    with pytest.raises(NoReferenceError, match="no proven reference, so there is no verdict"):
+        verify(bundle.path, ["ort-cpu"])
 
 
 def test_dimensions_of_minus_one_are_free(tmp_path: Path) -> None:

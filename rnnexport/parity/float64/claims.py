@@ -223,6 +223,8 @@ def proven_kernel(node: Node, opset: int, constant: Rounding) -> Kernel:
     Raises:
         NoReferenceError: This form of the operator is not claimed.
     """
-    if node.since_version not in CLAIMED.get(node.op_type, ()):
+    if node.op_type not in CLAIMED:
+        raise NoReferenceError(node.op_type)
+    if node.since_version not in CLAIMED[node.op_type]:
         raise NoReferenceError(f"{node.op_type} of operator set {node.since_version}")
     return OWN.get(node.op_type) or standard_kernel(node, opset, constant)
