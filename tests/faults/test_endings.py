@@ -204,3 +204,33 @@ def test_markup_and_control_characters_are_text(work: Path) -> None:
     missing: Outcome = run(["show", "[bold]x[/red]\x1b[31m"], work)
     assert missing.verdict == "clear", missing
     assert "\x1b" not in missing.err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_a_study_that_is_ended_leaves_no_process(number: signal.Signals, tmp_path: Path) -> None:
+    mark = {**os.environ, "RNNEXPORT_TEST": str(tmp_path)}
+    arguments = ["compare", "--task", "article", "--seeds", "2", "--epochs", "200"]
+    process = start(*arguments, cwd=tmp_path, env=mark, start_new_session=True)
+    while not [*tmp_path.glob("checkpoints/study/*/trainer/last.ckpt")]:
+        assert process.poll() is None
+        time.sleep(0.05)
+    os.killpg(process.pid, number) if number is signal.SIGINT else process.send_signal(number)  # as a terminal does
+    _, said = process.communicate(timeout=60)
+    assert "Traceback" not in said
+    until = time.monotonic() + 10
+    while left := _marked(f"RNNEXPORT_TEST={tmp_path}"):
+        assert time.monotonic() < until, left
+        time.sleep(0.1)
+
+
+def _marked(entry: str) -> list[str]:
+    """Processes that inherited this entry of the environment."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/environ"):
+        try:
+            if entry.encode() in path.read_bytes().split(b"\0"):
+                found.append(path.parent.name)
+        except OSError:
+            continue
+    return found
