@@ -117,23 +117,19 @@ def infer_job(arguments: dict[str, Any], cases: Iterator[Feeds]) -> Iterator[tup
     session = get_engine(definition.engine).load(Path(arguments["model"]), definition)
     load_seconds = time.perf_counter() - start
     for feeds in cases:
-        outputs = _numbers(session.run(feeds))
+        outputs = _by_name(session.run(feeds))
         yield outputs, {"load_seconds": load_seconds, "peak_memory_bytes": peak_memory_bytes()}
 
 
-def _numbers(outputs: object) -> Arrays:
+def _by_name(outputs: object) -> Arrays:
     """Return what a session gave, which for a plug-in may be anything.
 
     Raises:
-        EngineError: It is no mapping of names to arrays of numbers.
+        EngineError: It is no mapping of names to arrays.
     """
     if not isinstance(outputs, Mapping):
         raise EngineError(f"the engine returned a {type(outputs).__name__}, no arrays by name")
-    arrays = {str(name): np.asarray(array) for name, array in outputs.items()}
-    for name, array in arrays.items():
-        if array.dtype.kind not in "biufc":
-            raise EngineError(f"the engine returned {array.dtype} as output {name!r}, no numbers")
-    return arrays
+    return {str(name): np.asarray(array) for name, array in outputs.items()}
 
 
 def run_job(
