@@ -79,14 +79,7 @@ class Bundle:
         """The labelled series, or `None` where the bundle keeps none."""
         if "evaluation.npz" not in self.manifest.files:
             return None
-        path = self.path / "evaluation.npz"
-        arrays = read_npz(path)
-        try:
-            return Evaluation(split_series(arrays["values"], arrays["lengths"]), arrays["labels"])
-        except KeyError as exc:
-            raise BundleError(f"{path} has no array {exc}; export again") from exc
-        except ValueError as exc:
-            raise BundleError(f"{path}: {exc}; export again") from exc
+        return read_evaluation(self.path / "evaluation.npz", self.manifest)
 
     @property
     def series(self) -> list[NDArray[Any]]:
@@ -130,6 +123,33 @@ class Bundle:
             return "stale"
         current = isinstance(document, dict) and document.get("manifest_sha256") == self.manifest_sha256
         return "current" if current else "stale"
+
+
+def read_evaluation(path: Path, manifest: Manifest) -> Evaluation:
+    """Read labelled series that fit the model.
+
+    Raises:
+        InputError: The file cannot be read.
+        BundleError: An array is missing, or the three do not fit each other or the model's inputs.
+    """
+    arrays = read_npz(path)
+    try:
+        values, lengths, labels = (arrays[name] for name in ("values", "lengths", "labels"))
+        series = split_series(values, lengths)
+    except KeyError as exc:
+        raise BundleError(f"{path} has no array {exc}; export again") from exc
+    except ValueError as exc:
+        raise BundleError(f"{path}: {exc}; export again") from exc
+    step, problem = values.shape[1:], None
+    if labels.ndim not in (1, 2) or len(labels) not in (len(series), len(values)):
+        problem = f"labels is {list(labels.shape)}, for {len(series)} series of {len(values)} steps"
+    elif {values.dtype.kind, labels.dtype.kind} - {*"biuf"}:
+        problem = f"values are {values.dtype}, labels {labels.dtype}; both must be numbers"
+    elif not any(info.shape[2:] == step for info in manifest.inputs if len(info.shape) == 2 + len(step)):
+        problem = f"a time step is {list(step)}, which no input of the model takes"
+    if problem:
+        raise BundleError(f"{path}: {problem}; export again")
+    return Evaluation(series, labels)
 
 
 def load_bundle(path: Path) -> Bundle:

@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rnnexport.bundle.bundle import Bundle, load_bundle
+from rnnexport.bundle.bundle import Bundle, load_bundle, read_evaluation
 from rnnexport.bundle.card import model_card
 from rnnexport.bundle.manifest import Manifest, Source
 from rnnexport.bundle.store import seal, write_bundle
@@ -53,11 +53,13 @@ def export_checkpoint(source: Path, out: Path | None, options: ExportOptions) ->
     captured = capture_plain(model, opset_version=options.opset_version or DEFAULT_OPSET)
     graphs = Graphs.make(captured.model, options)
     manifest = graphs.described(_manifest(target.name, description, graphs))
+    if options.lengths != "none":  # without lengths the labelled series would need a call each
+        read_evaluation(source / "evaluation.npz", manifest)
     with write_bundle(target) as folder:
         graphs.write(manifest, folder)
         shutil.copyfile(source / "model.json", folder / "model.json")
         shutil.copyfile(source / "model.safetensors", folder / "weights.safetensors")
-        if options.lengths != "none":  # without lengths the labelled series would need a call each
+        if options.lengths != "none":
             shutil.copyfile(source / "evaluation.npz", folder / "evaluation.npz")
         _write_example(model, manifest, folder / "test_data_set_0")
         (folder / "README.md").write_text(model_card(manifest, _describe(description)), encoding="utf-8")

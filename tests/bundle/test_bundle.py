@@ -9,13 +9,15 @@ import resource
 import signal
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from rnnexport.bundle.bundle import load_bundle, reference_bundles
+from rnnexport.bundle.bundle import load_bundle, read_evaluation, reference_bundles
 from rnnexport.bundle.manifest import Manifest, Source, TensorInfo, Tolerance
 from rnnexport.bundle.store import seal, write_bundle
 from rnnexport.errors import BundleError
@@ -86,6 +88,7 @@ def test_an_export_that_fails_leaves_the_old_bundle(tmp_path: Path, error: type[
 
 _WRITE_AND_WAIT = """
 import signal, sys
+from collections.abc import Mapping
 from pathlib import Path
 from rnnexport.bundle.store import write_bundle
 with write_bundle(Path(sys.argv[1])) as folder:
@@ -185,6 +188,7 @@ def test_a_folder_that_is_no_bundle_is_not_replaced(tmp_path: Path) -> None:
 
 _WRITE_MUCH = """
 import resource, signal, sys
+from collections.abc import Mapping
 from pathlib import Path
 from rnnexport.bundle.store import write_bundle
 from rnnexport.errors import BundleError
@@ -306,3 +310,29 @@ def test_evidence_that_cannot_be_written_keeps_the_old_one(tmp_path: Path) -> No
 @pytest.mark.parametrize("path", reference_bundles(), ids=lambda path: path.name)
 def test_the_reference_bundles_are_whole(path: Path) -> None:
     assert load_bundle(path).manifest.task == "vowels"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"labels": np.array(3)}, r"labels is \[\]"),
+        ({"labels": np.zeros(5)}, r"labels is \[5\], for 2 series of 6 steps"),
+        ({"labels": np.array(["a", "b"])}, "both must be numbers"),
+        ({"values": np.zeros((6, 7))}, r"a time step is \[7\], which no input of the model takes"),
+        ({"lengths": np.array([2.0, 4.0])}, "a whole length for each series"),
+        ({"lengths": np.array([2, 5])}, "that sum to 7"),
+        ({"labels": None}, "has no array 'labels'"),
+    ],
+)
+def test_an_evaluation_set_that_does_not_fit_is_refused(
+    tmp_path: Path, change: dict[str, object], message: str
+) -> None:
+    arrays = {"values": np.zeros((6, 3)), "lengths": np.array([2, 4]), "labels": np.array([0, 1])}
+    assert len(read_evaluation(_saved(tmp_path, arrays), MANIFEST).series) == 2
+    with pytest.raises(BundleError, match=message):
+        read_evaluation(_saved(tmp_path, arrays | change), MANIFEST)
+
+
+def _saved(folder: Path, arrays: Mapping[str, object]) -> Path:
+    np.savez(folder / "evaluation.npz", **{name: array for name, array in arrays.items() if array is not None})
+    return folder / "evaluation.npz"
