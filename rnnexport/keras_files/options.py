@@ -15,7 +15,8 @@ _OF_TRAINING = ("_initializer", "_regularizer", "_constraint")
 _WITHOUT_EFFECT = frozenset(
     ("name", "trainable", "seed", "batch_input_shape", "batch_shape", "input_shape", "autocast", "build_config")
 )
-_POLICIES = ("float32", "float64", "mixed_float16", "mixed_bfloat16")
+_POLICIES = ("float32", "float64", "mixed_float16", "mixed_bfloat16", "bool")
+"""Of layers and, the last one, of operations on masks."""
 
 
 class Options:

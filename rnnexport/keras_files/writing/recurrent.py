@@ -4,7 +4,8 @@
    `linear_before_reset`. Keras's one bias is the input's, the recurrent one is 0.
 2. Both directions of a like cell become one operator; else there is one for each.
 3. An operator takes sigmoid, tanh and relu, which is what every runtime has. A layer with another activation becomes a
-   Scan over a written-out cell, which is right everywhere, and slower.
+   Scan over a written-out cell, which is right everywhere, and slower. So does a masked LSTM that returns its c, unless
+   its gates can close.
 4. Masks: see `step_masks`; a Scan keeps its states on masked steps by itself.
 """
 
@@ -52,7 +53,7 @@ def write_bidirectional(
     """Write two layers over x [B, T, I]; returns their outputs as Keras orders them."""
     x = nodes.transpose(x, (1, 0, 2))
     half = layer.forward.states
-    if _is_one_operator(layer):
+    if _is_one_operator(layer, masked=mask is not None):
         if layer.merge_mode == "concat" and not layer.forward.return_state and layer.forward.return_sequences:
             return [_joined(nodes, layer, x, states, mask)]
         runs = _both(nodes, layer, x, states, mask)
@@ -92,7 +93,13 @@ def _is_fused(cell: Cell) -> bool:
     return cell.activation.name in FUSED and (cell.kind == "RNN" or cell.recurrent_activation.name in FUSED)
 
 
-def _is_one_operator(layer: Bidirectional) -> bool:
+def _loses_c(layer: Recurrent, cell: Cell) -> bool:
+    """Whether a fused operator would go on changing a c that is returned on the padding behind a row's last step."""
+    closes = cell.recurrent_activation.name == "sigmoid" and cell.activation.name != "relu"
+    return cell.kind == "LSTM" and layer.return_state and not closes
+
+
+def _is_one_operator(layer: Bidirectional, *, masked: bool) -> bool:
     first, second = layer.forward, layer.backward
     if first.go_backwards or len(first.cells) != 1 or len(second.cells) != 1:
         return False
@@ -101,12 +108,14 @@ def _is_one_operator(layer: Bidirectional) -> bool:
         getattr(a, name) == getattr(b, name)
         for name in ("kind", "units", "activation", "recurrent_activation", "reset_after")
     )
+    if masked and _loses_c(first, a):
+        return False
     return same and _is_fused(a) and (a.bias is None) == (b.bias is None)
 
 
 def _run(nodes: Nodes, layer: Recurrent, x: ir.Value, states: Sequence[ir.Value], mask: StepMask | None) -> _Run:
     """Run one direction over x [T, B, I]."""
-    if not all(map(_is_fused, layer.cells)):
+    if not all(_is_fused(cell) and not (mask and _loses_c(layer, cell)) for cell in layer.cells):
         counts = mask.counts if mask else None
         sequence, last = write_loop(nodes, layer, x, states, counts)
         return _Run(sequence, nodes.pick(sequence, 0 if layer.go_backwards else -1, 0), last)

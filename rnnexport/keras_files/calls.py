@@ -1,0 +1,260 @@
+"""Calls of layers: each is read once, checked, and followed by what Keras does with the masks of its inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from rnnexport.keras_files.configuration import MODELS, LayerConfig, refuse, refuse_class
+from rnnexport.keras_files.layers import LAYERS
+from rnnexport.keras_files.layers.attention import Attention, MultiHeadAttention
+from rnnexport.keras_files.layers.convolution import GlobalPool
+from rnnexport.keras_files.layers.dense import Embedding
+from rnnexport.keras_files.layers.layer import Layer
+from rnnexport.keras_files.layers.masks import (
+    MASK_OPERATIONS,
+    AnyTrue,
+    ExpandDims,
+    FilledLike,
+    Logical,
+    Masking,
+    NotEqual,
+    Select,
+)
+from rnnexport.keras_files.layers.merging import Concatenate, Merge
+from rnnexport.keras_files.layers.recurrent import Bidirectional, Recurrent
+from rnnexport.keras_files.layers.shaping import FoldTime, UnfoldTime
+from rnnexport.keras_files.model import Call, Kind, Model, Tensor
+from rnnexport.keras_files.options import Options
+
+
+@dataclass(slots=True)
+class Arguments:
+    """What a layer is called with."""
+
+    inputs: list[Tensor]
+    mask: Tensor | None = None
+    states: list[Tensor] = field(default_factory=list)
+    keywords: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Calls:
+    """Adds calls to a model.
+
+    Args:
+        model: The model.
+        keras_2: Whether its file is one of Keras 2.
+        run_model: Calls a model that stands in the place of a layer.
+    """
+
+    def __init__(
+        self, model: Model, run_model: Callable[[LayerConfig, list[Tensor]], list[Tensor]], *, keras_2: bool
+    ) -> None:
+        self._model, self._run_model, self._keras_2 = model, run_model, keras_2
+        self._layers: dict[tuple[str, ...], Layer] = {}
+        self._taken: dict[str, int] = {}
+        self.names: dict[tuple[str, ...], str] = {}
+        """Of the layers that have weights, by where these lie."""
+
+    def call(self, layer: LayerConfig, arguments: Arguments) -> list[Tensor]:
+        """Call any layer, a model among them."""
+        if layer.class_name in MODELS:
+            self.names[layer.owner] = layer.name
+            if arguments.mask is not None:
+                arguments.inputs[0] = replace(arguments.inputs[0], mask=arguments.mask)
+            return self._run_model(layer, arguments.inputs)
+        if layer.class_name == "TimeDistributed":
+            return self._call_distributed(layer, arguments)
+        if layer.class_name in MASK_OPERATIONS:
+            read = self._read(layer, MASK_OPERATIONS[layer.class_name], arguments.inputs)
+            return self.emit(layer.name, read, arguments.inputs, "bool")
+        if layer.class_name not in LAYERS:
+            refuse_class(layer)
+        read = self._read(layer, LAYERS[layer.class_name], arguments.inputs)
+        return self._call_layer(layer, read, arguments)
+
+    def _read(self, layer: LayerConfig, cls: type[Layer], inputs: list[Tensor]) -> Layer:
+        """Read a layer's options, when it is called for the first time."""
+        if layer.owner in self._layers and cls not in MASK_OPERATIONS.values():
+            return self._layers[layer.owner]
+        options = Options(
+            layer.class_name,
+            layer.config,
+            layer.owner,
+            layer.top,
+            keras_2=self._keras_2,
+            add_weight=self._model.weights.append,
+        )
+        read = cls.read(options, [tensor.shape for tensor in inputs])
+        options.finish()
+        self._layers[layer.owner] = read
+        if cls in LAYERS.values():
+            self.names[layer.owner] = layer.name
+        return read
+
+    def _call_layer(self, layer: LayerConfig, read: Layer, arguments: Arguments) -> list[Tensor]:
+        inputs, masks = arguments.inputs, [tensor.mask for tensor in arguments.inputs]
+        wanted = "bool" if inputs[0].kind == "bool" else "int" if read.reads_integers else "float"
+        if any(not tensor.kind.startswith(wanted) for tensor in inputs):
+            refuse(layer, f"it takes {inputs[0].kind} values; make its input {wanted}")
+        if arguments.mask is not None:
+            masks[0] = arguments.mask
+        if isinstance(read, Recurrent | Bidirectional):
+            return self._call_recurrent(layer, read, arguments, masks[0])
+        if arguments.states:
+            refuse(layer, "it is called with an initial state")
+        if isinstance(read, Attention | MultiHeadAttention) and arguments.keywords.get("use_causal_mask"):
+            read = replace(read, causal=True)
+        if isinstance(read, MultiHeadAttention) and any(masks):
+            refuse(layer, "its inputs are masked, which is not supported; leave out mask_zero or Masking before it")
+        if layer.class_name == "Softmax" and any(masks):
+            refuse(layer, "its input is masked, which is not supported; use Activation('softmax')")
+        if isinstance(read, Merge) and not self._keras_2 and any(masks):
+            return self._call_masked_merge(layer, read, inputs, masks)
+        outputs = self.emit(
+            layer.name, read, inputs, "bool" if inputs[0].kind == "bool" else "float", masks if read.takes_mask else ()
+        )
+        for output in outputs:
+            output.mask = self._output_mask(layer, read, inputs, masks)
+        return outputs
+
+    def _call_masked_merge(
+        self, layer: LayerConfig, read: Merge, inputs: list[Tensor], masks: list[Tensor | None]
+    ) -> list[Tensor]:
+        """Keras 3 multiplies by 1 where a step does not count; where none does, the product is 0."""
+        if read.operation in ("Maximum", "Minimum"):
+            refuse(layer, "its inputs are masked, which is not supported")
+        mask = self._joined(layer, masks)
+        if read.operation != "Multiply":
+            (output,) = self.emit(layer.name, read, inputs)
+        else:
+            inputs = [self._selected(tensor, tensor.mask, 1.0) for tensor in inputs]
+            (product,) = self.emit(f"{layer.name}.product" if mask is not None else layer.name, read, inputs)
+            output = self._selected(product, mask, 0.0)
+            if mask is not None:
+                output.name = self.fresh_name(layer.name)
+        output.mask = mask
+        return [output]
+
+    def _selected(self, tensor: Tensor, mask: Tensor | None, otherwise: float) -> Tensor:
+        """A tensor with another number on masked steps."""
+        if mask is None:
+            return tensor
+        (by_element,) = self.emit(f"{tensor.name}.counts", ExpandDims(len(mask.shape)), [mask], "bool")
+        (selected,) = self.emit(f"{tensor.name}.selected", Select(otherwise), [tensor, by_element])
+        return selected
+
+    def _call_recurrent(
+        self, layer: LayerConfig, read: Recurrent | Bidirectional, arguments: Arguments, mask: Tensor | None
+    ) -> list[Tensor]:
+        sequence, *states = arguments.inputs
+        states += arguments.states
+        if states and len(states) != read.states:
+            refuse(layer, f"it is called with {len(states)} states, it has {read.states}")
+        # Keras 3 does not hand the mask on to a layer that is called with several tensors, unless it is asked to.
+        used = arguments.mask if states and not self._keras_2 else mask
+        if (read if isinstance(read, Recurrent) else read.forward).stateful:
+            self._model.notes.append(
+                f"layer {layer.name!r} keeps its states from call to call in Keras; here every call starts at zero"
+            )
+        outputs = self.emit(layer.name, read, [sequence, *states], "float", [used])
+        sequences = 2 if isinstance(read, Bidirectional) and read.merge_mode is None else 1
+        inner = read if isinstance(read, Recurrent) else read.forward
+        for output in outputs[:sequences]:
+            output.mask = mask if inner.return_sequences else None
+        return outputs
+
+    def _output_mask(
+        self, layer: LayerConfig, read: Layer, inputs: list[Tensor], masks: list[Tensor | None]
+    ) -> Tensor | None:
+        """The mask of what a layer gives."""
+        match read:
+            case Masking():
+                (unequal,) = self.emit(f"{layer.name}.unequal", NotEqual(read.mask_value), inputs, "bool")
+                return self.emit(f"{layer.name}.mask", AnyTrue(), [unequal], "bool")[0]
+            case Embedding():
+                if not read.mask_zero:
+                    return None
+                return self.emit(f"{layer.name}.mask", NotEqual(0.0), inputs, "bool")[0]
+            case Merge():
+                return self._joined(layer, masks)
+            case Concatenate():
+                return self._concatenated(layer, read, inputs, masks)
+            case Attention():
+                return masks[0]
+            case GlobalPool():
+                return None
+        return masks[0] if read.passes_mask else None
+
+    def _joined(self, layer: LayerConfig, masks: list[Tensor | None]) -> Tensor | None:
+        """Where any input counts; no mask where an input has none."""
+        joined = masks[0]
+        for mask in masks[1:]:
+            if joined is None or mask is None:
+                return None
+            (joined,) = self.emit(f"{layer.name}.mask", Logical("or"), [joined, mask], "bool")
+        return joined
+
+    def _concatenated(
+        self, layer: LayerConfig, read: Concatenate, inputs: list[Tensor], masks: list[Tensor | None]
+    ) -> Tensor | None:
+        if not any(masks):
+            return None
+        name, parts = f"{layer.name}.mask", []
+        for tensor, mask in zip(inputs, masks, strict=True):
+            (blank,) = self.emit(f"{name}.like", FilledLike(mask is None), [tensor], "bool")
+            if mask is not None:
+                (wide,) = self.emit(f"{name}.wide", ExpandDims(len(mask.shape)), [mask], "bool")
+                (blank,) = self.emit(f"{name}.part", Logical("or"), [wide, blank], "bool")
+            parts.append(blank)
+        (joined,) = self.emit(f"{name}.joined", read, parts, "bool")
+        return self.emit(name, AnyTrue(), [joined], "bool")[0]
+
+    def _call_distributed(self, layer: LayerConfig, arguments: Arguments) -> list[Tensor]:
+        self.names[layer.owner] = layer.name
+        (tensor,) = arguments.inputs
+        mask = arguments.mask or tensor.mask
+        wrapped = layer.config["layer"]
+        class_name, config = str(wrapped["class_name"]), wrapped["config"]
+        inner = LayerConfig(class_name, config, str(config.get("name")), (*layer.owner, "layer"), layer.top)
+        unmasked = replace(tensor, mask=None)
+        cls = LAYERS.get(class_name)
+        if cls is not None and cls.per_element:
+            (output,) = self.call(inner, Arguments([unmasked]))
+            output.name = self.fresh_name(layer.name)
+        else:
+            if len(tensor.shape) < 3:
+                refuse(layer, f"its input has {len(tensor.shape)} dimensions, not 3 or more")
+            before = len(self._model.calls)
+            folded = self.emit(f"{layer.name}.folded", FoldTime(), [unmasked], tensor.kind)
+            results = self.call(inner, Arguments(folded))
+            if mask is not None and any(call.layer.takes_mask for call in self._model.calls[before:]):
+                refuse(layer, f"its input is masked, and its layer, a {class_name}, reads masks")
+            if len(results) != 1:
+                refuse(layer, f"its layer has {len(results)} outputs")
+            (output,) = self.emit(layer.name, UnfoldTime(), [results[0], unmasked], results[0].kind)
+        output.mask = mask
+        return [output]
+
+    def emit(
+        self,
+        name: str,
+        layer: Layer,
+        inputs: Sequence[Tensor],
+        kind: Kind = "float",
+        masks: Sequence[Tensor | None] = (),
+    ) -> list[Tensor]:
+        """Add a call."""
+        shapes = layer.output_shapes([tensor.shape for tensor in inputs])
+        name = self.fresh_name(name)
+        outputs = [
+            Tensor(name if n == 0 else self.fresh_name(f"{name}.{n}"), shape, kind) for n, shape in enumerate(shapes)
+        ]
+        self._model.calls.append(Call(name, layer, tuple(inputs), tuple(masks), tuple(outputs)))
+        return outputs
+
+    def fresh_name(self, name: str) -> str:
+        """`name`, or `name_2`, `name_3` … where it is taken."""
+        count = self._taken[name] = self._taken.get(name, 0) + 1
+        return name if count == 1 else self.fresh_name(f"{name}_{count}")
