@@ -73,6 +73,7 @@ class StepFinder:
                 yield found
 
     def _lstm(self, node: ir.Node) -> CellStep | None:
+        """The cell whose h_n = out ⊙ tanh(c_n) the node computes, with c_n = forget ⊙ c + enter ⊙ candidate."""
         shown = _product(self._products.of(node.outputs[0]))
         for out, squashed in permutations(shown) if len(shown) == 2 else ():
             if out.activation != "Sigmoid" or squashed.activation != "Tanh" or squashed.columns is not None:
@@ -89,6 +90,7 @@ class StepFinder:
         return None
 
     def _lstm_of(self, gates: list[Atom], c: Atom, c_n: ir.Value, node: ir.Node) -> CellStep | None:
+        """The cell of gates i, o, f, g, if what goes into each is an affine map of the inputs and h."""
         maps = [self._gate(atom) for atom in gates]
         known = [each for each in maps if each is not None]
         if len(known) < 4 or c.activation or len({len(each.bias) for each in known}) != 1:
@@ -101,6 +103,7 @@ class StepFinder:
         )
 
     def _gru(self, node: ir.Node) -> CellStep | None:
+        """The cell whose h_n = start − z ⊙ start + z ⊙ end the node computes; h is the start or the end."""
         polynomial = self._products.of(node.outputs[0])
         singles = [product for product in polynomial if len(product) == 1]
         if len(polynomial) != 3 or len(singles) != 1 or sorted(polynomial.values()) != [-1, 1, 1]:
@@ -119,6 +122,7 @@ class StepFinder:
         return self._gru_of(z, start, end, node, swapped=False)
 
     def _gru_of(self, z: Atom, n: Atom, h: Atom, node: ir.Node, *, swapped: bool) -> CellStep | None:
+        """The cell h_n = n − z ⊙ n + z ⊙ h, ONNX's order; where z weighs n instead, `swapped`, it is 1 − z = σ(−a)."""
         if _kinds(z, n) != ("Sigmoid", "Tanh") or h.activation:
             return None
         update, new = self._gate(z), self._gate(n, direct_too=True)
