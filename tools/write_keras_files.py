@@ -31,12 +31,12 @@ def article() -> Any:
 
 
 def masked_lstm() -> Any:
-    """Masks in all places, two layers."""
+    """Masks in all places, two layers from the end."""
     return keras.Sequential(
         [
             keras.Input((None, FEATURES), name="series"),
             layers.Masking(MASK),
-            layers.LSTM(3, return_sequences=True),
+            layers.LSTM(3, return_sequences=True, go_backwards=True),
             layers.Dropout(0.5),
             layers.LSTM(2, go_backwards=True),
             layers.Dense(1, activation="sigmoid"),

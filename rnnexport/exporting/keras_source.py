@@ -90,17 +90,20 @@ def export_keras(path: Path, out: Path | None, options: ExportOptions) -> tuple[
 def _with_masked_steps(calls: Sequence[Case], values: dict[str, float]) -> list[Case]:
     """Write the value that masks a step into some of each row's."""
     generator = np.random.default_rng(0)
-    return [
-        replace(call, feeds={n: _masked(x, values[n], generator) if n in values else x for n, x in call.feeds.items()})
-        for call in calls
-    ]
+    masked = []
+    for number, call in enumerate(calls):
+        feeds = {
+            name: _masked(x, values[name], generator, number) if name in values else x for name, x in call.feeds.items()
+        }
+        masked.append(replace(call, feeds=feeds))
+    return masked
 
 
-def _masked(x: NDArray[Any], value: float, generator: np.random.Generator) -> NDArray[Any]:
+def _masked(x: NDArray[Any], value: float, generator: np.random.Generator, first: int) -> NDArray[Any]:
     """A row is, in turn, whole, padded at the end, with gaps, padded in front, with gaps and padding, or all masked."""
     x = x.copy()
     steps = np.arange(x.shape[1])
-    for number, row in enumerate(x):
+    for number, row in enumerate(x, first):
         gaps = generator.random(len(steps)) < 0.3
         end = generator.integers(1, len(steps) + 1)
         masks = [steps < 0, steps >= end, gaps, steps < end - 1, gaps | (steps >= end), steps >= 0]

@@ -42,6 +42,10 @@ class KerasFile:
     is_archive: bool
     """Whether it is a `.keras` file, whose weights are found by the model's structure; in `.h5` by order."""
 
+    def close(self) -> None:
+        """Let go of the file."""
+        self.weights.file.close()
+
 
 def is_keras_file(path: Path) -> bool:
     """Whether `path` is meant as a Keras model, one in TensorFlow's SavedModel format included."""
@@ -53,7 +57,7 @@ def _is_saved_model(path: Path) -> bool:
 
 
 def read_keras_file(path: Path) -> KerasFile:
-    """Open a whole model.
+    """Open a whole model; the caller closes it.
 
     Raises:
         InputError: h5py is missing; the file is missing, damaged, hostile, or holds weights only.
@@ -155,11 +159,13 @@ def _read_h5(path: Path) -> KerasFile:
     except OSError as exc:
         raise InputError(f"{path} is no Keras model, or is truncated or damaged") from exc
     if text is None:
+        file.close()
         raise InputError(
             f"{path} holds weights and no model; save the whole model with model.save('model.keras') and export that"
         )
     weights = member(path, file, "model_weights")
     if weights is None:
+        file.close()
         raise InputError(f"{path} holds a model without its weights; save it with model.save('model.keras')")
     return KerasFile(path, _parse(path, "model_config", text), _text(version), weights, is_archive=False)
 

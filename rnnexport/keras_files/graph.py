@@ -39,19 +39,28 @@ _QUIET_KEYWORDS = ("training", "mask", "initial_state", "use_causal_mask", "retu
 
 
 def read_model(file: KerasFile) -> Model:
-    """Read the model of a file, weights included.
+    """Read the model of a file, weights included, and close the file.
 
     Raises:
         ExportError: It holds a class, an option or a call that cannot be exported; the layer is named.
         InputError: Its configuration contradicts itself, or its weights do not fit.
     """
+    try:
+        builder, model = _build(file)
+        join(file, model.weights, builder.calls.names)
+    finally:
+        file.close()
+    return model
+
+
+def _build(file: KerasFile) -> tuple[_Builder, Model]:
+    """Build the model, again for each size that it turns out to need."""
     fixed: set[str] = set()
     same: dict[str, str] = {}
     while True:  # each turn learns one size more
         builder = _Builder(file, fixed, same)
         try:
-            model = builder.build()
-            break
+            return builder, builder.build()
         except SizeNeededError as exc:
             open_dimension = builder.declared_within(exc.dimension)
             if open_dimension is None:
@@ -66,8 +75,6 @@ def read_model(file: KerasFile) -> Model:
             raise ExportError(
                 f"{file.path}: its configuration contradicts itself ({type(exc).__name__}: {exc})"
             ) from exc
-    join(file, model.weights, builder.calls.names)
-    return model
 
 
 class _Builder:
@@ -126,7 +133,9 @@ class _Builder:
                 continue
             if size is not None:
                 self._declared[symbol] = size
-            shape.append(self._same.get(symbol, symbol))
+            while symbol in self._same:
+                symbol = self._same[symbol]
+            shape.append(symbol)
         return tuple(shape)
 
     # Models
