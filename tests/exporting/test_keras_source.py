@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -16,7 +17,7 @@ from rnnexport.parity.oracle import kept_cases
 @pytest.fixture(scope="session")
 def files(tmp_path_factory):
     folder = tmp_path_factory.mktemp("keras")
-    with zipfile.ZipFile("tests/keras_files/models.zip") as archive:
+    with zipfile.ZipFile(Path(__file__).parents[1] / "keras_files/models.zip") as archive:
         archive.extractall(folder)
     return folder
 
