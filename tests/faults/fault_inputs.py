@@ -183,6 +183,15 @@ def definition(random: Random, originals: Originals, work: Path) -> Command:
     )
 
 
+def plan(random: Random, originals: Originals, work: Path) -> Command:
+    """A damaged plan of a bundle that is whole."""
+    shutil.copytree(originals.bundles["planned"], work / "gru")
+    path = work / "gru" / "plan.toml"
+    path.write_bytes((damaged_text if random.random() < 0.8 else damaged_bytes)(random, path.read_bytes()))
+    _write_series(work)
+    return ["predict", "gru", "series.npz", *_json(random)]
+
+
 def evidence(random: Random, originals: Originals, work: Path) -> Command:
     """Damaged results of earlier runs."""
     for name, content in originals.evidence.items():
@@ -218,7 +227,7 @@ def checkpoint(random: Random, originals: Originals, work: Path) -> Command:
     return ["export", "--checkpoint", "checkpoint", "--out", "out/bundle"]
 
 
-QUICK: tuple[Kind, ...] = (onnx_file, onnx_file, onnx_file, bundle, bundle, series, series, definition, evidence)
+QUICK: tuple[Kind, ...] = (onnx_file, onnx_file, onnx_file, bundle, bundle, series, series, definition, plan, evidence)
 """Inputs that cost milliseconds."""
 ALL: tuple[Kind, ...] = (
     *QUICK,

@@ -7,11 +7,31 @@ from pathlib import Path
 
 import rnnexport
 from rnnexport.benchmark.benchmark import bench
-from rnnexport.bundle.bundle import reference_bundles
+from rnnexport.bundle.bundle import Bundle, load_bundle, reference_bundles
+from rnnexport.bundle.plan import Plan, Tuned, write_plan
+from rnnexport.bundle.store import sha256_of
+from rnnexport.engines.contract import Definition
 from rnnexport.optimizing.optimize import optimize
 from rnnexport.optimizing.rewrite import Rewrite
 from rnnexport.parity.verify import verify
+from rnnexport.versions import machine, tool_versions
 from tests.faults.fault_inputs import IGNORED, Originals
+
+
+def _plan(bundle: Bundle) -> Plan:
+    tuned = Tuned(
+        purpose="latency",
+        budget="float32",
+        form="as exported",
+        batch_size=1,
+        time_steps=25,
+        manifest_sha256=bundle.manifest_sha256,
+        graph_sha256=sha256_of(bundle.model_path),
+        machine=machine(),
+        versions=tool_versions(),
+    )
+    definition = Definition(name="plan", engine="onnxruntime", precision="float32", threads=1)
+    return Plan(graph="model.onnx", definition=definition, tuned=tuned)
 
 
 def make_originals(folder: Path, streaming: Path | None = None) -> Originals:
@@ -33,6 +53,10 @@ def make_originals(folder: Path, streaming: Path | None = None) -> Originals:
             ):
                 shutil.copyfile(gru / source, checkpoint / name)
             rnnexport.export(checkpoint, streaming, streaming=True)
+    planned = folder / "planned"
+    if not planned.exists():
+        shutil.copytree(gru, planned, ignore=IGNORED)
+        write_plan(bundle := load_bundle(planned), "sequence", _plan(bundle))
     imported = folder / "imported"
     if not quick and not imported.exists():
         rnnexport.export(gru / "model.onnx", imported)
@@ -45,7 +69,7 @@ def make_originals(folder: Path, streaming: Path | None = None) -> Originals:
         report = bench([folder / "gru"], ["ort-cpu"], seconds=0.01, repetitions=1)
         (folder / "bench.json").write_text(report.model_dump_json())
     graphs = {"gru": gru / "model.onnx", "lstm": lstm / "model.onnx", "step": streaming / "step.onnx", "scan": scan}
-    bundles = {"reference": folder / "gru", "streaming": streaming, "imported": imported}
+    bundles = {"reference": folder / "gru", "streaming": streaming, "imported": imported, "planned": planned}
     evidence = [folder / "gru" / "parity.json", folder / "gru" / "parity_outputs.npz", folder / "bench.json"]
     return Originals(
         {name: path.read_bytes() for name, path in graphs.items()},

@@ -26,7 +26,7 @@ def originals(tmp_path_factory: pytest.TempPathFactory, streaming_gru: Bundle) -
 
 @pytest.mark.parametrize("kind", dict.fromkeys(QUICK), ids=lambda kind: kind.__name__)
 def test_a_damaged_input_is_one_line(kind, originals: Originals, tmp_path: Path) -> None:
-    @settings(max_examples=60, phases=[Phase.generate], suppress_health_check=[HealthCheck.too_slow], database=None)
+    @settings(max_examples=50, phases=[Phase.generate], suppress_health_check=[HealthCheck.too_slow], database=None)
     @given(random=st.randoms(use_true_random=False, note_method_calls=False))
     def check(random: Random) -> None:
         folder = tmp_path / "case"
