@@ -44,8 +44,6 @@ def _run(command: Callable[[], int | None]) -> int:
         return command() or 0
     except typer.Exit as exc:
         return exc.exit_code
-    except typer.TyperException as exc:
-        return _usage(exc)
     except RnnexportError as exc:
         return _say(str(exc), exc.exit_status)
     except BrokenPipeError:
@@ -66,6 +64,8 @@ def _run(command: Callable[[], int | None]) -> int:
             raise exc.__context__ from None
         return exc.code if isinstance(exc.code, int) and exc.code else _say(f"ended by a library: {exc.code}", 2)
     except Exception as exc:
+        if hasattr(exc, "format_message"):  # a usage error, of a class that differs between versions of Typer
+            return _usage(exc)
         if os.environ.get(DEBUG_VARIABLE):
             raise
         cause = exc.__cause__ if isinstance(exc, typer.Abort) and exc.__cause__ else exc  # which was an EOFError
