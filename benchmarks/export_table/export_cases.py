@@ -357,7 +357,6 @@ def cell_cases() -> list[ExportCase]:
             "loop: each step feeds the next",
             lambda: Run(feeds_itself, cell=gru_cell(), head=nn.Linear(8, 5)),
             (SERIES,),
-            refused="loops over dimension 'time'",
         ),
         ExportCase(
             "branch on the input's values",
@@ -365,7 +364,7 @@ def cell_cases() -> list[ExportCase]:
             (SERIES,),
             refused="values",
         ),
-        ExportCase("nn.RNN", *layer(nn.RNN), refused="nn.RNN"),
+        ExportCase("nn.RNN", *layer(nn.RNN)),
     ]
 
 

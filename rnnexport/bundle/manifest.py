@@ -54,6 +54,15 @@ class TensorInfo(_Strict):
     upper_bound: int | None = Field(default=None, ge=1)
     time_axis: Line | None = None
     """For `lengths`: the symbolic dimension that it counts."""
+    values: tuple[float, float] | None = None
+    """The smallest and the largest value that the model takes, where whoever exported it said so."""
+
+
+class Sizes(_Strict):
+    """The sizes `minimum`, `minimum + step`, `minimum + 2 step` and so on."""
+
+    minimum: int = Field(ge=1)
+    step: int = Field(ge=1)
 
 
 class Tolerance(_Strict):
@@ -117,6 +126,10 @@ class Manifest(_Strict):
     source: Source
     inputs: tuple[TensorInfo, ...]
     outputs: tuple[TensorInfo, ...] = Field(min_length=1)
+    sizes: dict[Line, Sizes] = {}
+    """The sizes of symbolic dimensions, where the model does not take every one."""
+    runtimes: dict[Line, Line] = {}
+    """By engine: `right`, or what the export found wrong with the sequence graph there; empty where none was asked."""
     state_pairs: tuple[tuple[Line, Line], ...] = ()
     """(input, output) of the step graph that carry a recurrent state, such as ("h_0", "h_n")."""
     step: StepGraphInfo | None = None

@@ -10,9 +10,10 @@ from torch.utils._pytree import tree_unflatten
 
 from rnnexport.capture.captured import Captured
 from rnnexport.capture.failures import FrozenDimensionError
-from rnnexport.capture.inputs import InputSpec
+from rnnexport.capture.inputs import InputSpec, SizeRange
 from rnnexport.capture.lowering import lower_recurrent_layers
 from rnnexport.capture.opsets import DEFAULT_OPSET, check_opset
+from rnnexport.capture.ranges import find_ranges
 from rnnexport.capture.rerolling import trace_with_loops
 from rnnexport.capture.sizes import check_conditions, dimension_names
 from rnnexport.capture.tidying import tidy
@@ -44,10 +45,15 @@ def capture(
     """
     check_opset(opset_version)
     _check_inputs(inputs)
-    sizes = sample_sizes(module, inputs)
+    ranges = find_ranges(module, inputs)
+    sizes = sample_sizes(module, inputs, ranges)
     traced = _trace(module, inputs, sizes)
     dimensions = dimension_names(traced.program, inputs)
-    notes = check_conditions(traced.program, dimensions, lambda other: _can_trace(module, inputs, {**sizes, **other}))
+    conditions = check_conditions(
+        traced.program, dimensions, ranges, lambda other: _can_trace(module, inputs, {**sizes, **other})
+    )
+    found = [sizes.described(name) for name, sizes in ranges.items() if sizes != SizeRange()]
+    notes = [f"the module takes {', '.join(found)}"] if found else []
     names, renamed = _output_names(traced.program, output_names, inputs)
     translated = translate(traced.program, opset_version)
     lower_recurrent_layers(translated.model)
@@ -60,7 +66,7 @@ def capture(
         notes.append(f"forward sets {', '.join(changed)}, which the graph does not keep between calls")
     if any(child.training for child in module.modules()):
         notes.append("the module was in training mode; it is exported in evaluation mode")
-    return Captured(translated.model, notes)
+    return Captured(translated.model, notes, ranges, conditions, traced.seen.cuts)
 
 
 def _trace(module: nn.Module, inputs: Sequence[InputSpec], sizes: dict[str, int]) -> Trace:

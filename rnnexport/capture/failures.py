@@ -16,6 +16,7 @@ from rnnexport.errors import ExportError, RnnexportError
 
 _TORCH = Path(torch.__file__).parent
 _HERE = Path(__file__).parent
+_PACKAGE = _HERE.parent
 
 
 class FrozenDimensionError(ExportError):
@@ -32,7 +33,7 @@ class FrozenDimensionError(ExportError):
 
 def tracing_error(exc: Exception, inputs: Sequence[InputSpec], sizes: Mapping[str, int]) -> RnnexportError:
     """Say in one line why the module could not be traced."""
-    place = _place_of_failure(exc)
+    place = place_of_failure(exc)
     if isinstance(exc, FrozenDimensionError):
         return FrozenDimensionError(exc.dimension, place)
     if isinstance(exc, RnnexportError):
@@ -86,10 +87,10 @@ def source_line(frame: traceback.FrameSummary) -> str:
 def is_user_code(filename: str) -> bool:
     """Whether a file is neither PyTorch nor this package."""
     parents = Path(filename).parents
-    return not filename.startswith("<") and _TORCH not in parents and _HERE not in parents
+    return not filename.startswith("<") and _TORCH not in parents and _PACKAGE not in parents
 
 
-def _place_of_failure(exc: BaseException) -> str:
+def place_of_failure(exc: BaseException) -> str:
     """The innermost frame of the user's module; the frames that called `capture` do not count."""
     frames = traceback.extract_tb(exc.__traceback__)
     inside = [frame for frame in frames if is_user_code(frame.filename)]

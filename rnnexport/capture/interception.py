@@ -1,7 +1,7 @@
 """While a module is traced, its recurrent layers appear in the graph as one opaque operator each.
 
-1. `nn.LSTM`, `nn.GRU`, `nn.LSTMCell`, `nn.GRUCell` and `ResetBeforeGRU` are caught at their `forward`, so it does not
-   matter how the user's code found or subclassed them. PyTorch's own decomposition would unroll them over the traced
+1. `nn.LSTM`, `nn.GRU`, `nn.RNN`, their cells and `ResetBeforeGRU` are caught at their `forward`, so it does not matter
+   how the user's code found or subclassed them. PyTorch's own decomposition would unroll them over the traced
    number of steps.
 2. The operator states output shapes only. It carries the weights as inputs and the module's path as its name.
 3. Everything is put back on leaving, also after an error.
@@ -11,8 +11,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, NoReturn
+from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 from torch.onnx.ops import symbolic_multi_out
@@ -31,11 +32,14 @@ def recurrent_layers_caught(module: nn.Module, before_cell: Callable[[], None] |
 
     Args:
         module: Where the layers' paths come from.
-        before_cell: Called at each call of a cell; `None` leaves cells to PyTorch, whose own operators show them.
+        before_cell: Called at each call of a cell; `None` leaves cells to PyTorch, whose own operators show them, and
+            writes a layer over a single step as cells, too: in a loop it is one.
     """
     paths = {id(child): path for path, child in module.named_modules()}
 
     def stack(self: nn.RNNBase, input: Tensor, hx: Any = None) -> Any:  # callers may name the arguments
+        if before_cell is None and _is_one_step(self, input):
+            return _one_step(self, input, hx)
         return _stack(self, paths.get(id(self), ""), input, hx)
 
     def cell(self: nn.RNNCellBase, input: Tensor, hx: Any = None) -> Any:
@@ -43,18 +47,14 @@ def recurrent_layers_caught(module: nn.Module, before_cell: Callable[[], None] |
             before_cell()
         return _cell(self, paths.get(id(self), ""), input, hx)
 
-    def refuse(self: nn.Module, input: Tensor, hx: Any = None) -> NoReturn:
-        raise ExportError(f"layer {paths.get(id(self), '')!r} is an nn.{type(self).__name__}; use an nn.LSTM or nn.GRU")
-
     table: list[tuple[type[nn.Module], Callable[..., Any]]] = [
         (nn.LSTM, stack),
         (nn.GRU, stack),
         (ResetBeforeGRU, stack),
-        (nn.RNN, refuse),
-        (nn.RNNCell, refuse),
+        (nn.RNN, stack),
     ]
     if before_cell is not None:
-        table += [(nn.LSTMCell, cell), (nn.GRUCell, cell)]
+        table += [(nn.LSTMCell, cell), (nn.GRUCell, cell), (nn.RNNCell, cell)]
     originals = [(kind, kind.forward) for kind, _ in table]
     try:
         for kind, forward in table:
@@ -66,7 +66,7 @@ def recurrent_layers_caught(module: nn.Module, before_cell: Callable[[], None] |
 
 
 def _stack(layer: nn.RNNBase, path: str, x: Tensor | PackedSequence, hx: Any) -> Any:
-    """Stand in for `nn.LSTM.forward` and `nn.GRU.forward`."""
+    """Stand in for the forward of `nn.LSTM`, `nn.GRU` and `nn.RNN`."""
     is_lstm = isinstance(layer, nn.LSTM)
     if isinstance(x, PackedSequence):
         batch = batch_of(x)
@@ -90,6 +90,35 @@ def _stack(layer: nn.RNNBase, path: str, x: Tensor | PackedSequence, hx: Any) ->
     return output, (tuple(final) if is_lstm else final[0])
 
 
+def _is_one_step(layer: nn.RNNBase, x: Any) -> bool:
+    if not isinstance(x, Tensor) or x.dim() != 3 or isinstance(layer, ResetBeforeGRU):
+        return False
+    steps = x.shape[1 if layer.batch_first else 0]
+    return type(steps) is int and steps == 1 and not layer.bidirectional and not layer.proj_size
+
+
+def _one_step(layer: nn.RNNBase, x: Tensor, hx: Any) -> Any:
+    """Run a stack over one step with PyTorch's cells."""
+    is_lstm = isinstance(layer, nn.LSTM)
+    time_axis = 1 if layer.batch_first else 0
+    row = x.squeeze(time_axis)
+    states = _states(hx, is_lstm)
+    if not states:
+        states = [x.new_zeros(layer.num_layers, row.shape[0], layer.hidden_size)] * (2 if is_lstm else 1)
+    function: Callable[..., Any] = torch.lstm_cell if is_lstm else torch.gru_cell
+    if isinstance(layer, nn.RNN):
+        function = torch.rnn_relu_cell if layer.nonlinearity == "relu" else torch.rnn_tanh_cell
+    kinds = ["weight_ih", "weight_hh", *(["bias_ih", "bias_hh"] if layer.bias else [])]
+    new = []
+    for index in range(layer.num_layers):
+        weights = [getattr(layer, f"{kind}_l{index}") for kind in kinds]
+        own = [state[index] for state in states]
+        new.append(function(row, tuple(own), *weights) if is_lstm else (function(row, own[0], *weights),))
+        row = new[-1][0]
+    final = [torch.stack(parts) for parts in zip(*new, strict=True)]
+    return row.unsqueeze(time_axis), (tuple(final) if is_lstm else final[0])
+
+
 def _cell(layer: nn.RNNCellBase, path: str, x: Tensor, hx: Any) -> Any:
     """Stand in for the forward of a cell: a layer over one step."""
     is_lstm = isinstance(layer, nn.LSTMCell)
@@ -97,25 +126,31 @@ def _cell(layer: nn.RNNCellBase, path: str, x: Tensor, hx: Any) -> Any:
     rows = x if is_batched else x.unsqueeze(0)
     states = [(state if is_batched else state.unsqueeze(0)).unsqueeze(0) for state in _states(hx, is_lstm)]
     weights = [layer.weight_ih, layer.weight_hh, *([layer.bias_ih, layer.bias_hh] if layer.bias else [])]
-    _, *final = opaque_layer("LSTM" if is_lstm else "GRU", path, rows.unsqueeze(0), states, weights)
+    kind = "RNN" if isinstance(layer, nn.RNNCell) else "LSTM" if is_lstm else "GRU"
+    relu = getattr(layer, "nonlinearity", "") == "relu"
+    _, *final = opaque_layer(kind, path, rows.unsqueeze(0), states, weights, relu=relu)
     final = [state.squeeze(0) if is_batched else state.squeeze(0).squeeze(0) for state in final]
     return tuple(final) if is_lstm else final[0]
 
 
-def opaque_layer(cell: str, path: str, x: Tensor, states: list[Tensor], weights: list[Tensor]) -> list[Tensor]:
+def opaque_layer(
+    cell: str, path: str, x: Tensor, states: list[Tensor], weights: list[Tensor], *, relu: bool = False
+) -> list[Tensor]:
     """Put one layer of one direction into the graph.
 
     Args:
-        cell: `LSTM` or `GRU`.
+        cell: `LSTM`, `GRU` or `RNN`.
         path: The module's path.
         x: [T, B, I].
         states: h_0 and, for an LSTM, c_0 [1, B, H]; empty for zeros.
         weights: weight_ih, weight_hh and, if there are any, bias_ih, bias_hh.
+        relu: Whether an RNN has this in place of tanh.
 
     Returns:
         The output [T, B, H] and the final states [1, B, H].
     """
     sizes = {"hidden_size": weights[1].shape[1], "num_layers": 1, "num_directions": 1, "bias": int(len(weights) > 2)}
+    sizes["relu"] = int(relu)
     return _opaque(cell, path, x, states, None, weights, sizes)
 
 
@@ -137,8 +172,10 @@ def _opaque_stack(layer: nn.RNNBase, path: str, x: Tensor, states: list[Tensor],
         "num_directions": num_directions,
         "bias": int(layer.bias),
         "linear_before_reset": int(not isinstance(layer, ResetBeforeGRU)),
+        "relu": int(getattr(layer, "nonlinearity", "") == "relu"),
     }
-    return _opaque("LSTM" if isinstance(layer, nn.LSTM) else "GRU", path, x, states, lengths, weights, sizes)
+    kind = "LSTM" if isinstance(layer, nn.LSTM) else "RNN" if isinstance(layer, nn.RNN) else "GRU"
+    return _opaque(kind, path, x, states, lengths, weights, sizes)
 
 
 def _opaque(
@@ -170,3 +207,37 @@ def _opaque(
         version=1,
     )
     return list(outputs)
+
+
+OPAQUE = torch.ops.onnx_symbolic._symbolic_multi_out.default
+"""The operator that stands for a recurrent layer in a trace."""
+
+
+def computed(operands: list[Tensor | None], cell: str, attributes: dict[str, Any]) -> list[Tensor]:
+    """Compute an opaque operator with PyTorch: what `_opaque` was given → output and final states.
+
+    Args:
+        operands: x [T, B, I], h_0, c_0, lengths, weights; what is `None` is left out.
+        cell: `LSTM`, `GRU` or `RNN`.
+        attributes: The operator's other arguments, attributes encoded as PyTorch encodes them.
+
+    Raises:
+        ExportError: PyTorch has no such layer over a plain tensor.
+    """
+    ints = attributes["attr_ints"]
+    places = zip(attributes["attr_keys"], attributes["attr_types"], attributes["attr_pos"], strict=True)
+    sizes = {key: ints[start] for key, kind, (start, _) in places if kind == "i"}
+    x, h_0, c_0, lengths = operands[:4]
+    weights = [weight for weight in operands[4:] if weight is not None]
+    if x is None or lengths is not None or not sizes.get("linear_before_reset", 1):
+        raise ExportError("a loop beside packed sequences or a reset-before GRU cannot be compared with its steps")
+    output_size = sizes.get("proj_size") or sizes["hidden_size"]
+    depth = sizes["num_layers"] * sizes["num_directions"]
+    h = x.new_zeros(depth, x.shape[1], output_size) if h_0 is None else h_0
+    options = (weights, bool(sizes["bias"]), sizes["num_layers"], 0.0, False, sizes["num_directions"] == 2, False)
+    if cell == "LSTM":
+        c = x.new_zeros(depth, x.shape[1], sizes["hidden_size"]) if c_0 is None else c_0
+        return list(torch.lstm(x, [h, c], *options))
+    if cell == "GRU":
+        return list(torch.gru(x, h, *options))
+    return list((torch.rnn_relu if sizes.get("relu") else torch.rnn_tanh)(x, h, *options))

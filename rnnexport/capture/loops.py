@@ -28,7 +28,8 @@ class StepIndex:
 
     def at(self, length: Any, step: int = 0) -> Any:
         """The value for a number of steps, which may be symbolic, at one of them."""
-        return self.per_length * length + self.per_step * step + self.constant
+        number = self.per_step * step + self.constant
+        return self.per_length * length + number if self.per_length else number
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +117,8 @@ def find_outline(short: fx.Graph, long: fx.Graph, lengths: tuple[int, int]) -> O
     return _Comparison(short, long, lengths).outline()
 
 
+_ASSERTION = aten._assert_tensor_metadata.default
+"""Comes with a cast, and computes nothing."""
 _FACTORIES = {
     "aten.zeros.default",
     "aten.ones.default",
@@ -137,7 +140,8 @@ class _Trace:
         self.place: dict[fx.Node, tuple[Any, ...]] = {
             node: ("outer", node.name) for node in graph.nodes if node.op == "placeholder"
         }
-        self.nodes = _factories_first([node for node in graph.nodes if node.op == "call_function"], set(self.place))
+        calls = [node for node in graph.nodes if node.op == "call_function" and node.target is not _ASSERTION]
+        self.nodes = _factories_first(calls, set(self.place))
         self.position = {node: index for index, node in enumerate(self.nodes)}
         self.outputs: tuple[Any, ...] = next(node for node in graph.nodes if node.op == "output").args[0]
         self.next = 0

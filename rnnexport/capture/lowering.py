@@ -1,4 +1,4 @@
-"""Turns the opaque recurrent operators of a captured graph into ONNX LSTM and GRU nodes.
+"""Turns the opaque recurrent operators of a captured graph into ONNX LSTM, GRU and RNN nodes.
 
 1. One node per layer, named after the module: `encoder.rnn.layer0`; a second call: `encoder.rnn.call2.layer0`.
 2. An initial state that is all zeros is left out, as ONNX defines.
@@ -20,9 +20,11 @@ from torch import Tensor
 from rnnexport.capture.interception import DOMAIN
 from rnnexport.capture.recurrent import DirectionWeights, RecurrentLayer, RecurrentValues, add_layer
 from rnnexport.errors import ExportError
+from rnnexport.onnx_files.operators import Recurrent
 from rnnexport.onnx_files.zeros import is_zero
 
 _ANY_SIZE = 2**40
+_CELLS: dict[str, Recurrent] = {"LSTM": "LSTM", "GRU": "GRU", "RNN": "RNN"}
 _NUM_OPERANDS = 4
 """x, h_0, c_0 and lengths come before the weights."""
 
@@ -81,9 +83,10 @@ def _layers(node: ir.Node, name: str) -> list[RecurrentLayer]:
     return [
         RecurrentLayer(
             f"{name}.layer{index}",
-            "LSTM" if node.op_type == "LSTM" else "GRU",
+            _CELLS[node.op_type],
             tuple(directions[index * num_directions : (index + 1) * num_directions]),
             linear_before_reset=bool(sizes.get("linear_before_reset", 1)),
+            activation="Relu" if sizes.get("relu") else "Tanh",
         )
         for index in range(sizes["num_layers"])
     ]

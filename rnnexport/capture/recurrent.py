@@ -1,4 +1,4 @@
-"""How recurrent layers of PyTorch are written in ONNX: one LSTM or GRU node per layer, whatever found the weights.
+"""How recurrent layers of PyTorch are written in ONNX: one LSTM, GRU or RNN node per layer, whatever found the weights.
 
 1. PyTorch keeps LSTM gates in the order i, f, g, o and GRU gates as r, z, n; ONNX wants i, o, f, c and z, r, h.
 2. PyTorch's GRU applies the reset gate after the product with R: `linear_before_reset=1`. The form of Cho et al. (2014)
@@ -22,9 +22,9 @@ from onnx_ir.tape import Tape
 from torch import Tensor, nn
 
 from rnnexport.models.cells import ResetBeforeGRU
-from rnnexport.onnx_files.operators import Cell
+from rnnexport.onnx_files.operators import Recurrent
 
-_ONNX_GATES: dict[Cell, tuple[int, ...]] = {"LSTM": (0, 3, 1, 2), "GRU": (1, 0, 2)}
+_ONNX_GATES: dict[Recurrent, tuple[int, ...]] = {"LSTM": (0, 3, 1, 2), "GRU": (1, 0, 2), "RNN": (0,)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +48,11 @@ class RecurrentLayer:
     """One layer: its name in the graph, its cell, and the weights of its one or two directions."""
 
     name: str
-    cell: Cell
+    cell: Recurrent
     directions: tuple[DirectionWeights, ...]
     linear_before_reset: bool = True
+    activation: str = "Tanh"
+    """That of an RNN; LSTM and GRU have their own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +66,7 @@ class RecurrentValues:
 
 def layers_from_module(module: nn.RNNBase, name: str) -> list[RecurrentLayer]:
     """Return the layers of an `nn.LSTM`, `nn.GRU` or `ResetBeforeGRU`, the first one first, named `NAME.layer0` …."""
-    cell: Cell = "LSTM" if isinstance(module, nn.LSTM) else "GRU"
+    cell: Recurrent = "LSTM" if isinstance(module, nn.LSTM) else "GRU"
     reverse = ["", "_reverse"] if module.bidirectional else [""]
     return [
         RecurrentLayer(
@@ -123,7 +125,7 @@ def add_layer(
     return RecurrentValues(writer.joined_directions(y), h_n, c_n)
 
 
-def gates_in_onnx_order(weight: Tensor, cell: Cell) -> Tensor:
+def gates_in_onnx_order(weight: Tensor, cell: Recurrent) -> Tensor:
     """Reorder the rows [G·H, …] of a PyTorch weight or bias."""
     gates = weight.detach().chunk(len(_ONNX_GATES[cell]))
     return torch.cat([gates[gate] for gate in _ONNX_GATES[cell]])
@@ -169,15 +171,19 @@ class _LayerWriter:
     def node(
         self, x: ir.Value, lengths: ir.Value | None, initial_h: ir.Value | None, initial_c: ir.Value | None
     ) -> list[ir.Value]:
-        """The LSTM or GRU node itself: Y [T, D, B, H], Y_h and Y_c [D, B, H]."""
+        """The node itself: Y [T, D, B, H], Y_h and Y_c [D, B, H]."""
         layer = self.layer
         inputs: list[ir.Value | None] = [x, *self.weights(), lengths, initial_h]
-        attributes: dict[str, int | str] = {"hidden_size": _recurrent_weight(self.directions[0]).shape[1]}
+        attributes: dict[str, int | str | Sequence[str]] = {
+            "hidden_size": _recurrent_weight(self.directions[0]).shape[1]
+        }
         attributes["direction"] = "bidirectional" if len(self.directions) == 2 else "forward"
         names = ["Y", "Y_h"]
         if layer.cell == "LSTM":
             inputs.append(initial_c)
             names.append("Y_c")
+        elif layer.cell == "RNN":
+            attributes["activations"] = [layer.activation] * len(self.directions)
         else:
             attributes["linear_before_reset"] = int(layer.linear_before_reset)
         while inputs[-1] is None:

@@ -9,16 +9,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_unflatten
+from torch.utils._pytree import tree_leaves, tree_unflatten
 
 from rnnexport.capture.failures import FrozenDimensionError
 from rnnexport.capture.inputs import InputSpec
-from rnnexport.capture.interception import opaque_layer
+from rnnexport.capture.interception import OPAQUE, computed, opaque_layer
 from rnnexport.capture.loops import (
     Constant,
     Element,
@@ -28,9 +29,11 @@ from rnnexport.capture.loops import (
     Operation,
     Outer,
     Outline,
+    Previous,
     StepIndex,
     find_outline,
 )
+from rnnexport.capture.scanning import leaves_of
 from rnnexport.capture.tracing import Entry, Trace, export, left_as_found
 from rnnexport.capture.vectorized import NotVectorizableError, Unbound, VectorizedLoop
 from rnnexport.errors import ExportError
@@ -38,6 +41,7 @@ from rnnexport.errors import ExportError
 aten = torch.ops.aten
 _LENGTHS = (4, 6, 7)
 """Numbers of steps at which loops are unrolled."""
+_LAYERS = {"GRU": torch.gru, "RNN_TANH": torch.rnn_tanh, "RNN_RELU": torch.rnn_relu}
 _TRIED = (1, 2, 5, 23, 150)
 """Numbers of steps at which an outline is compared with its module."""
 
@@ -67,7 +71,7 @@ def _outline_entry(
     programs = []
     for length in _LENGTHS:
         fixed = [
-            InputSpec(spec.name, spec.dtype, tuple(length if d == dimension else d for d in spec.shape))
+            dataclasses.replace(spec, shape=tuple(length if d == dimension else d for d in spec.shape))
             for spec in inputs
         ]
         unrolled = Entry(module, fixed)
@@ -152,13 +156,20 @@ class _OutlineRun:
         self.results: dict[int, Any] = {}
         self.placeholders = _placeholders(entry, tensors)
         for position, item in enumerate(self.outline.items):
-            self.results[position] = self.loop(item) if isinstance(item, Loop) else self.operation(item)
+            self.results[position] = self.loop(item, position) if isinstance(item, Loop) else self.operation(item)
 
     def outputs(self) -> Any:
         return (self.resolve(output) for output in self.outline.outputs)
 
-    def loop(self, loop: Loop) -> VectorizedLoop:
-        done = VectorizedLoop(loop, self.length, self.resolve, self.run_cell)
+    def loop(self, loop: Loop, position: int) -> VectorizedLoop:
+        done = VectorizedLoop(
+            loop,
+            self.length,
+            self.resolve,
+            self.run_cell,
+            read_outside=_read_of(self.outline, position),
+            is_real=self.entry.is_real,
+        )
         for source, tensor in done.writes.items():
             assert isinstance(source, int)
             self.results[source] = tensor
@@ -172,7 +183,10 @@ class _OutlineRun:
             return args[0].joined(operation.target, args[1] if len(args) > 1 else 0)
         if args and isinstance(args[0], Unbound):
             return args[0].tensor.select(0, args[1])
-        return operation.target(*args, **{name: self.resolve(argument) for name, argument in operation.kwargs})
+        kwargs = {name: self.resolve(argument) for name, argument in operation.kwargs}
+        if operation.target is OPAQUE and self.entry.is_real:
+            return computed(args[0], args[1], kwargs)
+        return operation.target(*args, **kwargs)
 
     def resolve(self, reference: Any) -> Any:
         """The value of an operand outside all loops."""
@@ -200,11 +214,28 @@ class _OutlineRun:
         first = [state.unsqueeze(0) for state in states]
         if self.entry.is_real:
             options = (given, len(given) > 2, 1, 0.0, False, False, False)
-            y, *final = torch.lstm(x, first, *options) if kind == "LSTM" else torch.gru(x, first[0], *options)
+            y, *final = torch.lstm(x, first, *options) if kind == "LSTM" else _LAYERS[kind](x, first[0], *options)
         else:
             path = _parameter(self.entry.program.value, weight.source).rpartition(".")[0]
-            y, *final = opaque_layer(kind, path.removeprefix(Entry.PREFIX).removeprefix("."), x, first, given)
+            path = path.removeprefix(Entry.PREFIX).removeprefix(".")
+            cell, _, nonlinearity = kind.partition("_")
+            y, *final = opaque_layer(cell, path, x, first, given, relu=nonlinearity == "RELU")
         return y, [state.squeeze(0) for state in final]
+
+
+def _read_of(outline: Outline, position: int) -> set[int]:
+    """The operations of a loop whose results at every step are read by what comes after it."""
+    operations = [op for item in outline.items for op in (item.body if isinstance(item, Loop) else (item,))]
+    leaves = [leaf for op in operations for leaf in leaves_of(op)] + tree_leaves(outline.outputs)
+    initial = [leaf.initial for leaf in leaves if isinstance(leaf, Previous)]
+    last = outline.items[position].count  # type: ignore[union-attr]
+    at_end = StepIndex(last.per_length, 0, last.constant - 1)
+    return {
+        leaf.offset
+        for leaf in [*leaves, *initial]
+        if (isinstance(leaf, Gathered) or (isinstance(leaf, Element) and leaf.index != at_end))
+        and leaf.loop == position
+    }
 
 
 class _Steps:

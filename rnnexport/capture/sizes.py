@@ -1,9 +1,9 @@
 """Makes sure that every dynamic dimension of a traced module really is dynamic.
 
 1. Dimensions with different names are independent; if the module makes two equal, they must share a name.
-2. A condition on a size that PyTorch's own operators need (a kernel no longer than its input) becomes a note.
-3. A condition in the module's code is tried the other way round: if forward then fails, it was a requirement, and
-   becomes a note; if forward works, it took another branch, which one graph cannot hold, and is refused.
+2. A condition in the module's code is tried the other way round: if forward then fails, it was a requirement; if
+   forward works, it took another branch, which one graph cannot hold, and is refused.
+3. Every other condition is handed on with sizes that do not meet it: what judges the graph tries it there.
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ from typing import Any
 import torch
 from torch.fx.experimental.symbolic_shapes import ShapeEnv
 
+from rnnexport.capture.captured import Condition
 from rnnexport.capture.failures import is_user_code, place_of, source_line
-from rnnexport.capture.inputs import InputSpec
+from rnnexport.capture.inputs import InputSpec, SizeRange
 from rnnexport.errors import ExportError, InputError
 
 _TRIED = (2, 3, 4, 5, 7, 11, 16, 33, 64, 99, 240, 1001, 1000000)
@@ -45,38 +46,39 @@ def dimension_names(program: torch.export.ExportedProgram, inputs: Sequence[Inpu
 def check_conditions(
     program: torch.export.ExportedProgram,
     dimensions: Mapping[str, str],
+    ranges: Mapping[str, SizeRange],
     works_with: Callable[[dict[str, int]], bool],
-) -> list[str]:
+) -> list[Condition]:
     """Sort the conditions that the trace took for granted into requirements and branches.
 
     Args:
         program: The trace.
         dimensions: The names of its size variables.
+        ranges: The sizes that the module takes.
         works_with: Whether forward can be traced with the given sizes.
 
     Returns:
-        A note for every requirement.
+        The conditions that some size of `ranges` does not meet.
 
     Raises:
         ExportError: Forward branches on a size; the message names the place.
     """
-    notes, reshaped = [], set()
+    found = []
     for guard in _conditions(program):
         condition = re.sub(r"s\d+", lambda match: dimensions.get(match[0], match[0]), str(guard.expr))
         frame = guard.sloc.framework_loc
         in_user_code = isinstance(frame, traceback.FrameSummary) and is_user_code(frame.filename)
-        if in_user_code and any(works_with(sizes) for sizes in _counterexamples(guard.expr, dimensions)):
+        against = _counterexamples(guard.expr, dimensions, ranges)
+        if in_user_code and any(works_with(sizes) for sizes in against):
             raise ExportError(
                 f"{place_of(frame)}forward takes another branch unless {condition}, and a graph holds one branch: "
-                f"{source_line(frame)!r}"
+                f"{source_line(frame)!r}; if some sizes will do, state them, like time%4==0"
             )
-        if re.fullmatch(r"\w+ (<|<=|>|>=) \w+", condition):
-            notes.append(f"the module works only where {condition}")
-        else:  # the arithmetic of a reshape, which says nothing to a reader
-            reshaped |= {dimensions[str(symbol)] for symbol in guard.expr.free_symbols if str(symbol) in dimensions}
-    if reshaped:
-        notes.append(f"the module fits only some sizes of {', '.join(sorted(reshaped))}, as it did in PyTorch")
-    return list(dict.fromkeys(notes))
+        text = condition if re.fullmatch(r"\w+ (<|<=|>|>=) \w+", condition) else ""
+        named = sorted(dimensions[str(s)] for s in guard.expr.free_symbols if str(s) in dimensions)
+        if against:
+            found.append(Condition(text, tuple(named), tuple(against)))
+    return found
 
 
 def _conditions(program: torch.export.ExportedProgram) -> Iterator[Any]:
@@ -102,15 +104,18 @@ def _is_ours(frame: object) -> bool:
     return isinstance(frame, traceback.FrameSummary) and Path(frame.filename).parent == Path(__file__).parent
 
 
-def _counterexamples(condition: Any, dimensions: Mapping[str, str]) -> Iterator[dict[str, int]]:
+def _counterexamples(
+    condition: Any, dimensions: Mapping[str, str], ranges: Mapping[str, SizeRange]
+) -> list[dict[str, int]]:
     """Sizes for which `condition` does not hold: the smallest that is found, and the largest."""
     symbols = sorted((s for s in condition.free_symbols if str(s) in dimensions), key=str)
+    tried = [sorted({ranges[dimensions[str(s)]].at_least(size) for size in _TRIED}) for s in symbols]
     found = [
         {dimensions[str(symbol)]: size for symbol, size in zip(symbols, sizes, strict=True)}
-        for sizes in itertools.product(_TRIED, repeat=len(symbols))
+        for sizes in itertools.product(*tried)
         if condition.subs(dict(zip(symbols, sizes, strict=True))) == False  # noqa: E712 # sympy's own false
     ]
-    return iter([*found[:1], *found[1:][-1:]])
+    return [*found[:1], *found[1:][-1:]]
 
 
 def _user_inputs(program: torch.export.ExportedProgram) -> list[torch.fx.Node]:

@@ -12,7 +12,7 @@ import io
 import itertools
 import logging
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, redirect_stderr
 from dataclasses import dataclass
 from typing import Any
@@ -22,10 +22,12 @@ from torch import Tensor, nn
 
 from rnnexport.capture.arguments import Arguments
 from rnnexport.capture.failures import FrozenDimensionError, tracing_error
-from rnnexport.capture.inputs import InputSpec
+from rnnexport.capture.inputs import InputSpec, SizeRange, symbolic_dimensions
 from rnnexport.capture.interception import recurrent_layers_caught
 from rnnexport.capture.outputs import named_outputs
 from rnnexport.capture.packed import packing_caught
+from rnnexport.capture.pieces import PiecesAsSlices
+from rnnexport.capture.substitutes import Substitutes
 
 
 class Entry(nn.Module):
@@ -69,6 +71,8 @@ class Seen:
         """Attributes that forward set, for its next call or for others to read."""
         self.left_out: list[str] = []
         """Names of what forward returns beside tensors."""
+        self.cuts: list[str] = []
+        """Places that cut a dimension of any size into a fixed number of pieces."""
 
 
 class SizeWatch:
@@ -76,6 +80,11 @@ class SizeWatch:
 
     def __init__(self) -> None:
         self.sizes: dict[str, Any] = {}
+
+    def dimension_of(self, size: Any) -> str:
+        """Name the dimension of a size, or nothing."""
+        same = (d for d, s in self.sizes.items() if isinstance(s, torch.SymInt) and s.node.expr == size.node.expr)
+        return next(same, "")
 
     def check(self) -> None:
         """Stop the trace early: a loop that unrolls would go on for many steps.
@@ -149,6 +158,8 @@ def export(entry: Entry, sizes: dict[str, int], *, catch_cells: bool = True) -> 
         left_as_found(entry.module),
         recurrent_layers_caught(entry.module, entry.watch.check if catch_cells else None),
         packing_caught(),
+        pieces := PiecesAsSlices(entry.watch.dimension_of),
+        Substitutes(),
         quiet(),
         torch.no_grad(),
     ]
@@ -156,12 +167,14 @@ def export(entry: Entry, sizes: dict[str, int], *, catch_cells: bool = True) -> 
         for context in contexts:
             stack.enter_context(context)
         try:
-            return torch.export.export(entry, tensors, dynamic_shapes=(dynamic,), strict=False)
+            program = torch.export.export(entry, tensors, dynamic_shapes=(dynamic,), strict=False)
         except Exception as exc:
             raise tracing_error(exc, inputs, sizes) from exc
+    entry.seen.cuts = pieces.places
+    return program
 
 
-def sample_sizes(module: nn.Module, inputs: Sequence[InputSpec]) -> dict[str, int]:
+def sample_sizes(module: nn.Module, inputs: Sequence[InputSpec], ranges: Mapping[str, SizeRange]) -> dict[str, int]:
     """Choose a size for every symbolic dimension.
 
     Multiples of 24 satisfy a module that halves or groups its steps; different ones, which are no size of a parameter
@@ -169,9 +182,12 @@ def sample_sizes(module: nn.Module, inputs: Sequence[InputSpec]) -> dict[str, in
     """
     taken = {size for tensor in module.state_dict().values() if isinstance(tensor, Tensor) for size in tensor.shape}
     taken |= {d for spec in inputs for d in spec.shape if isinstance(d, int)}
-    names = list(dict.fromkeys(d for spec in inputs for d in spec.shape if isinstance(d, str)))
-    free = (24 * k for k in itertools.count(2) if 24 * k not in taken)
-    return dict(zip(names, free, strict=False))
+    sizes: dict[str, int] = {}
+    for name in symbolic_dimensions(inputs):
+        wanted = (ranges[name].at_least(24 * k) for k in itertools.count(2))
+        sizes[name] = next(size for size in wanted if size not in taken and size >= 2 * ranges[name].minimum)
+        taken.add(sizes[name])
+    return sizes
 
 
 @contextmanager

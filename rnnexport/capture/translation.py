@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import torch
 from onnxscript._internal import values
+from torch._C import _functorch
 
 from rnnexport.capture.failures import translation_error
 from rnnexport.capture.tracing import quiet
@@ -19,10 +20,12 @@ def translate(program: torch.export.ExportedProgram, opset_version: int) -> torc
     Raises:
         ExportError: An operator has no ONNX form; the message names its place in the module's code.
     """
+    depth = _functorch.get_dynamic_layer_stack_depth()
     try:
-        with quiet(), _signatures_unread():
+        with quiet(), _signatures_unread(), torch.no_grad():
             result = torch.onnx.export(program, dynamo=True, optimize=False, verbose=False, opset_version=opset_version)
     except Exception as exc:
+        _functorch.pop_dynamic_layer_stack_and_undo_to_depth(depth)  # what vmap leaves open changes every later call
         raise translation_error(exc, program) from exc
     assert result is not None
     return result

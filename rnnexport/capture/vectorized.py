@@ -1,14 +1,14 @@
 """Runs a loop of an outline over all its steps at once.
 
 1. A cell whose state is only its own previous output is a recurrent layer over the steps: one fused node.
-2. Everything else in the body is computed for all steps together, the steps in front.
-3. A loop in which a step needs, in any other way, what an earlier step made, is not of this kind.
+2. What else depends on its own previous result is run step by step, as one Scan (`scanning.py`).
+3. Everything else in the body is computed for all steps together, the steps in front.
 """
 
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,9 +17,15 @@ from torch import Tensor
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from rnnexport.capture.loops import Constant, Element, Gathered, Loop, Operation, Outer, Previous, Same, StepIndex
+from rnnexport.capture.scanning import Steps, cycles, leaves_of
 
 aten = torch.ops.aten
-CELLS = {aten.lstm_cell.default: "LSTM", aten.gru_cell.default: "GRU"}
+CELLS = {
+    aten.lstm_cell.default: "LSTM",
+    aten.gru_cell.default: "GRU",
+    aten.rnn_tanh_cell.default: "RNN_TANH",
+    aten.rnn_relu_cell.default: "RNN_RELU",
+}
 _UNCHANGED = {
     aten.dropout.default,
     aten.clone.default,
@@ -27,6 +33,7 @@ _UNCHANGED = {
     aten.alias.default,
     aten.detach.default,
 }
+_CASTS = {aten.to.dtype, aten._to_copy.default}
 _TO_THE_END = 2**62
 
 
@@ -56,10 +63,23 @@ class VectorizedLoop:
         length: The number of steps that the outline's numbers refer to; may be symbolic.
         outer: Gives the value of an `Outer`, `Element` or `Gathered`.
         run_cell: Runs a recurrent layer.
+        read_outside: Offsets whose results at every step are read outside of the loop.
+        is_real: Whether real numbers are computed, and no graph is traced.
     """
 
-    def __init__(self, loop: Loop, length: Any, outer: Callable[[Any], Any], run_cell: RunCell) -> None:
+    def __init__(
+        self,
+        loop: Loop,
+        length: Any,
+        outer: Callable[[Any], Any],
+        run_cell: RunCell,
+        *,
+        read_outside: set[int],
+        is_real: bool,
+    ) -> None:
         self.body, self.length, self.outer, self.run_cell = loop.body, length, outer, run_cell
+        self.read_outside, self.is_real = read_outside, is_real
+        self.cycle_of = {offset: cycle for cycle in cycles(self.body) for offset in cycle}
         self.count = loop.count.at(length)
         self.last = StepIndex(loop.count.per_length, 0, loop.count.constant - 1)
         self.values: dict[int, Any] = {}
@@ -89,12 +109,62 @@ class VectorizedLoop:
 
     def value(self, offset: int) -> Any:
         """An operation's value: a `Series`, or the same for all steps."""
+        cycle = self.cycle_of.get(offset, ())
+        if offset not in self.values and cycle and not self.is_layer(cycle):
+            self.run_steps(cycle)
         if offset not in self.values:
             self.values[offset] = _PENDING
             self.values[offset] = self.compute(self.body[offset], offset)
         if self.values[offset] is _PENDING:
             raise NotVectorizableError("a step reads what the step before it computed")
         return self.values[offset]
+
+    def is_layer(self, cycle: Sequence[int]) -> bool:
+        """Whether a cycle is one cell that is fed its own output, and whose c nobody reads but itself."""
+        cells = [offset for offset in cycle if self.body[offset].target in CELLS]
+        rest = {self.body[offset].target for offset in cycle} - CELLS.keys()
+        if len(cells) != 1 or not rest <= {*_UNCHANGED, operator.getitem}:
+            return False
+        (cell,) = cells
+        states = self.states_of(cell)
+        if [self.own_output(state, cell) for state in states] != ([0, 1] if len(states) == 2 else [None]):
+            return False
+        c = {o for o in cycle if self.body[o].target is operator.getitem and self.body[o].args[1].constant == 1}
+        return not c & self.read_from_outside(cycle)
+
+    def states_of(self, cell: int) -> tuple[Any, ...]:
+        """The operands of a cell that are its states."""
+        states = self.body[cell].args[1]
+        return states if CELLS[self.body[cell].target] == "LSTM" else (states,)
+
+    def read_from_outside(self, cycle: Sequence[int]) -> set[int]:
+        """The operations of a cycle that others read at every step."""
+        rest = (operation for offset, operation in enumerate(self.body) if offset not in cycle)
+        read = {leaf.offset for op in rest for leaf in leaves_of(op) if isinstance(leaf, Same | Previous)}
+        return set(cycle) & (read | self.read_outside)
+
+    def run_steps(self, cycle: Sequence[int]) -> None:
+        """Compute the operations of a cycle step by step."""
+        for offset in cycle:
+            schema = getattr(self.body[offset].target, "_schema", None)
+            if schema is not None and schema.is_mutable:
+                raise NotVectorizableError(f"a step changes a tensor in place with {self.body[offset].target}")
+
+        def value_of(reference: Any) -> tuple[bool, Any]:
+            value = self.resolve(reference) if isinstance(reference, _REFERENCES) else reference
+            return (True, value.steps) if isinstance(value, Series) else (False, value)
+
+        steps = Steps(self.body, cycle, value_of, lambda previous: self.outer(previous.initial))
+        carried = {previous.offset for previous in steps.carried}
+        wanted = sorted(self.read_from_outside(cycle) | carried)
+        try:
+            results = steps.run(wanted, self.count, is_real=self.is_real)
+        except NotVectorizableError:
+            raise
+        except Exception as exc:  # PyTorch's scan raises what its tracers raise
+            reason = (str(exc).strip().splitlines() or [""])[0]
+            raise NotVectorizableError(f"its steps cannot be written as a Scan: {reason}") from exc
+        self.values |= {offset: Series(rows, final) for offset, (rows, final) in results.items()}
 
     def compute(self, operation: Operation, offset: int) -> Any:
         """Compute an operation of the body at all steps."""
@@ -116,11 +186,9 @@ class VectorizedLoop:
     def cell(self, operation: Operation, offset: int) -> tuple[Series, ...]:
         """A cell fed with its own previous output is a layer."""
         kind = CELLS[operation.target]
-        states = operation.args[1] if kind == "LSTM" else (operation.args[1],)
-        outputs = [self.own_output(state, offset) for state in states]
-        wanted = [0, 1] if kind == "LSTM" else [None]
-        if outputs != wanted:
-            raise NotVectorizableError("a cell's state is changed between two steps")
+        states = self.states_of(offset)
+        if offset not in self.cycle_of:  # a cell whose states are none of its own
+            return self.everywhere(operation)  # type: ignore[no-any-return]
         initial = [self.outer(state.initial) for state in states]
         x = self.resolve(operation.args[0])
         x_steps = x.steps if isinstance(x, Series) else x.expand(self.count, *x.shape)
@@ -225,7 +293,16 @@ class VectorizedLoop:
             raise NotVectorizableError("a cell's c is used at every step")
         if operation.target in (aten.layer_norm.default, aten.cat.default, aten.stack.default):
             return Series(self.with_steps_in_front(operation.target, leaves, structure))
+        if operation.target in _CASTS or torch.Tag.pointwise in getattr(operation.target, "tags", ()):
+            return Series(run(*self.with_steps_before_broadcasting(leaves)))
         return Series(torch.func.vmap(run)(*(leaves[place].steps for place in places)))
+
+    def with_steps_before_broadcasting(self, leaves: list[Any]) -> list[Tensor]:
+        """The steps of the operands of an element-wise operator, with as many axes after the first as any has."""
+        one_step = [leaf.steps.dim() - 1 if isinstance(leaf, Series) else getattr(leaf, "ndim", 0) for leaf in leaves]
+        rank = max(one_step)
+        steps = [leaf.steps for leaf in leaves if isinstance(leaf, Series)]
+        return [tensor[(slice(None), *[None] * (rank + 1 - tensor.dim()))] for tensor in steps]
 
     def with_steps_in_front(self, target: Any, leaves: list[Any], structure: Any) -> Tensor:
         """Operators that need only another axis; vmap would turn the sizes of their operands into numbers."""
@@ -275,6 +352,7 @@ class Unbound:
 
 
 _PENDING = object()
+_REFERENCES = (Constant, StepIndex, Outer, Same, Previous, Element, Gathered, tuple)
 
 
 def _run_of_steps(tensor: Tensor, start: StepIndex, length: Any, count: Any) -> Tensor:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json as json_module
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -25,7 +26,18 @@ def export(
         ),
     ] = None,
     weights: Annotated[
-        Path | None, typer.Option(help="The module's weights, a .safetensors file.", show_default=False)
+        Path | None,
+        typer.Option(
+            help="The module's weights: a .safetensors file, or a state dict or checkpoint in .pt, .pth or .ckpt, "
+            "which is read without running code.",
+            show_default=False,
+        ),
+    ] = None,
+    kwargs: Annotated[
+        str | None,
+        typer.Option(
+            help="What the class or function is called with, as JSON: '{\"hidden\": 64}'.", show_default=False
+        ),
     ] = None,
     cell: Annotated[
         str | None,
@@ -68,6 +80,7 @@ def export(
     is_module = source is not None and not source.endswith(".onnx") and not is_keras_file(Path(source))
     for flag, given, fits, what in (
         ("--weights", weights, is_module, "a module of your own"),
+        ("--kwargs", kwargs, is_module, "a module of your own"),
         ("--cell", cell, source is None and checkpoint is None, "an export without a source"),
         ("--checkpoint", checkpoint, source is None, "an export without a source"),
     ):
@@ -77,7 +90,7 @@ def export(
     if source is not None and not is_module:
         bundles = [export_with(source, options)]
     elif source is not None:
-        bundles = [export_with(load_module(source, weights), options)]
+        bundles = [export_with(load_module(source, weights, _arguments(kwargs), say), options)]
     else:
         bundles = []
         checkpoints = [checkpoint] if checkpoint else newest_checkpoints(cell)
@@ -90,3 +103,18 @@ def export(
         [table for bundle in bundles for table in bundle_tables(bundle)],
         as_json=json,
     )
+
+
+def _arguments(text: str | None) -> dict[str, Any]:
+    """Read `--kwargs`.
+
+    Raises:
+        InputError: It is no JSON object.
+    """
+    try:
+        found = json_module.loads(text or "{}")
+    except ValueError as exc:
+        raise InputError(f"--kwargs {text!r} is no JSON: {exc}") from exc
+    if not isinstance(found, dict):
+        raise InputError(f"--kwargs {text!r} is no JSON object; write it like '{{\"hidden\": 64}}'")
+    return found

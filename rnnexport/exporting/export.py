@@ -16,6 +16,7 @@ from rnnexport.exporting.options import ExportOptions
 from rnnexport.keras_files.archive import is_keras_file
 
 if TYPE_CHECKING:
+    import torch
     from torch import nn
 
 
@@ -23,11 +24,11 @@ _FORMS = {"out", "opset_version", "streaming", "openvino", "compress", "stateful
 """Options of graphs that are made here, whatever from."""
 
 
-def export_with(source: nn.Module | str | Path, options: ExportOptions) -> Bundle:
+def export_with(source: nn.Module | torch.export.ExportedProgram | str | Path, options: ExportOptions) -> Bundle:
     """Write a model as a bundle.
 
-    `source` is a module of your own, the checkpoint folder that `train` wrote, an ONNX file of any origin, or a whole
-    Keras model, `.keras` or `.h5`.
+    `source` is a module of your own, also as `torch.compile`, `DataParallel` or `torch.export` left it, the checkpoint
+    folder that `train` wrote, an ONNX file of any origin, or a whole Keras model, `.keras` or `.h5`.
 
     Raises:
         InputError: `source` or `inputs` are wrong.
@@ -53,14 +54,16 @@ def export_with(source: nn.Module | str | Path, options: ExportOptions) -> Bundl
         return export_checkpoint(Path(source), target, options)
     from rnnexport.capture import parse_input_spec
     from rnnexport.exporting.module import export_module
+    from rnnexport.exporting.sources import prepared
 
-    options.refuse_all_but(_FORMS | {"lengths", "inputs", "output_names"}, "a module")
+    options.refuse_all_but(_FORMS | {"lengths", "inputs", "output_names", "strict"}, "a module")
     if not options.inputs:
         raise InputError("a module needs its inputs; give them like `inputs=tokens:int64[batch,time]`")
     specs = [parse_input_spec(spec) if isinstance(spec, str) else spec for spec in options.inputs]
-    folder = target or EXPORTED / type(source).__name__
-    bundle, notes = export_module(source, specs, folder, options, options.output_names)
-    for note in notes:
+    ready = prepared(source, specs)
+    folder = target or EXPORTED / type(ready.module).__name__
+    bundle, notes = export_module(ready.module, ready.inputs, folder, options, options.output_names)
+    for note in [*ready.notes, *notes]:
         options.on_note(note)
     return bundle
 

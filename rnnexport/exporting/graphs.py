@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Self
 
 from rnnexport.bundle.manifest import Manifest, StepGraphInfo, TensorInfo
@@ -26,8 +28,13 @@ class Graphs:
     options: ExportOptions
 
     @classmethod
-    def make(cls, captured: onnx_ir.Model, options: ExportOptions) -> Self:
-        """Treat the lengths of a captured graph, in place, as asked for.
+    def make(
+        cls,
+        captured: onnx_ir.Model,
+        options: ExportOptions,
+        values: Mapping[str, tuple[float, float] | None] = MappingProxyType({}),
+    ) -> Self:
+        """Treat the lengths of a captured graph, in place, as asked for; `values` are the inputs' stated ranges.
 
         Raises:
             ExportError: A node's lengths cannot be made exact, or the model cannot run step by step.
@@ -37,7 +44,7 @@ class Graphs:
         from rnnexport.passes.transpositions import Transpositions
 
         Transpositions()(captured)
-        inputs = input_infos(captured)
+        inputs = tuple(info.model_copy(update={"values": values.get(info.name)}) for info in input_infos(captured))
         step = make_step_graph(captured) if options.streaming else None
         if options.lengths == "exact":
             ExactLengths()(captured)

@@ -6,30 +6,30 @@ the module itself cannot be part of it: code is never taken from a file.
 
 from __future__ import annotations
 
-import contextlib
-import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rnnexport.bundle.bundle import Bundle, load_bundle
 from rnnexport.bundle.card import model_card
-from rnnexport.bundle.manifest import Manifest, Source
+from rnnexport.bundle.manifest import Manifest, Sizes, Source
 from rnnexport.bundle.store import seal, write_bundle
-from rnnexport.engines.contract import Feeds
+from rnnexport.capture.inputs import SizeRange
 from rnnexport.errors import ExportError
 from rnnexport.exporting.graphs import Graphs
+from rnnexport.exporting.judging import REQUIRED, RIGHT, Judgement, judge
 from rnnexport.exporting.options import ExportOptions
 from rnnexport.exporting.user_code import user_code
 from rnnexport.exporting.writing import TOLERANCES, write_test_data
-from rnnexport.parity.grid import GRIDS, STREAM_GRID, Case, draw_cases
-from rnnexport.parity.oracle import KEPT_CASES, keep_cases
+from rnnexport.parity.grid import Case
+from rnnexport.parity.oracle import KEPT_CASES, keep_cases, references_of
 from rnnexport.versions import tool_versions
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from rnnexport.capture import InputSpec
+    from rnnexport.capture import Captured, InputSpec
+    from rnnexport.exporting.calls import Calls
 
 
 def export_module(
@@ -47,52 +47,71 @@ def export_module(
         BundleError: `out` cannot be written.
     """
     from rnnexport.capture import DEFAULT_OPSET, capture
+    from rnnexport.exporting.calls import make_calls
 
     opset_version = options.opset_version or DEFAULT_OPSET
     with user_code("the module's code ends the export", ExportError, ours_too=True):
         captured = capture(module, inputs, output_names=output_names, opset_version=opset_version)
     name = type(module).__name__
-    graphs = Graphs.make(captured.model, options)
+    graphs = Graphs.make(captured.model, options, {spec.name: spec.values for spec in inputs})
+    calls = make_calls(module, inputs, captured, graphs)
     manifest = graphs.described(
         Manifest(
             name=out.name,
             source=Source(kind="module", name=name),
             inputs=graphs.inputs,
             outputs=graphs.outputs,
+            sizes={d: Sizes(minimum=r.minimum, step=r.step) for d, r in captured.ranges.items() if r != SizeRange()},
             tolerances=TOLERANCES,
             versions=tool_versions(),
             files={},
         )
     )
-    calls, answers = _calls_and_answers(module, inputs, graphs, options)
     taken = [info.name for info in manifest.inputs]
-    cases = [Case(call.name, {name: call.feeds[name] for name in taken}) for call in calls]
+    cases = [Case(call.name, {name: call.feeds[name] for name in taken}) for call in calls.cases]
     with write_bundle(out) as folder:
         graphs.write(manifest, folder)
-        keep_cases(folder / KEPT_CASES, cases, answers)
-        outputs = {info.name: answers[0][f"float64/{info.name}"].astype(info.dtype) for info in manifest.outputs}
+        runtimes = _judged(folder / "model.onnx", cases, calls, captured, manifest, strict=options.strict)
+        manifest = manifest.model_copy(update={"runtimes": runtimes})
+        keep_cases(folder / KEPT_CASES, cases, calls.answers)
+        outputs = {info.name: calls.answers[0][f"float64/{info.name}"].astype(info.dtype) for info in manifest.outputs}
         write_test_data(folder / "test_data_set_0", cases[0].feeds, outputs)
         description = f"The PyTorch module `{name}`, captured with one fused node per recurrent layer."
         (folder / "README.md").write_text(model_card(manifest, description), encoding="utf-8")
         seal(folder, manifest)
-    return load_bundle(out), captured.notes
+    others = [f"{engine}: the graph {text}" for engine, text in runtimes.items() if text != RIGHT]
+    return load_bundle(out), [*captured.notes, *calls.notes, *others]
 
 
-def _calls_and_answers(
-    module: nn.Module, inputs: Sequence[InputSpec], graphs: Graphs, options: ExportOptions
-) -> tuple[list[Case], list[Feeds]]:
-    """Draw the parity grid and ask the module; some modules take series only sorted by length."""
-    from rnnexport.exporting.reference import answers
+def _judged(
+    model: Path, cases: Sequence[Case], calls: Calls, captured: Captured, manifest: Manifest, *, strict: bool
+) -> dict[str, str]:
+    """Judge the graph in each runtime.
 
-    shapes = [dataclasses.replace(shape, mixed_lengths=options.lengths != "none") for shape in GRIDS["default"]]
-    shapes += STREAM_GRID if options.streaming else ()
-    names = [info.name for info in graphs.outputs]
-    calls = draw_cases(graphs.drawn_inputs, [], shapes)
-    try:
-        return calls, answers(module, inputs, names, calls)
-    except ExportError:
-        longest_first = [dataclasses.replace(shape, sorted_lengths=True) for shape in shapes]
-        sorted_calls = draw_cases(graphs.drawn_inputs, [], longest_first)
-        with contextlib.suppress(ExportError):  # then the first failure is the one to tell
-            return sorted_calls, answers(module, inputs, names, sorted_calls)
-        raise
+    Raises:
+        ExportError: ONNX Runtime does not give what the module gives, or, if `strict`, another one does not.
+    """
+    expected = references_of(cases, calls.answers, manifest.outputs)
+    tolerance = manifest.tolerances["float32"]
+    found: dict[str, str] = {}
+    for engine, judgement in judge(model, cases, expected, tolerance).items():
+        found[engine] = judgement.text
+        if judgement.text == RIGHT or (not strict and (engine != REQUIRED or judgement.is_rounding)):
+            continue
+        if engine == REQUIRED:
+            raise ExportError(_why_not(judgement, calls, captured))
+        raise ExportError(f"{engine}: the graph {judgement.text}; without strict it is written, and says so")
+    return found
+
+
+def _why_not(judgement: Judgement, calls: Calls, captured: Captured) -> str:
+    """Why a graph is not what the module is, as far as the trace shows it."""
+    where = "" if judgement.case is None else calls.conditions.get(judgement.case.name, "")
+    if captured.cuts and judgement.case is not None:
+        return (
+            f"{captured.cuts[0]}forward cuts a dimension of any size into pieces, and at "
+            f"{judgement.case.name} they are other ones than the graph holds; use a number of pieces that all sizes "
+            "have, or state the sizes"
+        )
+    unless = f"; the trace took for granted that {where}" if where else ""
+    return f"in ONNX Runtime the graph {judgement.text}, so it is not what the module computes{unless}"

@@ -46,6 +46,9 @@ class ExportOptions(Options):
     openvino: Annotated[bool, Doc("Write OpenVINO's own format beside the ONNX file: model.xml, step.xml.")] = False
     compress: Annotated[bool, Doc("Store the weights of OpenVINO's format as float16.")] = False
     stateful: Annotated[bool, Doc("Keep the states inside OpenVINO's step graph; reset_state clears them.")] = False
+    strict: Annotated[
+        bool, Doc("Refuse a module whose graph is not right in every runtime that the export judges it in.")
+    ] = False
     sample: Annotated[str | Path | None, Doc("Real inputs for an ONNX file: a .npz with one array for each.")] = None
     on_note: Annotated[
         Callable[[str], None], Doc("Is told what the export found that its user should know, one sentence each.")

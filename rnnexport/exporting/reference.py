@@ -54,6 +54,15 @@ def answers(module: nn.Module, inputs: Sequence[InputSpec], names: Sequence[str]
     return [*found]
 
 
+def works(module: nn.Module, inputs: Sequence[InputSpec], case: Case) -> bool:
+    """Whether the module answers a call at all."""
+    try:
+        _call(module, inputs, case)
+    except ExportError:
+        return False
+    return True
+
+
 def _wide_outputs(module: nn.Module, inputs: Sequence[InputSpec], case: Case, *, is_first: bool) -> list[NDArray[Any]]:
     """Call the float64 copy; twice where it may be random, and once at least."""
     with _computing_wide() as computation:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from rnnexport.bundle.manifest import Manifest
 from rnnexport.engines.contract import Definition, Feeds
 from rnnexport.errors import ExportError
+from rnnexport.exporting.judging import LARGEST_DIFFERENCE
 from rnnexport.exporting.writing import input_infos
 from rnnexport.parity.compare import largest_difference, size_of
 from rnnexport.parity.grid import STREAM_GRID, draw_cases
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
     import onnx_ir
 
 _RUNTIME = Definition(name="ort-cpu", engine="onnxruntime", precision="float32", threads=1)
-_LARGEST_DIFFERENCE = 1e-3
-"""Relative to the output's size: far above rounding, far below what a step graph of another function gives."""
 
 
 def make_step_graph(captured: onnx_ir.Model) -> onnx_ir.Model:
@@ -58,7 +57,7 @@ def prove_step_graph(manifest: Manifest, folder: Path) -> None:
 def _compare(name: str, streamed: Feeds, whole: Feeds) -> None:
     for output, expected in whole.items():
         actual = streamed[output]
-        if largest_difference(actual, expected) > _LARGEST_DIFFERENCE * size_of(expected):
+        if largest_difference(actual, expected) > LARGEST_DIFFERENCE * size_of(expected):
             raise ExportError(
                 f"output {output!r} of a series fed in chunks is not that of the whole series ({name}), so the model "
                 "cannot run step by step: something outside its recurrent layers, such as a convolution, attention or "

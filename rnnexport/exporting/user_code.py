@@ -6,9 +6,10 @@ import contextlib
 import importlib
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
 
 from rnnexport.errors import InputError, InterruptedBySignal, RnnexportError
 
@@ -42,14 +43,20 @@ def user_code(what: str, error: type[Exception] = InputError, *, ours_too: bool 
         raise error(f"{what}: {type(exc).__name__}{': ' if message else ''}{message}") from exc
 
 
-def load_module(name: str, weights: Path | None = None) -> nn.Module:
-    """Import `package.module:Class`, call it without arguments, and load its weights.
+def load_module(
+    name: str,
+    weights: Path | None = None,
+    kwargs: Mapping[str, Any] = MappingProxyType({}),
+    on_note: Callable[[str], None] = lambda _: None,
+) -> nn.Module:
+    """Import `package.module:Class`, call it with `kwargs`, and load its weights.
 
     The class may also be a function that returns a module; a file, as `tagger.py:Tagger`, counts as its module. Modules
     are looked up from the working directory, too.
 
     Raises:
-        InputError: The name cannot be imported, is no module, or the weights do not fit.
+        InputError: The name cannot be imported, or is no module.
+        CheckpointError: The weights cannot be read, or do not fit.
     """
     from torch import nn
 
@@ -63,21 +70,17 @@ def load_module(name: str, weights: Path | None = None) -> nn.Module:
         with user_code(f"{name!r} cannot be built"):
             module = importlib.import_module(file.stem if file.suffix == ".py" else module_name)
             found = getattr(module, attribute)
-            model = found if isinstance(found, nn.Module) else found()
+            model = found if isinstance(found, nn.Module) and not kwargs else found(**kwargs)
     finally:
         if str(folder) in sys.path:
             sys.path.remove(str(folder))
     if not isinstance(model, nn.Module):
         raise InputError(f"{name!r} gives a {type(model).__name__}, not a torch.nn.Module")
     if weights is not None:
-        _load_weights(model, name, weights)
+        from rnnexport.exporting.weights import load_weights
+
+        with user_code(f"{name!r} does not take its weights"):
+            prefix = load_weights(model, weights, name)
+        if prefix:
+            on_note(f"the names of the weights in {weights} begin with {prefix!r}, which is left out")
     return model
-
-
-def _load_weights(model: nn.Module, name: str, path: Path) -> None:
-    from rnnexport.models.classifier import check_weights, read_weights
-
-    weights = read_weights(path)
-    check_weights(model, weights, path, name)
-    with user_code(f"{name!r} does not take its weights"):
-        model.load_state_dict(weights)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Literal
 
 Cell = Literal["LSTM", "GRU"]
+Recurrent = Literal["LSTM", "GRU", "RNN"]
 
 RECURRENT = ("LSTM", "GRU", "RNN")
 GATES = {"LSTM": "iofc", "GRU": "zrh", "RNN": "i"}

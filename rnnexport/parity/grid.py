@@ -11,8 +11,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -54,6 +54,8 @@ class CaseShape:
     sorted_lengths: bool = False
     """The longest series first, as `pack_padded_sequence` wants them by default."""
     values: Values = "normal"
+    sizes: Mapping[str, int] = field(default_factory=dict, hash=False)
+    """Sizes of symbolic dimensions, where they are not those of the batch and of time."""
 
     @property
     def name(self) -> str:
@@ -140,9 +142,11 @@ def symbol_sizes(inputs: Sequence[TensorInfo], shape: CaseShape) -> dict[str, in
     batch = {info.shape[0] for info in inputs if info.role == "lengths"}
     batch |= {symbol for symbol in symbols if symbol.lower() in BATCH_NAMES}
     times = [symbol for symbol in symbols if symbol not in batch]
-    return dict.fromkeys(symbols, shape.batch_size) | {
-        symbol: shape.time_steps + number for number, symbol in enumerate(times)
-    }
+    return (
+        dict.fromkeys(symbols, shape.batch_size)
+        | {symbol: shape.time_steps + number for number, symbol in enumerate(times)}
+        | dict(shape.sizes)
+    )
 
 
 def _draw_lengths(
@@ -186,12 +190,27 @@ def _draw_values(
     info: TensorInfo, sizes: dict[str, int], values: Values, generator: np.random.Generator
 ) -> NDArray[Any]:
     dimensions = [_size(dimension, sizes) for dimension in info.shape]
+    if info.values is not None:
+        return _draw_in_range(info.values, np.dtype(info.dtype), dimensions, generator)
     if np.issubdtype(np.dtype(info.dtype), np.floating):
         offset = _CONSTANT if values == "constant" and info.role == "features" else 0.0
         scale = 1.0 if values == "large" and info.role == "state" else _SCALES[values]
         drawn = np.asarray(generator.standard_normal(dimensions))  # without dimensions it is a number
         return np.asarray(scale * drawn + offset).astype(info.dtype)
     return generator.integers(info.upper_bound or 2, size=dimensions).astype(info.dtype)
+
+
+def _draw_in_range(
+    values: tuple[float, float], dtype: np.dtype[Any], dimensions: list[int], generator: np.random.Generator
+) -> NDArray[Any]:
+    """Draw between both ends; the largest is among the values."""
+    low, high = values
+    if np.issubdtype(dtype, np.floating):
+        drawn = np.asarray(generator.uniform(low, high, dimensions))
+    else:
+        drawn = np.asarray(generator.integers(int(low), int(high) + 1, size=dimensions))
+    drawn.reshape(-1)[:1] = high
+    return drawn.astype(dtype)
 
 
 def _size(dimension: int | str, sizes: dict[str, int]) -> int:

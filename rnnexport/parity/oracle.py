@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rnnexport.bundle.bundle import Bundle
+from rnnexport.bundle.manifest import TensorInfo
 from rnnexport.engines import get_engine, reads_source
 from rnnexport.engines.contract import Definition, Feeds
 from rnnexport.errors import BundleError, NoReferenceError
@@ -45,7 +46,7 @@ def references(
         job = "rnnexport.parity.onnx_float64:float64_job"
         results = run_job(job, {"model": str(bundle.model_path)}, cases)
     kinds = values or ["normal"] * len(cases)
-    return _pooled(kinds, [_unpack(bundle, result.checked().outputs) for result in results])
+    return _pooled(kinds, [_unpack(bundle.manifest.outputs, result.checked().outputs) for result in results])
 
 
 def source_feeds(feeds: Feeds) -> Feeds:
@@ -91,9 +92,7 @@ def kept_cases(bundle: Bundle) -> tuple[list[Case], list[dict[str, Reference]]]:
     except (KeyError, ValueError) as exc:
         raise BundleError(f"{bundle.path / KEPT_CASES} does not fit the manifest: {exc}; export again") from exc
     cases = [Case(name.partition(":")[2], group["input"]) for name, group in groups.items()]
-    return cases, _pooled(
-        [case.values for case in cases], [_unpack(bundle, group["output"]) for group in groups.values()]
-    )
+    return cases, references_of(cases, [group["output"] for group in groups.values()], bundle.manifest.outputs)
 
 
 def _check_kept(bundle: Bundle, groups: Sequence[Mapping[str, Feeds]]) -> None:
@@ -114,9 +113,16 @@ def _check_kept(bundle: Bundle, groups: Sequence[Mapping[str, Feeds]]) -> None:
                 raise ValueError(f"{name!r} is {array.dtype} {list(array.shape)}")
 
 
-def _unpack(bundle: Bundle, arrays: Feeds) -> dict[str, Reference]:
+def references_of(
+    cases: Sequence[Case], answers: Sequence[Feeds], outputs: Sequence[TensorInfo]
+) -> list[dict[str, Reference]]:
+    """Return what each output of each call should be, from answers named as `reference_job` names them."""
+    return _pooled([case.values for case in cases], [_unpack(outputs, answer) for answer in answers])
+
+
+def _unpack(outputs: Sequence[TensorInfo], arrays: Feeds) -> dict[str, Reference]:
     unpacked = {}
-    for info in bundle.manifest.outputs:
+    for info in outputs:
         expected = arrays[f"float64/{info.name}"].astype(np.float64)
         error = np.abs(arrays[f"float32/{info.name}"].astype(np.float64) - expected)
         unpacked[info.name] = Reference(expected, np.dtype(info.dtype), float(np.max(error, initial=0.0)))

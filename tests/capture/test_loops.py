@@ -153,7 +153,71 @@ class EverySecondStep(nn.Module):
         return h
 
 
-@pytest.mark.parametrize(("module", "reason"), [(Decoder, "step"), (DecaysState, "state"), (EverySecondStep, "repeat")])
-def test_a_loop_that_is_no_recurrent_layer_is_refused_with_its_place(module, reason):
-    with pytest.raises(ExportError, match=rf"test_loops\.py:\d+: forward loops over dimension 'time'.*{reason}"):
-        capture(module(), [parse_input_spec(SERIES)])
+class NormedCell(nn.Module):
+    """A cell of the user's own, with normalised gates, and a mask that keeps the state."""
+
+    def __init__(self):
+        super().__init__()
+        self.from_x, self.from_h = nn.Linear(5, 32, bias=False), nn.Linear(8, 32, bias=False)
+        self.norm_x, self.norm_h, self.norm_c = nn.LayerNorm(32), nn.LayerNorm(32), nn.LayerNorm(8)
+
+    def forward(self, x):
+        h, c, steps = x.new_zeros(x.size(0), 8), x.new_zeros(x.size(0), 8), []
+        for t in range(x.size(1)):
+            i, f, g, o = (self.norm_x(self.from_x(x[:, t])) + self.norm_h(self.from_h(h))).chunk(4, 1)
+            new_c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
+            new_h = torch.sigmoid(o) * torch.tanh(self.norm_c(new_c))
+            kept = (x[:, t, :1] > 0).to(x.dtype)
+            h, c = kept * new_h + (1 - kept) * h, kept * new_c + (1 - kept) * c
+            steps.append(h)
+        return torch.stack(steps, 1), (h, c)
+
+
+class ResetByEpisode(nn.Module):
+    """An LSTM called step by step, whose states are cleared where an episode begins."""
+
+    def __init__(self):
+        super().__init__()
+        self.rnn = nn.LSTM(5, 8, num_layers=2)
+
+    def forward(self, x):
+        done = (x[..., 0] > 1).to(x.dtype).t()
+        h, c, steps = x.new_zeros(2, x.shape[0], 8), x.new_zeros(2, x.shape[0], 8), []
+        for features, ended in zip(x.transpose(0, 1), done, strict=True):
+            kept = (1 - ended).view(1, -1, 1)
+            y, (h, c) = self.rnn(features.unsqueeze(0), (kept * h, kept * c))
+            steps.append(y)
+        return torch.cat(steps).transpose(0, 1), h
+
+
+SCANS = {
+    "a step is fed what the last one gave": Decoder,
+    "the state decays": DecaysState,
+    "a cell with normalised gates and a mask": NormedCell,
+    "states are cleared": ResetByEpisode,
+}
+
+
+@pytest.mark.parametrize("name", SCANS)
+def test_a_loop_whose_steps_depend_on_each_other_becomes_one_scan(name, check, ops):
+    captured = check(SCANS[name](), SERIES, sizes=[(1, 1), (3, 7), (2, 13)])
+    assert ops(captured).count("Scan") == 1
+
+
+def test_a_loop_beside_a_layer_is_compared_with_its_steps(check, ops):
+    class Both(DecaysState):
+        def __init__(self):
+            super().__init__()
+            self.rnn = nn.LSTM(5, 5, batch_first=True, bidirectional=True, proj_size=2)
+            self.head = nn.Linear(4, 5)
+
+        def forward(self, x):
+            return super().forward(self.head(self.rnn(x)[0]))
+
+    captured = check(Both(), SERIES, sizes=[(1, 1), (3, 7)])
+    assert {"LSTM", "Scan"} <= set(ops(captured))
+
+
+def test_a_loop_whose_steps_differ_is_refused_with_its_place():
+    with pytest.raises(ExportError, match=r"test_loops\.py:\d+: forward loops over dimension 'time'.*repeat"):
+        capture(EverySecondStep(), [parse_input_spec(SERIES)])

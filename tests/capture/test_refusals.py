@@ -8,6 +8,7 @@ from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence
 
 from rnnexport.capture import capture, parse_input_spec
+from rnnexport.capture.inputs import SizeRange
 from rnnexport.errors import ExportError, InputError
 
 HERE = re.escape(__file__) + r":\d+: "
@@ -71,16 +72,19 @@ def batch_sizes(gru, x):
         (branch_on_time, None, "forward takes another branch unless time > 50.*'if x.shape"),
         (drop_odd_step, None, "forward takes another branch unless Eq.Mod.time, 2., 0."),
         (loop_with_memory, None, "forward turns dimension '(batch|time)' into a number"),
-        (lambda x: x @ torch.ones(5, 2), None, r"forward fails with x:float32\[batch,time,4\]: a and b must have same"),
+        (lambda x: x @ torch.ones(5, 2), None, "forward fails at every size that was tried, .*mat1 and mat2 shapes"),
         (lambda gru, x: gru(x), nn.GRU(5, 4), "input.size.-1. must be equal to input_size. Expected 5, got 4"),
-        (lambda rnn, x: rnn(x), nn.RNN(4, 4), "layer 'layer' is an nn.RNN; use an nn.LSTM or nn.GRU"),
         (lambda x: torch.linalg.svd(x)[1], None, "operator aten._linalg_svd has no ONNX form"),
-        (packed_by_a_list, nn.GRU(4, 4), "pack_padded_sequence is given lengths as numbers"),
         (batch_sizes, nn.GRU(4, 4), r"PackedSequence.batch_sizes.\[0\] cannot be captured"),
     ],
 )
 def test_names_place_and_reason(function, layer, message):
     assert re.match(HERE + ".*" + message, refusal(Calls(function, layer)))
+
+
+def test_lengths_as_numbers():
+    message = refusal(Calls(packed_by_a_list, nn.GRU(4, 4)), "x:float32[3,time>=3,4]")
+    assert re.match(HERE + "pack_padded_sequence is given lengths as numbers", message)
 
 
 def test_weights_from_the_inputs():
@@ -91,19 +95,23 @@ def test_weights_from_the_inputs():
     assert "weights of layer 'layer' are computed from the inputs" in refusal(Calls(forward, nn.GRU(4, 4)))
 
 
-def test_requirements_of_operators_become_notes():
-    captured = capture(nn.Conv1d(4, 4, 5).eval(), [parse_input_spec("input:float32[batch,4,time]")])
-    assert captured.notes == ["the module works only where time >= 5"]
-
-
-def test_assertions_become_notes():
+def test_an_assertion_becomes_a_condition_to_try():
     def forward(x):
         assert x.shape[1] < 1000
         return x
 
-    assert capture(Calls(forward).eval(), [parse_input_spec(SERIES)]).notes == [
-        "the module works only where time < 1000"
-    ]
+    (condition,) = capture(Calls(forward).eval(), [parse_input_spec(SERIES)]).conditions
+    assert condition.text == "time < 1000"
+    assert all(sizes["time"] >= 1000 for sizes in condition.counterexamples)
+
+
+def pieces_of_four(x):
+    return torch.cat([piece.cumsum(1) for piece in x.split(4, 1)], 1)
+
+
+def test_pieces_as_many_as_there_are_are_refused_by_the_place():
+    message = refusal(Calls(pieces_of_four))
+    assert re.match(HERE + "forward cuts dimension 'time' into pieces of 4, and a graph holds a fixed number", message)
 
 
 class Two(nn.Module):
@@ -139,6 +147,10 @@ def test_no_inputs():
         ("x:float32[0]", "dimension '0' is neither a name nor a positive number"),
         ("x:float32[batch,]", "dimension '' is neither"),
         ("x:float32[-1]", "dimension '-1' is neither"),
+        ("x:float32[time>=0]", "dimension 'time>=0' is neither"),
+        ("x:float32[time>4]", "dimension 'time>4' is neither"),
+        ("x:int64[time] in 3..2", "there is no value from 3 to 2"),
+        ("x:int64[time] in few", "cannot be read"),
     ],
 )
 def test_input_that_cannot_be_read(text, message):
@@ -150,3 +162,15 @@ def test_reads_inputs():
     spec = parse_input_spec(" hx.0 : int64[batch, time,12]")
     assert (spec.name, spec.dtype, spec.shape) == ("hx.0", "int64", ("batch", "time", 12))
     assert parse_input_spec("scale:float32[]").shape == ()
+
+
+def test_reads_sizes_and_values():
+    spec = parse_input_spec("tokens:int64[batch, time>=400] in 100..120")
+    assert (spec.shape, spec.sizes["time"], spec.values) == (("batch", "time"), SizeRange(400), (100, 120))
+    spec = parse_input_spec("x:float32[time%4==0] in -0.5..1")
+    assert (spec.sizes["time"], spec.values) == (SizeRange(4, 4), (-0.5, 1))
+
+
+def test_two_inputs_that_contradict_each_other():
+    message = refusal(Two(), "x:float32[batch,time>=4]", "y:float32[batch,time>=5]", error=InputError)
+    assert message == "the inputs contradict each other: they say time >= 4 and time >= 5; state the sizes once"

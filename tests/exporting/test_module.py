@@ -144,6 +144,38 @@ def test_weights_are_loaded_into_the_named_class(package: str) -> None:
     torch.testing.assert_close(dict(loaded.state_dict()), weights)
 
 
+@pytest.mark.parametrize(
+    "wrap", [lambda w: w, lambda w: {"state_dict": {f"net.{k}": v for k, v in w.items()}, "epoch": 3}]
+)
+@pytest.mark.parametrize("suffix", [".pt", ".ckpt"])
+def test_weights_come_from_state_dicts_and_checkpoints(package: str, suffix: str, wrap) -> None:
+    model = load_module(f"{package}:Net")
+    weights = {name: torch.full_like(tensor, 0.5) for name, tensor in model.state_dict().items()}
+    torch.save(wrap(weights), f"net{suffix}")
+    notes: list[str] = []
+    loaded = load_module(f"{package}:Net", Path(f"net{suffix}"), on_note=notes.append)
+    torch.testing.assert_close(dict(loaded.state_dict()), weights)
+    assert bool(notes) == ("state_dict" in wrap(weights))
+
+
+class Executes:
+    """A pickle that would run code."""
+
+    def __reduce__(self):
+        return Path.touch, (Path("ran"),)
+
+
+def test_a_checkpoint_that_would_run_code_is_refused(package: str) -> None:
+    torch.save({"state_dict": Executes()}, "net.ckpt")
+    with pytest.raises(CheckpointError, match="holds more than tensors, which is not opened because it could run code"):
+        load_module(f"{package}:Net", Path("net.ckpt"))
+    assert not Path("ran").exists()
+
+
+def test_a_class_is_built_with_arguments(package: str) -> None:
+    assert isinstance(load_module("torch.nn:GRU", kwargs={"input_size": 3, "hidden_size": 7}), torch.nn.GRU)
+
+
 def test_weights_that_do_not_fit_are_refused(package: str) -> None:
     save_file({"rnn.weight_ih_l0": torch.zeros(9, 5)}, "net.safetensors")
     with pytest.raises(

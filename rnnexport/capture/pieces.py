@@ -1,0 +1,82 @@
+"""Cutting a dimension of any size into pieces, while a module is traced.
+
+1. Pieces are written as slices: `chunk` and `split` have no ONNX form whose number of outputs may be symbolic.
+2. Pieces of a fixed size are as many as the dimension has room for, which no graph can hold: refused with the place.
+   Single steps are a loop over time, which may be one after all.
+3. A fixed number of pieces is right for some sizes only (`chunk(3)` of four steps gives two). The place is kept, for
+   whoever judges the graph at such sizes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import SymInt, Tensor
+from torch.overrides import TorchFunctionMode
+
+from rnnexport.capture.failures import FrozenDimensionError, place_of_call
+from rnnexport.errors import ExportError
+
+_CUTS = {torch.split, Tensor.split, torch.chunk, Tensor.chunk, torch.tensor_split, Tensor.tensor_split}
+
+
+class PiecesAsSlices(TorchFunctionMode):
+    """Writes pieces as slices.
+
+    Args:
+        dimension_of: The name of the symbolic dimension of a size, or nothing.
+    """
+
+    def __init__(self, dimension_of: Callable[[Any], str]) -> None:
+        super().__init__()
+        self.dimension_of = dimension_of
+        self.places: list[str] = []
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if func not in _CUTS:
+            return func(*args, **kwargs)
+        x, cut, axis = _arguments(*args, **kwargs)
+        size: int | SymInt = x.shape[axis]
+        if func in (torch.split, Tensor.split) and type(cut) is int and isinstance(size, SymInt):
+            self.refuse(size, cut)
+        if func in (torch.split, Tensor.split) and cut == 1:
+            return tuple(_sliced(x, axis, [1] * size))
+        pieces = func(*args, **kwargs)
+        if not isinstance(size, SymInt):
+            return pieces
+        if not isinstance(cut, list | tuple):
+            self.places.append(place_of_call())
+        return tuple(_sliced(x, axis, [piece.shape[axis] for piece in pieces]))
+
+    def refuse(self, size: SymInt, cut: int) -> None:
+        """Say that the number of pieces grows with the size.
+
+        Raises:
+            ExportError: Always.
+        """
+        dimension = self.dimension_of(size)
+        if cut == 1 and dimension:
+            raise FrozenDimensionError(dimension)
+        what = f"dimension {dimension!r}" if dimension else "a dimension of any size"
+        raise ExportError(
+            f"forward cuts {what} into pieces of {cut}, and a graph holds a fixed number of pieces; reshape to "
+            f"[batch · pieces, {cut}, …], or give the dimension a fixed size"
+        )
+
+
+def _arguments(x: Tensor, *rest: Any, **kwargs: Any) -> tuple[Tensor, Any, int]:
+    """The tensor, into what it is cut, and the axis."""
+    given = [*rest, *(value for name, value in kwargs.items() if name != "dim")]
+    axis = kwargs.get("dim", given[1] if len(given) > 1 else 0)
+    return x, given[0], axis % x.dim()
+
+
+def _sliced(x: Tensor, axis: int, sizes: Sequence[Any]) -> list[Tensor]:
+    pieces, start = [], 0
+    for size in sizes:
+        pieces.append(x[(*[slice(None)] * axis, slice(start, start + size))])
+        start = start + size
+    return pieces

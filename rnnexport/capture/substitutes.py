@@ -1,0 +1,74 @@
+"""Functions that the tracer freezes, or that have no ONNX form, written with others that have one.
+
+1. `max_pool1d` turns its length into a number; over two axes it does not.
+2. Attention over [batch, time, features] has an ONNX form with heads only.
+3. `embedding_bag` of full rows is an embedding and its sum, mean or maximum.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+from torch.overrides import TorchFunctionMode
+
+
+class Substitutes(TorchFunctionMode):
+    """Calls the substitutes of this file in place of what a module calls."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        substitute = _TABLE.get(func)
+        return (substitute or func)(*args, **(kwargs or {}))
+
+
+def _max_pool1d(
+    x: Tensor,
+    kernel_size: Any,
+    stride: Any = None,
+    padding: Any = 0,
+    dilation: Any = 1,
+    ceil_mode: bool = False,
+    return_indices: bool = False,
+) -> Any:
+    kernel, step, pad, gap = (_one(value) for value in (kernel_size, stride or kernel_size, padding, dilation))
+    pool = functional.max_pool2d_with_indices if return_indices else functional.max_pool2d
+    pooled: Any = pool(x.unsqueeze(-2), (1, kernel), (1, step), (0, pad), (1, gap), ceil_mode)
+    return tuple(part.squeeze(-2) for part in pooled) if return_indices else pooled.squeeze(-2)
+
+
+def _one(value: Any) -> Any:
+    return value[0] if isinstance(value, tuple | list) else value
+
+
+def _attention(
+    query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None = None, *args: Any, **kw: Any
+) -> Any:
+    attention = functional.scaled_dot_product_attention
+    if query.dim() != 3:
+        return attention(query, key, value, attn_mask, *args, **kw)
+    if attn_mask is not None and attn_mask.dim() == 3:
+        attn_mask = attn_mask.unsqueeze(1)
+    return attention(query.unsqueeze(1), key.unsqueeze(1), value.unsqueeze(1), attn_mask, *args, **kw).squeeze(1)
+
+
+def _embedding_bag(input: Tensor, weight: Tensor, offsets: Tensor | None = None, *args: Any, **kw: Any) -> Any:
+    names = ("max_norm", "norm_type", "scale_grad_by_freq", "mode", "sparse", "per_sample_weights")
+    given = {**dict(zip(names, args, strict=False)), **kw}
+    if offsets is not None or given.get("max_norm") is not None or given.get("padding_idx") is not None:
+        return functional.embedding_bag(input, weight, offsets, *args, **kw)
+    rows = functional.embedding(input, weight)
+    if (weights := given.get("per_sample_weights")) is not None:
+        rows = rows * weights.unsqueeze(-1)
+    mode = given.get("mode", "mean")
+    return rows.amax(1) if mode == "max" else rows.sum(1) if mode == "sum" else rows.mean(1)
+
+
+_TABLE: dict[Any, Callable[..., Any]] = {
+    functional.max_pool1d: _max_pool1d,
+    torch.max_pool1d: _max_pool1d,
+    functional.scaled_dot_product_attention: _attention,
+    functional.embedding_bag: _embedding_bag,
+}

@@ -1,0 +1,92 @@
+"""A module's graph is judged in each runtime before it is written, at sizes that the trace took for granted, too."""
+
+import pytest
+import torch
+from torch import nn
+
+import rnnexport
+from rnnexport.errors import ExportError
+
+SERIES = "x:float32[batch,time,5]"
+
+
+class Run(nn.Module):
+    """A GRU behind a function of the module and its input."""
+
+    def __init__(self, function):
+        super().__init__()
+        self.rnn = nn.GRU(5, 8, batch_first=True)
+        self.function = function
+
+    def forward(self, x):
+        return self.function(self, x)
+
+
+def in_halves(m, x):
+    first, second = x.chunk(2, 1)
+    return m.rnn(first)[0], m.rnn(second)[0]
+
+
+def in_three(m, x):
+    return torch.stack([m.rnn(piece)[0].mean(1) for piece in x.chunk(3, 1)]).sum(0)
+
+
+def attention(m, x):
+    y = m.rnn(x)[0]
+    return nn.functional.scaled_dot_product_attention(y, y, y)
+
+
+def test_pieces_that_every_size_has_are_right(tmp_path):
+    notes = []
+    bundle = rnnexport.export(Run(in_halves), tmp_path / "b", inputs=[SERIES], on_note=notes.append)
+    assert bundle.manifest.runtimes == {"onnxruntime": "right", "openvino": "right"}
+    assert bundle.manifest.sizes["time"].minimum == 2
+    assert "the module takes time >= 2" in notes
+
+
+def test_pieces_that_some_sizes_do_not_have_are_refused_by_the_place(tmp_path):
+    line = in_three.__code__.co_firstlineno + 1
+    with pytest.raises(ExportError, match=f"test_judging.py:{line}: forward cuts a dimension of any size into pieces"):
+        rnnexport.export(Run(in_three), tmp_path / "b", inputs=[SERIES])
+    assert not any(tmp_path.iterdir())
+
+
+def test_a_runtime_that_is_wrong_is_named_and_refused_if_strict(tmp_path):
+    notes = []
+    bundle = rnnexport.export(Run(attention), tmp_path / "b", inputs=[SERIES], on_note=notes.append)
+    if bundle.manifest.runtimes["openvino"] == "right":
+        pytest.skip("this OpenVINO computes attention right after a call of one step")
+    assert bundle.manifest.runtimes["onnxruntime"] == "right"
+    assert any(note.startswith("openvino: the graph is wrong at ") for note in notes)
+    with pytest.raises(ExportError, match=r"openvino: the graph is wrong at .*; without strict it is written"):
+        rnnexport.export(Run(attention), tmp_path / "strict", inputs=[SERIES], strict=True)
+    assert not (tmp_path / "strict").exists()
+
+
+@pytest.mark.parametrize(
+    ("kind", "minimum", "step"),
+    [(nn.Conv1d(5, 5, 4, stride=2), 4, 1), (nn.MaxPool1d(3), 3, 1)],
+    ids=["convolution", "pooling"],
+)
+def test_the_manifest_states_the_sizes_and_only_such_are_drawn(kind, minimum, step, tmp_path):
+    module = Run(lambda m, x: m.rnn(m.first(x.transpose(1, 2)).transpose(1, 2))[0])
+    module.first = kind
+    bundle = rnnexport.export(module, tmp_path / "b", inputs=[SERIES])
+    assert (bundle.manifest.sizes["time"].minimum, bundle.manifest.sizes["time"].step) == (minimum, step)
+    assert rnnexport.verify(bundle.path, ["ort-cpu"], grid="quick").passed
+
+
+def test_values_are_drawn_from_the_stated_range(tmp_path):
+    module = Run(lambda m, tokens: m.rnn(m.embedding(tokens - 100))[0])
+    module.embedding = nn.Embedding(4, 5)
+    bundle = rnnexport.export(module, tmp_path / "b", inputs=["tokens:int64[batch,time] in 100..103"])
+    assert bundle.manifest.inputs[0].values == (100, 103)
+
+
+def test_integers_that_count_steps_are_found_out(tmp_path):
+    class Last(Run):
+        def forward(self, x, lengths):
+            return self.rnn(x)[0].gather(1, (lengths - 1).view(-1, 1, 1).expand(-1, 1, 8)).squeeze(1)
+
+    bundle = rnnexport.export(Last(None), tmp_path / "b", inputs=[SERIES, "lengths:int64[batch]"])
+    assert bundle.manifest.runtimes["onnxruntime"] == "right"
