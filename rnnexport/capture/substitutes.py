@@ -3,6 +3,7 @@
 1. `max_pool1d` turns its length into a number; over two axes it does not.
 2. Attention over [batch, time, features] has an ONNX form with heads only.
 3. `embedding_bag` of full rows is an embedding and its sum, mean or maximum.
+4. `item()` of a buffer is a constant: code may branch on it.
 """
 
 from __future__ import annotations
@@ -11,15 +12,28 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
 
 class Substitutes(TorchFunctionMode):
-    """Calls the substitutes of this file in place of what a module calls."""
+    """Calls the substitutes of this file in place of what a module calls.
+
+    Args:
+        module: The module, before it is traced.
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+        self.values = {name: buffer for name, buffer in module.named_buffers() if buffer.numel() == 1}
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is Tensor.item and self.values:
+            for name, buffer in self.module.named_buffers():  # in a trace, stand-ins of the same names
+                if buffer is args[0] and name in self.values:
+                    return func(self.values[name])
         substitute = _TABLE.get(func)
         return (substitute or func)(*args, **(kwargs or {}))
 

@@ -159,7 +159,7 @@ def export(entry: Entry, sizes: dict[str, int], *, catch_cells: bool = True) -> 
         recurrent_layers_caught(entry.module, entry.watch.check if catch_cells else None),
         packing_caught(),
         pieces := PiecesAsSlices(entry.watch.dimension_of),
-        Substitutes(),
+        Substitutes(entry.module),
         quiet(),
         torch.no_grad(),
     ]

@@ -1,0 +1,42 @@
+"""Functions that the tracer freezes, or that have no ONNX form, are written with others."""
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+
+SERIES = "x:float32[batch,time,5]"
+
+
+class Calls(nn.Module):
+    """forward is the function given."""
+
+    def __init__(self, function, **parts):
+        super().__init__()
+        self.function = function
+        self.rnn = nn.GRU(5, 8, batch_first=True)
+        self.register_buffer("flag", torch.tensor(1))
+        for name, part in parts.items():
+            setattr(self, name, part)
+
+    def forward(self, *inputs):
+        return self.function(self, *inputs)
+
+
+def test_a_branch_on_a_constant(check):
+    module = Calls(lambda m, x: m.rnn(x)[0] if m.flag.item() > 0 else x)
+    check(module, SERIES, engines=["onnxruntime"], sizes=[(1, 1), (3, 7)])
+
+
+@pytest.mark.parametrize("mode", ["sum", "mean", "max"])
+def test_bags_of_tokens(check, mode):
+    bag = Calls(lambda m, tokens: m.bag(tokens), bag=nn.EmbeddingBag(10, 5, mode=mode))
+    check(bag, "tokens:int64[batch,time]", sizes=[(1, 1), (3, 7)])
+
+
+def test_pooling_and_attention_without_heads(check):
+    def forward(m, x):
+        y = functional.max_pool1d(x.transpose(1, 2), 3, stride=1, padding=1).transpose(1, 2)
+        return functional.scaled_dot_product_attention(y, x, x, is_causal=True)
+
+    check(Calls(forward), SERIES, engines=["onnxruntime"], sizes=[(1, 1), (3, 7)])
