@@ -63,25 +63,30 @@ class _Trials:
         return self.known[key]
 
     def _run(self, sizes: Sizes) -> bool:
-        try:
-            call_module(self.module, self.inputs, [made_up(spec, sizes) for spec in self.inputs])
-        except RnnexportError:  # what forward takes and returns is the same at all sizes
-            raise
-        except Exception as exc:  # the user's code can raise anything
-            self.failure = exc
-            return False
-        return True
+        for full in (False, True):
+            try:
+                call_module(self.module, self.inputs, [made_up(spec, sizes, full=full) for spec in self.inputs])
+            except RnnexportError:  # what forward takes and returns is the same at all sizes
+                raise
+            except Exception as exc:  # the user's code can raise anything
+                self.failure = exc
+            else:
+                return True
+        return False
 
 
-def made_up(spec: InputSpec, sizes: Sizes) -> Tensor:
-    """A tensor that most modules take: normal floats, and for integers 1, which is a length, a token and a flag."""
+def made_up(spec: InputSpec, sizes: Sizes, *, full: bool) -> Tensor:
+    """A tensor that most modules take: normal floats, and for integers 1, which is a length, a token and a flag.
+
+    With `full`, a list of integers holds the largest size: the length of rows without padding.
+    """
     shape = [sizes[d] if isinstance(d, str) else d for d in spec.shape]
     dtype = getattr(torch, spec.dtype)
     if spec.values is not None:
         return torch.full(shape, spec.values[1], dtype=dtype)
     if dtype.is_floating_point:
         return torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(dtype)
-    return torch.ones(shape, dtype=dtype)
+    return torch.full(shape, max(sizes.values(), default=1) if full and len(shape) == 1 else 1, dtype=dtype)
 
 
 def _first_that_works(trials: _Trials, ranges: dict[str, SizeRange], stated: dict[str, SizeRange]) -> Sizes:
