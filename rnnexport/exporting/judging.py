@@ -27,7 +27,7 @@ LARGEST_DIFFERENCE = 1e-3
 
 
 @dataclass(frozen=True, slots=True)
-class Judgement:
+class EngineJudgement:
     """What became of a graph in one runtime."""
 
     text: str
@@ -40,7 +40,7 @@ class Judgement:
 
 def judge(
     model: Path, cases: Sequence[Case], expected: Sequence[Mapping[str, Reference]], tolerance: Tolerance
-) -> dict[str, Judgement]:
+) -> dict[str, EngineJudgement]:
     """Run the calls in every engine, each in a process of its own: a wrong graph may end the process it runs in.
 
     The smallest call is the first: what a session prepares for one step may not do for more.
@@ -49,7 +49,7 @@ def judge(
     asked = sorted(normal, key=lambda number: sum(array.size for array in cases[number].feeds.values()))
     calls, references = [cases[number] for number in asked], [expected[number] for number in asked]
 
-    def in_engine(engine: str) -> Judgement:
+    def in_engine(engine: str) -> EngineJudgement:
         definition = Definition(name=f"{engine}-cpu", engine=engine, precision="float32", threads=1)
         results = infer(model, definition, [case.feeds for case in calls])
         return _judged(zip(calls, results, references, strict=True), tolerance)
@@ -58,19 +58,19 @@ def judge(
         return dict(zip(ENGINES, threads.map(in_engine, ENGINES), strict=True))
 
 
-def _judged(calls: Iterable[tuple[Case, CaseResult, Mapping[str, Reference]]], tolerance: Tolerance) -> Judgement:
+def _judged(calls: Iterable[tuple[Case, CaseResult, Mapping[str, Reference]]], tolerance: Tolerance) -> EngineJudgement:
     """Judge call after call, up to the first that is not right."""
     rounding = RIGHT
     for case, result, references in calls:
         if result.failure is not None:
             how = "does not load" if result.failure.loading else f"fails at {case.name}"
-            return Judgement(f"{how}: {' '.join(result.failure.message.split())[:300]}", case)
+            return EngineJudgement(f"{how}: {' '.join(result.failure.message.split())[:300]}", case)
         for name, reference in references.items():
             comparison = compare(name, result.outputs[name], reference, tolerance)
             if comparison.passed:
                 continue
             text = f"is wrong at {case.name}: output {name!r} {comparison.reason}"
             if comparison.max_abs_diff > LARGEST_DIFFERENCE * size_of(reference.expected):
-                return Judgement(text, case)
+                return EngineJudgement(text, case)
             rounding = text
-    return Judgement(rounding, is_rounding=rounding != RIGHT)
+    return EngineJudgement(rounding, is_rounding=rounding != RIGHT)

@@ -17,7 +17,7 @@ from rnnexport.bundle.store import seal, write_bundle
 from rnnexport.capture.inputs import SizeRange
 from rnnexport.errors import ExportError
 from rnnexport.exporting.graphs import Graphs
-from rnnexport.exporting.judging import REQUIRED, RIGHT, Judgement, judge
+from rnnexport.exporting.judging import REQUIRED, RIGHT, EngineJudgement, judge
 from rnnexport.exporting.options import ExportOptions
 from rnnexport.exporting.user_code import user_code
 from rnnexport.exporting.writing import TOLERANCES, write_test_data
@@ -104,7 +104,7 @@ def _judged(
     return found
 
 
-def _why_not(judgement: Judgement, calls: Calls, captured: Captured) -> str:
+def _why_not(judgement: EngineJudgement, calls: Calls, captured: Captured) -> str:
     """Why a graph is not what the module is, as far as the trace shows it."""
     where = "" if judgement.case is None else calls.conditions.get(judgement.case.name, "")
     if captured.cuts and judgement.case is not None:

@@ -18,7 +18,7 @@ _QUANTIZED = ("torch.ao.nn.quantized", "torch.ao.nn.intrinsic.quantized", "torch
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Prepared:
+class ReadyModule:
     """A module that can be captured."""
 
     module: nn.Module
@@ -26,7 +26,7 @@ class Prepared:
     notes: list[str]
 
 
-def prepared(source: Any, inputs: Sequence[InputSpec]) -> Prepared:
+def prepared(source: Any, inputs: Sequence[InputSpec]) -> ReadyModule:
     """Unwrap what `torch.compile`, `DataParallel` and `torch.export` made, and widen bfloat16 to float32.
 
     Raises:
@@ -51,10 +51,10 @@ def prepared(source: Any, inputs: Sequence[InputSpec]) -> Prepared:
     if lazy := [name for name, tensor in tensors if is_lazy(tensor)]:
         raise InputError(f"parameter {lazy[0]!r} is not initialised yet; call the module once before exporting it")
     if all(tensor.dtype != torch.bfloat16 for _, tensor in tensors):
-        return Prepared(source, inputs, [])
+        return ReadyModule(source, inputs, [])
     widened = [dataclasses.replace(spec, dtype="float32") if spec.dtype == "bfloat16" else spec for spec in inputs]
     note = "the weights are bfloat16; they and such inputs are exported as float32, which holds every bfloat16 value"
-    return Prepared(copy.deepcopy(source).float(), widened, [note])
+    return ReadyModule(copy.deepcopy(source).float(), widened, [note])
 
 
 class _InOrder(nn.Module):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from rnnexport.keras_files.options import Options
+    from rnnexport.keras_files.options import LayerOptions
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,7 @@ def read_activation(name: str, *, keras_2: bool) -> Activation | None:
     return Activation(name) if name in _WITHOUT_NUMBERS else None
 
 
-def _relu(options: Options) -> Activation:
+def _relu(options: LayerOptions) -> Activation:
     limit = options.value("max_value", None)
     numbers = (
         options.number("negative_slope", 0.0),
@@ -67,18 +67,18 @@ def _relu(options: Options) -> Activation:
     return Activation("relu_layer", numbers)
 
 
-def _leaky_relu(options: Options) -> Activation:
+def _leaky_relu(options: LayerOptions) -> Activation:
     # Keras 2 calls it alpha, and has another default.
     slope = options.number("alpha", 0.3) if options.keras_2 else options.number("negative_slope", 0.3)
     return Activation("leaky_relu", (slope,))
 
 
-def _softmax(options: Options) -> Activation:
+def _softmax(options: LayerOptions) -> Activation:
     options.choice("axis", (-1, [-1]), -1)
     return Activation("softmax")
 
 
-ACTIVATION_LAYERS: dict[str, Callable[[Options], Activation]] = {
+ACTIVATION_LAYERS: dict[str, Callable[[LayerOptions], Activation]] = {
     "Activation": lambda options: options.activation("activation"),
     "ReLU": _relu,
     "LeakyReLU": _leaky_relu,

@@ -11,7 +11,7 @@ from rnnexport.keras_files.layers import LAYERS
 from rnnexport.keras_files.layers.attention import Attention, MultiHeadAttention
 from rnnexport.keras_files.layers.convolution import GlobalPool
 from rnnexport.keras_files.layers.dense import Embedding
-from rnnexport.keras_files.layers.layer import Layer
+from rnnexport.keras_files.layers.layer import KerasLayer
 from rnnexport.keras_files.layers.masks import (
     MASK_OPERATIONS,
     AnyTrue,
@@ -25,12 +25,12 @@ from rnnexport.keras_files.layers.masks import (
 from rnnexport.keras_files.layers.merging import Concatenate, Merge
 from rnnexport.keras_files.layers.recurrent import Bidirectional, Recurrent
 from rnnexport.keras_files.layers.shaping import FoldTime, UnfoldTime
-from rnnexport.keras_files.model import Call, Kind, Model, Tensor
-from rnnexport.keras_files.options import Options
+from rnnexport.keras_files.model import Kind, LayerCall, Model, Tensor
+from rnnexport.keras_files.options import LayerOptions
 
 
 @dataclass(slots=True)
-class Arguments:
+class CallArguments:
     """What a layer is called with."""
 
     inputs: list[Tensor]
@@ -39,7 +39,7 @@ class Arguments:
     keywords: Mapping[str, Any] = field(default_factory=dict)
 
 
-class Calls:
+class LayerCalls:
     """Adds calls to a model.
 
     Args:
@@ -52,12 +52,12 @@ class Calls:
         self, model: Model, run_model: Callable[[LayerConfig, list[Tensor]], list[Tensor]], *, keras_2: bool
     ) -> None:
         self._model, self._run_model, self._keras_2 = model, run_model, keras_2
-        self._layers: dict[tuple[str, ...], Layer] = {}
+        self._layers: dict[tuple[str, ...], KerasLayer] = {}
         self._taken: dict[str, int] = {}
         self.names: dict[tuple[str, ...], str] = {}
         """Of the layers that have weights, by where these lie."""
 
-    def call(self, layer: LayerConfig, arguments: Arguments) -> list[Tensor]:
+    def call(self, layer: LayerConfig, arguments: CallArguments) -> list[Tensor]:
         """Call any layer, a model among them."""
         if layer.class_name in MODELS:
             self.names[layer.owner] = layer.name
@@ -74,11 +74,11 @@ class Calls:
         read = self._read(layer, LAYERS[layer.class_name], arguments.inputs)
         return self._call_layer(layer, read, arguments)
 
-    def _read(self, layer: LayerConfig, cls: type[Layer], inputs: list[Tensor]) -> Layer:
+    def _read(self, layer: LayerConfig, cls: type[KerasLayer], inputs: list[Tensor]) -> KerasLayer:
         """Read a layer's options, when it is called for the first time."""
         if layer.owner in self._layers and cls not in MASK_OPERATIONS.values():
             return self._layers[layer.owner]
-        options = Options(
+        options = LayerOptions(
             layer.class_name,
             layer.config,
             layer.owner,
@@ -93,7 +93,7 @@ class Calls:
             self.names[layer.owner] = layer.name
         return read
 
-    def _call_layer(self, layer: LayerConfig, read: Layer, arguments: Arguments) -> list[Tensor]:
+    def _call_layer(self, layer: LayerConfig, read: KerasLayer, arguments: CallArguments) -> list[Tensor]:
         inputs, masks = arguments.inputs, [tensor.mask for tensor in arguments.inputs]
         wanted = "bool" if inputs[0].kind == "bool" else "int" if read.reads_integers else "float"
         if any(not tensor.kind.startswith(wanted) for tensor in inputs):
@@ -146,7 +146,7 @@ class Calls:
         return selected
 
     def _call_recurrent(
-        self, layer: LayerConfig, read: Recurrent | Bidirectional, arguments: Arguments, mask: Tensor | None
+        self, layer: LayerConfig, read: Recurrent | Bidirectional, arguments: CallArguments, mask: Tensor | None
     ) -> list[Tensor]:
         sequence, *states = arguments.inputs
         states += arguments.states
@@ -166,7 +166,7 @@ class Calls:
         return outputs
 
     def _output_mask(
-        self, layer: LayerConfig, read: Layer, inputs: list[Tensor], masks: list[Tensor | None]
+        self, layer: LayerConfig, read: KerasLayer, inputs: list[Tensor], masks: list[Tensor | None]
     ) -> Tensor | None:
         """The mask of what a layer gives."""
         match read:
@@ -211,7 +211,7 @@ class Calls:
         (joined,) = self.emit(f"{name}.joined", read, parts, "bool")
         return self.emit(name, AnyTrue(), [joined], "bool")[0]
 
-    def _call_distributed(self, layer: LayerConfig, arguments: Arguments) -> list[Tensor]:
+    def _call_distributed(self, layer: LayerConfig, arguments: CallArguments) -> list[Tensor]:
         self.names[layer.owner] = layer.name
         (tensor,) = arguments.inputs
         mask = arguments.mask or tensor.mask
@@ -221,14 +221,14 @@ class Calls:
         unmasked = replace(tensor, mask=None)
         cls = LAYERS.get(class_name)
         if cls is not None and cls.per_element:
-            (output,) = self.call(inner, Arguments([unmasked]))
+            (output,) = self.call(inner, CallArguments([unmasked]))
             output.name = self.fresh_name(layer.name)
         else:
             if len(tensor.shape) < 3:
                 refuse(layer, f"its input has {len(tensor.shape)} dimensions, not 3 or more")
             before = len(self._model.calls)
             folded = self.emit(f"{layer.name}.folded", FoldTime(), [unmasked], tensor.kind)
-            results = self.call(inner, Arguments(folded))
+            results = self.call(inner, CallArguments(folded))
             if mask is not None and any(call.layer.takes_mask for call in self._model.calls[before:]):
                 refuse(layer, f"its input is masked, and its layer, a {class_name}, reads masks")
             if len(results) != 1:
@@ -240,7 +240,7 @@ class Calls:
     def emit(
         self,
         name: str,
-        layer: Layer,
+        layer: KerasLayer,
         inputs: Sequence[Tensor],
         kind: Kind = "float",
         masks: Sequence[Tensor | None] = (),
@@ -251,7 +251,7 @@ class Calls:
         outputs = [
             Tensor(name if n == 0 else self.fresh_name(f"{name}.{n}"), shape, kind) for n, shape in enumerate(shapes)
         ]
-        self._model.calls.append(Call(name, layer, tuple(inputs), tuple(masks), tuple(outputs)))
+        self._model.calls.append(LayerCall(name, layer, tuple(inputs), tuple(masks), tuple(outputs)))
         return outputs
 
     def fresh_name(self, name: str) -> str:

@@ -14,7 +14,7 @@ from typing import Any, cast
 
 from rnnexport.errors import ExportError
 from rnnexport.keras_files.archive import KerasFile
-from rnnexport.keras_files.calls import Arguments, Calls
+from rnnexport.keras_files.calls import CallArguments, LayerCalls
 from rnnexport.keras_files.configuration import (
     MODELS,
     LayerConfig,
@@ -85,7 +85,7 @@ class _Builder:
         self._declared: dict[str, int] = {}
         self._model = Model(file.path.stem)
         keras_2 = file.keras_version.startswith(("1.", "2."))
-        self.calls = Calls(self._model, self._run_inner, keras_2=keras_2)
+        self.calls = LayerCalls(self._model, self._run_inner, keras_2=keras_2)
 
     def build(self) -> Model:
         """Build the outermost model."""
@@ -179,7 +179,7 @@ class _Builder:
             suffix = "" if first.class_name == "InputLayer" else "_input"
             inputs = [self._add_input(first.name + suffix, shape, input_kind(first.config), tokens=tokens)]
         for layer, _ in layers:
-            inputs = self.calls.call(layer, Arguments(inputs))
+            inputs = self.calls.call(layer, CallArguments(inputs))
         return inputs
 
     def _run_functional(
@@ -251,7 +251,7 @@ class _Builder:
         states = [known[reference] for reference in references(keywords.get("initial_state"))]
         for key in ("value", "key"):  # of a MultiHeadAttention
             tensors += [known[reference] for reference in references(keywords.pop(key, None))]
-        return self.calls.call(layer, Arguments(tensors, mask[0] if mask else None, states, keywords))
+        return self.calls.call(layer, CallArguments(tensors, mask[0] if mask else None, states, keywords))
 
 
 def _check_keywords(layer: LayerConfig, keywords: Mapping[str, Any]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from rnnexport.keras_files.layers.layer import Layer, Shape
+from rnnexport.keras_files.layers.layer import KerasLayer, Shape
 from rnnexport.keras_files.weights import Weight
 
 Kind = Literal["float", "int32", "int64", "bool"]
@@ -23,11 +23,11 @@ class Tensor:
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class LayerCall:
     """One call of a layer."""
 
     name: str
-    layer: Layer
+    layer: KerasLayer
     inputs: tuple[Tensor, ...]
     masks: tuple[Tensor | None, ...]
     """Of the inputs, as far as the layer reads them."""
@@ -41,7 +41,7 @@ class Model:
     name: str
     inputs: list[Tensor] = field(default_factory=list)
     outputs: list[Tensor] = field(default_factory=list)
-    calls: list[Call] = field(default_factory=list)
+    calls: list[LayerCall] = field(default_factory=list)
     weights: list[Weight] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     """What its user should know, one sentence each."""

@@ -19,7 +19,7 @@ _POLICIES = ("float32", "float64", "mixed_float16", "mixed_bfloat16", "bool")
 """Of layers and, the last one, of operations on masks."""
 
 
-class Options:
+class LayerOptions:
     """The configuration of one layer, each option read once.
 
     Args:
@@ -129,9 +129,9 @@ class Options:
             self.refuse(f"its {key} {name!r} is not one of Keras's that can be exported")
         return activation_or_none
 
-    def inner(self, class_name: str, config: Mapping[str, Any], path: tuple[str, ...]) -> Options:
+    def inner(self, class_name: str, config: Mapping[str, Any], path: tuple[str, ...]) -> LayerOptions:
         """The options of a layer inside this one, whose weights lie at `path` below this one's."""
-        return Options(
+        return LayerOptions(
             class_name,
             {"trainable": self._trainable, **config},
             (*self.owner, *path),
@@ -140,13 +140,13 @@ class Options:
             add_weight=self._add_weight,
         )
 
-    def with_weights_at(self, *path: str) -> Options:
+    def with_weights_at(self, *path: str) -> LayerOptions:
         """The same options, for weights that lie at `path` below this layer's."""
         view = copy.copy(self)
         view.owner, view._weights = (*self.owner, *path), 0
         return view
 
-    def inner_of(self, key: str, path: tuple[str, ...]) -> Options:
+    def inner_of(self, key: str, path: tuple[str, ...]) -> LayerOptions:
         """The options of the layer that stands in the option `key`."""
         found = self.value(key)
         if not isinstance(found, Mapping) or not isinstance(found.get("config"), Mapping):

@@ -23,7 +23,7 @@ from rnnexport.onnx_files.operators import RECURRENT
 from rnnexport.parity.crosscheck import ROUNDINGS, CrossCheck, load_unoptimised, run_unoptimised
 from rnnexport.parity.float64.claims import proven_kernel
 from rnnexport.parity.float64.graph import Compiler, Graph, Step, Watch
-from rnnexport.parity.float64.node import Kernel, Node
+from rnnexport.parity.float64.node import GraphNode, Kernel
 from rnnexport.parity.float64.widening import wide
 from rnnexport.parity.operators import Arithmetic, Rounding, evaluate
 from rnnexport.parity.rounding import HALF_UNIT, SMALLEST, to_float32, within_a_unit
@@ -163,7 +163,7 @@ def _first_line(exc: Exception) -> str:
     return f"{type(exc).__name__}: {(str(exc).splitlines() or [''])[0]}"
 
 
-def _kernel(alteration: Alteration, altered_node: str | None, node: Node, opset: int) -> Kernel:
+def _kernel(alteration: Alteration, altered_node: str | None, node: GraphNode, opset: int) -> Kernel:
     """What computes a node, altered."""
     kernel = proven_kernel(node, opset, alteration.constant)
     if node.op_type in RECURRENT:
@@ -173,12 +173,16 @@ def _kernel(alteration: Alteration, altered_node: str | None, node: Node, opset:
     return kernel
 
 
-def _recurrent(compute: Callable[..., tuple[NDArray[Any], ...]], node: Node, *inputs: Any) -> tuple[NDArray[Any], ...]:
+def _recurrent(
+    compute: Callable[..., tuple[NDArray[Any], ...]], node: GraphNode, *inputs: Any
+) -> tuple[NDArray[Any], ...]:
     attributes = {name: value for name, value in node.attributes.items() if name != "output_sequence"}
     return compute(node.op_type, [*inputs], **attributes)
 
 
-def _product(kernel: Kernel, operand: Rounding, node: Node, first: Any, second: Any, *rest: Any) -> tuple[Any, ...]:
+def _product(
+    kernel: Kernel, operand: Rounding, node: GraphNode, first: Any, second: Any, *rest: Any
+) -> tuple[Any, ...]:
     return kernel(node, operand(first), operand(second), *rest)
 
 

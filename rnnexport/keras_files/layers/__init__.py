@@ -6,14 +6,14 @@ from rnnexport.keras_files.activations import ACTIVATION_LAYERS
 from rnnexport.keras_files.layers.attention import Attention, MultiHeadAttention
 from rnnexport.keras_files.layers.convolution import Conv, GlobalPool, Pool
 from rnnexport.keras_files.layers.dense import Activate, Dense, Embedding, Pass, PRelu, Rescale
-from rnnexport.keras_files.layers.layer import Layer
+from rnnexport.keras_files.layers.layer import KerasLayer
 from rnnexport.keras_files.layers.masks import Masking
 from rnnexport.keras_files.layers.merging import Concatenate, Merge
 from rnnexport.keras_files.layers.normalization import BatchNorm, LayerNorm, UnitNorm
 from rnnexport.keras_files.layers.recurrent import Bidirectional, Recurrent
 from rnnexport.keras_files.layers.shaping import Pad, Permute, Repeat, Reshape
 
-LAYERS: dict[str, type[Layer]] = {
+LAYERS: dict[str, type[KerasLayer]] = {
     **dict.fromkeys(("LSTM", "GRU", "SimpleRNN", "RNN"), Recurrent),
     "Bidirectional": Bidirectional,
     "Dense": Dense,

@@ -6,15 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Self
 
-from rnnexport.keras_files.layers.layer import Layer, Shape, known
-from rnnexport.keras_files.options import Options
+from rnnexport.keras_files.layers.layer import KerasLayer, Shape, known
+from rnnexport.keras_files.options import LayerOptions
 from rnnexport.keras_files.weights import Weight
 
 Score = Literal["dot", "concat", "additive"]
 
 
 @dataclass(frozen=True, slots=True)
-class Attention(Layer):
+class Attention(KerasLayer):
     """softmax(score(query, key)) · value, of inputs query, value and perhaps key.
 
     dot: query · keyᵀ, times the scale; concat: weight · Σ tanh(scale · (query + key)); additive:
@@ -30,7 +30,7 @@ class Attention(Layer):
     """Whether a step attends to no later one; said by the call."""
 
     @classmethod
-    def read(cls, options: Options, inputs: Sequence[Shape]) -> Self:
+    def read(cls, options: LayerOptions, inputs: Sequence[Shape]) -> Self:
         """Read an Attention or AdditiveAttention layer."""
         if not 2 <= len(inputs) <= 3:
             options.refuse(f"it has {len(inputs)} inputs, not query, value and perhaps key")
@@ -50,7 +50,7 @@ class Attention(Layer):
 
 
 @dataclass(frozen=True, slots=True)
-class Projection:
+class HeadProjection:
     """One of the products of a MultiHeadAttention."""
 
     kernel: Weight
@@ -59,18 +59,18 @@ class Projection:
 
 
 @dataclass(frozen=True, slots=True)
-class MultiHeadAttention(Layer):
+class MultiHeadAttention(KerasLayer):
     """Each head attends on its own, by products of query, key and value; inputs query, value and perhaps key."""
 
-    query: Projection
-    key: Projection
-    value: Projection
-    output: Projection
+    query: HeadProjection
+    key: HeadProjection
+    value: HeadProjection
+    output: HeadProjection
     causal: bool = False
     """Whether a step attends to no later one; said by the call."""
 
     @classmethod
-    def read(cls, options: Options, inputs: Sequence[Shape]) -> Self:
+    def read(cls, options: LayerOptions, inputs: Sequence[Shape]) -> Self:
         """Read a MultiHeadAttention layer over [batch, time, features]."""
         if any(len(shape) != 3 for shape in inputs):
             options.refuse("its inputs have not 3 dimensions (batch, time, features)")
@@ -83,10 +83,10 @@ class MultiHeadAttention(Layer):
         use_bias = options.flag("use_bias", True)
         options.ignore("dropout", "query_shape", "key_shape", "value_shape", "flash_attention")
 
-        def projection(place: str, kernel: tuple[int, ...], bias: tuple[int, ...]) -> Projection:
+        def projection(place: str, kernel: tuple[int, ...], bias: tuple[int, ...]) -> HeadProjection:
             own = options.with_weights_at(place)
             weight = own.weight("kernel", kernel)
-            return Projection(weight, own.weight("bias", bias) if use_bias else None)
+            return HeadProjection(weight, own.weight("bias", bias) if use_bias else None)
 
         features = [known(options, shape, 2) for shape in inputs]
         query = projection("query_dense", (features[0], heads, key_size), (heads, key_size))

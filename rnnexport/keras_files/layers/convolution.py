@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Literal, Self
 
 from rnnexport.keras_files.activations import Activation
-from rnnexport.keras_files.layers.layer import Layer, Shape, known
-from rnnexport.keras_files.options import Options
+from rnnexport.keras_files.layers.layer import KerasLayer, Shape, known
+from rnnexport.keras_files.options import LayerOptions
 from rnnexport.keras_files.weights import Weight
 
 Padding = Literal["valid", "same", "causal"]
@@ -25,7 +25,7 @@ class Window:
     features_first: bool
 
     @classmethod
-    def read(cls, options: Options, size: str, inputs: Sequence[Shape], *, causal: bool) -> Self:
+    def read(cls, options: LayerOptions, size: str, inputs: Sequence[Shape], *, causal: bool) -> Self:
         """Read what convolutions and pooling have in common; `size` is the option of that meaning."""
         if len(inputs[0]) != 3:
             options.refuse(f"its input has {len(inputs[0])} dimensions, not 3")
@@ -64,7 +64,7 @@ class Window:
 
 
 @dataclass(frozen=True, slots=True)
-class Conv(Layer):
+class Conv(KerasLayer):
     """activation(convolution + bias)."""
 
     window: Window
@@ -75,7 +75,7 @@ class Conv(Layer):
     activation: Activation
 
     @classmethod
-    def read(cls, options: Options, inputs: Sequence[Shape]) -> Self:
+    def read(cls, options: LayerOptions, inputs: Sequence[Shape]) -> Self:
         """Read a Conv1D layer."""
         window = Window.read(options, "kernel_size", inputs, causal=True)
         filters, groups = options.whole("filters"), options.whole("groups", 1)
@@ -93,14 +93,14 @@ class Conv(Layer):
 
 
 @dataclass(frozen=True, slots=True)
-class Pool(Layer):
+class Pool(KerasLayer):
     """The largest value or the mean of a window; padding does not count."""
 
     window: Window
     largest: bool
 
     @classmethod
-    def read(cls, options: Options, inputs: Sequence[Shape]) -> Self:
+    def read(cls, options: LayerOptions, inputs: Sequence[Shape]) -> Self:
         """Read a MaxPooling1D or AveragePooling1D layer."""
         window = Window.read(options, "pool_size", inputs, causal=False)
         return cls(window, options.class_name.startswith("Max"))
@@ -111,7 +111,7 @@ class Pool(Layer):
 
 
 @dataclass(frozen=True, slots=True)
-class GlobalPool(Layer):
+class GlobalPool(KerasLayer):
     """The largest value or the mean over time; a mean leaves out masked steps, a maximum does not."""
 
     takes_mask = True
@@ -121,7 +121,7 @@ class GlobalPool(Layer):
     keepdims: bool
 
     @classmethod
-    def read(cls, options: Options, inputs: Sequence[Shape]) -> Self:
+    def read(cls, options: LayerOptions, inputs: Sequence[Shape]) -> Self:
         """Read a GlobalMaxPooling1D or GlobalAveragePooling1D layer."""
         if len(inputs[0]) != 3:
             options.refuse(f"its input has {len(inputs[0])} dimensions, not 3")

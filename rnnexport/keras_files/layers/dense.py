@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from typing import Self
 
 from rnnexport.keras_files.activations import ACTIVATION_LAYERS, Activation
-from rnnexport.keras_files.layers.layer import Layer, Shape
-from rnnexport.keras_files.options import Options
+from rnnexport.keras_files.layers.layer import KerasLayer, Shape
+from rnnexport.keras_files.options import LayerOptions
 from rnnexport.keras_files.weights import Weight
 
 
 @dataclass(frozen=True, slots=True)
-class Dense(Layer):
+class Dense(KerasLayer):
     """activation(x · kernel + bias), over the last axis."""
 
     passes_mask = True
@@ -24,7 +24,7 @@ class Dense(Layer):
     activation: Activation
 
     @classmethod
-    def read(cls, options: Options, inputs: Sequence[Shape]) -> Self:
+    def read(cls, options: LayerOptions, inputs: Sequence[Shape]) -> Self:
         """Read a Dense layer."""
         units, activation = options.whole("units"), options.activation("activation")
         use_bias = options.flag("use_bias", True)
@@ -40,7 +40,7 @@ class Dense(Layer):
 
 
 @dataclass(frozen=True, slots=True)
-class Embedding(Layer):
+class Embedding(KerasLayer):
     """Rows of a table by number; with `mask_zero`, number 0 is a step that does not count."""
 
     reads_integers = True
@@ -49,7 +49,7 @@ class Embedding(Layer):
     mask_zero: bool
 
     @classmethod
-    def read(cls, options: Options, inputs: Sequence[Shape]) -> Self:
+    def read(cls, options: LayerOptions, inputs: Sequence[Shape]) -> Self:
         """Read an Embedding layer."""
         size = (options.whole("input_dim"), options.whole("output_dim"))
         options.choice("lora_rank", (None,), None)
@@ -64,7 +64,7 @@ class Embedding(Layer):
 
 
 @dataclass(frozen=True, slots=True)
-class Activate(Layer):
+class Activate(KerasLayer):
     """An activation, element by element or, as softmax, over the last axis."""
 
     passes_mask = True
@@ -73,13 +73,13 @@ class Activate(Layer):
     activation: Activation
 
     @classmethod
-    def read(cls, options: Options, inputs: Sequence[Shape]) -> Self:
+    def read(cls, options: LayerOptions, inputs: Sequence[Shape]) -> Self:
         """Read a layer of `ACTIVATION_LAYERS`."""
         return cls(ACTIVATION_LAYERS[options.class_name](options))
 
 
 @dataclass(frozen=True, slots=True)
-class PRelu(Layer):
+class PRelu(KerasLayer):
     """max(x, 0) + alpha · min(x, 0), with an alpha for each element but those on shared axes."""
 
     passes_mask = True
@@ -87,7 +87,7 @@ class PRelu(Layer):
     alpha: Weight
 
     @classmethod
-    def read(cls, options: Options, inputs: Sequence[Shape]) -> Self:
+    def read(cls, options: LayerOptions, inputs: Sequence[Shape]) -> Self:
         """Read a PReLU layer."""
         shared = options.value("shared_axes", None) or ()
         shape = [1 if axis in shared else size for axis, size in enumerate(inputs[0])][1:]
@@ -95,21 +95,21 @@ class PRelu(Layer):
 
 
 @dataclass(frozen=True, slots=True)
-class Pass(Layer):
+class Pass(KerasLayer):
     """What does nothing in inference: dropout, noise, regularisation."""
 
     passes_mask = True
     per_element = True
 
     @classmethod
-    def read(cls, options: Options, inputs: Sequence[Shape]) -> Self:
+    def read(cls, options: LayerOptions, inputs: Sequence[Shape]) -> Self:
         """Pass over the options, which are all of training."""
         options.ignore("rate", "noise_shape", "stddev", "l1", "l2", "data_format", "noise_type")
         return cls()
 
 
 @dataclass(frozen=True, slots=True)
-class Rescale(Layer):
+class Rescale(KerasLayer):
     """x · scale + offset."""
 
     passes_mask = True
@@ -118,7 +118,7 @@ class Rescale(Layer):
     offset: float
 
     @classmethod
-    def read(cls, options: Options, inputs: Sequence[Shape]) -> Self:
+    def read(cls, options: LayerOptions, inputs: Sequence[Shape]) -> Self:
         """Read a Rescaling layer."""
         options.ignore("data_format")
         return cls(options.number("scale"), options.number("offset", 0.0))

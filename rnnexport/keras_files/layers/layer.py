@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar, Self
 
-from rnnexport.keras_files.options import Options, SizeNeededError
+from rnnexport.keras_files.options import LayerOptions, SizeNeededError
 
 Shape = tuple[int | str, ...]
 """A `str` is a dimension whose size is left open; the batch is the first."""
 
 
-class Layer:
+class KerasLayer:
     """A layer with its weights. What it computes stands in `reference`, how it is written in `writing`."""
 
     passes_mask: ClassVar[bool] = False
@@ -23,7 +23,7 @@ class Layer:
     reads_integers: ClassVar[bool] = False
 
     @classmethod
-    def read(cls, options: Options, inputs: Sequence[Shape]) -> Self:
+    def read(cls, options: LayerOptions, inputs: Sequence[Shape]) -> Self:
         """Read the options of a layer that is called on inputs of these shapes."""
         raise NotImplementedError
 
@@ -40,7 +40,7 @@ class SameSizeError(Exception):
         self.first, self.second = first, second
 
 
-def known(options: Options, shape: Shape, axis: int) -> int:
+def known(options: LayerOptions, shape: Shape, axis: int) -> int:
     """The size of an axis that must be known.
 
     Raises:

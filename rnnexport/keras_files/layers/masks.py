@@ -6,35 +6,35 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Self
 
-from rnnexport.keras_files.layers.layer import Layer, Shape, broadcast
-from rnnexport.keras_files.options import Options
+from rnnexport.keras_files.layers.layer import KerasLayer, Shape, broadcast
+from rnnexport.keras_files.options import LayerOptions
 
 
 @dataclass(frozen=True, slots=True)
-class Masking(Layer):
+class Masking(KerasLayer):
     """Zeros where a step does not count; the mask is made by `NotEqual` and `AnyTrue`."""
 
     mask_value: float
 
     @classmethod
-    def read(cls, options: Options, inputs: Sequence[Shape]) -> Self:
+    def read(cls, options: LayerOptions, inputs: Sequence[Shape]) -> Self:
         """Read a Masking layer."""
         return cls(options.number("mask_value", 0.0))
 
 
 @dataclass(frozen=True, slots=True)
-class NotEqual(Layer):
+class NotEqual(KerasLayer):
     """Where an element is not this value."""
 
     value: float
 
 
 @dataclass(frozen=True, slots=True)
-class AnyTrue(Layer):
+class AnyTrue(KerasLayer):
     """Whether any element along the last axis is true."""
 
     @classmethod
-    def read(cls, options: Options, inputs: Sequence[Shape]) -> Self:
+    def read(cls, options: LayerOptions, inputs: Sequence[Shape]) -> Self:
         """Read an Any operation."""
         options.choice("axis", (-1, [-1], len(inputs[0]) - 1), -1)
         options.choice("keepdims", (False,), False)
@@ -46,13 +46,13 @@ class AnyTrue(Layer):
 
 
 @dataclass(frozen=True, slots=True)
-class Logical(Layer):
+class Logical(KerasLayer):
     """Of two masks, element by element."""
 
     operation: Literal["or", "and"]
 
     @classmethod
-    def read(cls, options: Options, inputs: Sequence[Shape]) -> Self:
+    def read(cls, options: LayerOptions, inputs: Sequence[Shape]) -> Self:
         """Read a LogicalOr or LogicalAnd operation."""
         return cls("or" if options.class_name == "LogicalOr" else "and")
 
@@ -62,13 +62,13 @@ class Logical(Layer):
 
 
 @dataclass(frozen=True, slots=True)
-class ExpandDims(Layer):
+class ExpandDims(KerasLayer):
     """One axis more, of size 1."""
 
     axis: int
 
     @classmethod
-    def read(cls, options: Options, inputs: Sequence[Shape]) -> Self:
+    def read(cls, options: LayerOptions, inputs: Sequence[Shape]) -> Self:
         """Read an ExpandDims operation."""
         return cls(options.whole("axis", least=-len(inputs[0]) - 1) % (len(inputs[0]) + 1))
 
@@ -78,37 +78,37 @@ class ExpandDims(Layer):
 
 
 @dataclass(frozen=True, slots=True)
-class FilledLike(Layer):
+class FilledLike(KerasLayer):
     """All true or all false, in the shape of the input."""
 
     value: bool
 
     @classmethod
-    def read(cls, options: Options, inputs: Sequence[Shape]) -> Self:
+    def read(cls, options: LayerOptions, inputs: Sequence[Shape]) -> Self:
         """Read an OnesLike or ZerosLike operation."""
         options.ignore("dtype")
         return cls(options.class_name == "OnesLike")
 
 
 @dataclass(frozen=True, slots=True)
-class Unchanged(Layer):
+class Unchanged(KerasLayer):
     """A mask as it is."""
 
     @classmethod
-    def read(cls, options: Options, inputs: Sequence[Shape]) -> Self:
+    def read(cls, options: LayerOptions, inputs: Sequence[Shape]) -> Self:
         """Read a ConvertToTensor operation."""
         options.ignore("dtype", "sparse", "ragged")
         return cls()
 
 
 @dataclass(frozen=True, slots=True)
-class Select(Layer):
+class Select(KerasLayer):
     """The first input where the second, a mask, is true, and a number elsewhere."""
 
     otherwise: float
 
 
-MASK_OPERATIONS: dict[str, type[Layer]] = {
+MASK_OPERATIONS: dict[str, type[KerasLayer]] = {
     "Any": AnyTrue,
     **dict.fromkeys(("LogicalOr", "LogicalAnd"), Logical),
     "ExpandDims": ExpandDims,

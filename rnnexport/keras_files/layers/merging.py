@@ -6,20 +6,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Self
 
-from rnnexport.keras_files.layers.layer import Layer, Shape, broadcast
-from rnnexport.keras_files.options import Options
+from rnnexport.keras_files.layers.layer import KerasLayer, Shape, broadcast
+from rnnexport.keras_files.options import LayerOptions
 
 Operation = Literal["Add", "Subtract", "Multiply", "Average", "Maximum", "Minimum"]
 
 
 @dataclass(frozen=True, slots=True)
-class Merge(Layer):
+class Merge(KerasLayer):
     """All inputs, element by element; where one has fewer axes, it gets new ones behind the batch."""
 
     operation: Operation
 
     @classmethod
-    def read(cls, options: Options, inputs: Sequence[Shape]) -> Self:
+    def read(cls, options: LayerOptions, inputs: Sequence[Shape]) -> Self:
         """Read an Add, Subtract, Multiply, Average, Maximum or Minimum layer."""
         operation = options.class_name
         if len(inputs) < 2 or (operation == "Subtract" and len(inputs) > 2):
@@ -33,13 +33,13 @@ class Merge(Layer):
 
 
 @dataclass(frozen=True, slots=True)
-class Concatenate(Layer):
+class Concatenate(KerasLayer):
     """All inputs, one after another along an axis."""
 
     axis: int
 
     @classmethod
-    def read(cls, options: Options, inputs: Sequence[Shape]) -> Self:
+    def read(cls, options: LayerOptions, inputs: Sequence[Shape]) -> Self:
         """Read a Concatenate layer."""
         if len({len(shape) for shape in inputs}) > 1:
             options.refuse("its inputs have different numbers of dimensions")

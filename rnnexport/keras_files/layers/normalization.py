@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
 
-from rnnexport.keras_files.layers.layer import Layer, Shape
-from rnnexport.keras_files.options import Options
+from rnnexport.keras_files.layers.layer import KerasLayer, Shape
+from rnnexport.keras_files.options import LayerOptions
 from rnnexport.keras_files.weights import Weight
 
 
 @dataclass(frozen=True, slots=True)
-class BatchNorm(Layer):
+class BatchNorm(KerasLayer):
     """(x - mean) / sqrt(variance + epsilon) · gamma + beta along one axis, with the statistics of training."""
 
     passes_mask = True
@@ -25,7 +25,7 @@ class BatchNorm(Layer):
     variance: Weight
 
     @classmethod
-    def read(cls, options: Options, inputs: Sequence[Shape]) -> Self:
+    def read(cls, options: LayerOptions, inputs: Sequence[Shape]) -> Self:
         """Read a BatchNormalization layer."""
         axis = options.axis("axis", len(inputs[0]))
         epsilon = options.number("epsilon", 1e-3)
@@ -40,7 +40,7 @@ class BatchNorm(Layer):
 
 
 @dataclass(frozen=True, slots=True)
-class LayerNorm(Layer):
+class LayerNorm(KerasLayer):
     """(x - mean) / sqrt(variance + epsilon) · gamma + beta, with the statistics of the element's own axes."""
 
     passes_mask = True
@@ -51,7 +51,7 @@ class LayerNorm(Layer):
     beta: Weight | None
 
     @classmethod
-    def read(cls, options: Options, inputs: Sequence[Shape]) -> Self:
+    def read(cls, options: LayerOptions, inputs: Sequence[Shape]) -> Self:
         """Read a LayerNormalization layer."""
         rank = len(inputs[0])
         given = options.value("axis", -1)
@@ -65,7 +65,7 @@ class LayerNorm(Layer):
 
 
 @dataclass(frozen=True, slots=True)
-class UnitNorm(Layer):
+class UnitNorm(KerasLayer):
     """x / max(|x|, 1e-6), |x| over the axes."""
 
     passes_mask = True
@@ -73,7 +73,7 @@ class UnitNorm(Layer):
     axes: tuple[int, ...]
 
     @classmethod
-    def read(cls, options: Options, inputs: Sequence[Shape]) -> Self:
+    def read(cls, options: LayerOptions, inputs: Sequence[Shape]) -> Self:
         """Read a UnitNormalization layer."""
         given = options.value("axis", -1)
         return cls(tuple(axis % len(inputs[0]) for axis in ([given] if isinstance(given, int) else given)))

@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from typing import Literal, Self
 
 from rnnexport.keras_files.activations import Activation
-from rnnexport.keras_files.layers.layer import Layer, Shape
-from rnnexport.keras_files.options import Options
+from rnnexport.keras_files.layers.layer import KerasLayer, Shape
+from rnnexport.keras_files.options import LayerOptions
 from rnnexport.keras_files.weights import Weight
 
 Kind = Literal["LSTM", "GRU", "RNN"]
@@ -36,7 +36,7 @@ class Cell:
     reset_after: bool = False
 
     @classmethod
-    def read(cls, options: Options, kind: Kind, input_size: int | str) -> Self:
+    def read(cls, options: LayerOptions, kind: Kind, input_size: int | str) -> Self:
         """Read the options that a layer and its cell have in common."""
         units, gates = options.whole("units"), _GATES[kind]
         reset_after = kind == "GRU" and options.flag("reset_after", False)
@@ -57,7 +57,7 @@ class Cell:
 
 
 @dataclass(frozen=True, slots=True)
-class Recurrent(Layer):
+class Recurrent(KerasLayer):
     """One direction over time of one cell, or of several, each of which reads the one before."""
 
     takes_mask = True
@@ -70,7 +70,7 @@ class Recurrent(Layer):
     stateful: bool
 
     @classmethod
-    def read(cls, options: Options, inputs: Sequence[Shape]) -> Self:
+    def read(cls, options: LayerOptions, inputs: Sequence[Shape]) -> Self:
         """Read a LSTM, GRU, SimpleRNN or RNN layer."""
         flags = [
             options.flag(key, False)
@@ -102,7 +102,7 @@ class Recurrent(Layer):
         return [output, *(states if self.return_state else [])]
 
 
-def _read_cells(options: Options, input_size: int | str) -> tuple[Cell, ...]:
+def _read_cells(options: LayerOptions, input_size: int | str) -> tuple[Cell, ...]:
     """A cell, or cells one upon another."""
     kinds = {f"{name}Cell": kind for name, kind in _KINDS.items()}
     if options.class_name in kinds:
@@ -128,7 +128,7 @@ def _read_cells(options: Options, input_size: int | str) -> tuple[Cell, ...]:
 
 
 @dataclass(frozen=True, slots=True)
-class Bidirectional(Layer):
+class Bidirectional(KerasLayer):
     """Two recurrent layers over one input, the second from the end."""
 
     takes_mask = True
@@ -138,7 +138,7 @@ class Bidirectional(Layer):
     merge_mode: Literal["concat", "sum", "mul", "ave"] | None
 
     @classmethod
-    def read(cls, options: Options, inputs: Sequence[Shape]) -> Self:
+    def read(cls, options: LayerOptions, inputs: Sequence[Shape]) -> Self:
         """Read both layers; where the file has one, the other is like it and runs the other way."""
         merge_mode = options.choice("merge_mode", ("concat", "sum", "mul", "ave", None), "concat")
         options.ignore("weights")

@@ -7,18 +7,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
 
-from rnnexport.keras_files.layers.layer import Layer, Shape, known
-from rnnexport.keras_files.options import Options
+from rnnexport.keras_files.layers.layer import KerasLayer, Shape, known
+from rnnexport.keras_files.options import LayerOptions
 
 
 @dataclass(frozen=True, slots=True)
-class Reshape(Layer):
+class Reshape(KerasLayer):
     """Another shape for each row of the batch, all of whose sizes are known."""
 
     target: tuple[int, ...]
 
     @classmethod
-    def read(cls, options: Options, inputs: Sequence[Shape]) -> Self:
+    def read(cls, options: LayerOptions, inputs: Sequence[Shape]) -> Self:
         """Read a Reshape or Flatten layer."""
         sizes = [known(options, inputs[0], axis) for axis in range(1, len(inputs[0]))]
         if options.class_name == "Flatten":
@@ -37,13 +37,13 @@ class Reshape(Layer):
 
 
 @dataclass(frozen=True, slots=True)
-class Permute(Layer):
+class Permute(KerasLayer):
     """Axes in another order; the batch stays the first."""
 
     order: tuple[int, ...]
 
     @classmethod
-    def read(cls, options: Options, inputs: Sequence[Shape]) -> Self:
+    def read(cls, options: LayerOptions, inputs: Sequence[Shape]) -> Self:
         """Read a Permute layer."""
         order = (0, *(int(axis) for axis in options.value("dims")))
         if sorted(order) != list(range(len(inputs[0]))):
@@ -56,13 +56,13 @@ class Permute(Layer):
 
 
 @dataclass(frozen=True, slots=True)
-class Repeat(Layer):
+class Repeat(KerasLayer):
     """[batch, features] → [batch, count, features]."""
 
     count: int
 
     @classmethod
-    def read(cls, options: Options, inputs: Sequence[Shape]) -> Self:
+    def read(cls, options: LayerOptions, inputs: Sequence[Shape]) -> Self:
         """Read a RepeatVector layer."""
         if len(inputs[0]) != 2:
             options.refuse(f"its input has {len(inputs[0])} dimensions, not 2")
@@ -74,14 +74,14 @@ class Repeat(Layer):
 
 
 @dataclass(frozen=True, slots=True)
-class Pad(Layer):
+class Pad(KerasLayer):
     """Steps of zeros before and after, or fewer steps where a number is negative."""
 
     before: int
     after: int
 
     @classmethod
-    def read(cls, options: Options, inputs: Sequence[Shape]) -> Self:
+    def read(cls, options: LayerOptions, inputs: Sequence[Shape]) -> Self:
         """Read a ZeroPadding1D or Cropping1D layer."""
         crops = options.class_name == "Cropping1D"
         given = options.value("cropping" if crops else "padding", 1)
@@ -98,7 +98,7 @@ class Pad(Layer):
 
 
 @dataclass(frozen=True, slots=True)
-class FoldTime(Layer):
+class FoldTime(KerasLayer):
     """[batch, time, …] → [batch · time, …], what `TimeDistributed` gives its layer."""
 
     def output_shapes(self, inputs: Sequence[Shape]) -> list[Shape]:
@@ -108,7 +108,7 @@ class FoldTime(Layer):
 
 
 @dataclass(frozen=True, slots=True)
-class UnfoldTime(Layer):
+class UnfoldTime(KerasLayer):
     """[batch · time, …] → [batch, time, …], the first two sizes being those of the second input."""
 
     def output_shapes(self, inputs: Sequence[Shape]) -> list[Shape]:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rnnexport.keras_files.layers import layer as base
-from rnnexport.keras_files.layers.attention import Attention, MultiHeadAttention, Projection
+from rnnexport.keras_files.layers.attention import Attention, HeadProjection, MultiHeadAttention
 from rnnexport.keras_files.layers.convolution import Conv, GlobalPool, Pool, Window
 from rnnexport.keras_files.layers.dense import Activate, Dense, Embedding, Pass, PRelu, Rescale
 from rnnexport.keras_files.layers.masks import (
@@ -64,7 +64,7 @@ def evaluate(model: Model, feeds: Mapping[str, Array], dtype: type[np.floating[A
 
 
 @singledispatch
-def compute(layer: base.Layer, inputs: list[Array], masks: Masks) -> list[Array]:
+def compute(layer: base.KerasLayer, inputs: list[Array], masks: Masks) -> list[Array]:
     """Compute what a layer gives for its inputs, in the inputs' precision."""
     raise NotImplementedError(type(layer).__name__)
 
@@ -278,7 +278,7 @@ def _(layer: Attention, inputs: list[Array], masks: Masks) -> list[Array]:
     return [y if masks[0] is None else np.where(masks[0][..., None], y, 0)]
 
 
-def _projected(projection: Projection, x: Array) -> Array:
+def _projected(projection: HeadProjection, x: Array) -> Array:
     """[batch, time, features] → [batch, heads, time, size]."""
     y = np.einsum("btf,fhs->bths", x, _of(projection.kernel, x))
     return np.swapaxes(y if projection.bias is None else y + _of(projection.bias, x), 1, 2)

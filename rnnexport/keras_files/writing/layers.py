@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from rnnexport.keras_files.layers.attention import Attention, MultiHeadAttention, Projection
+from rnnexport.keras_files.layers.attention import Attention, HeadProjection, MultiHeadAttention
 from rnnexport.keras_files.layers.convolution import Conv, GlobalPool, Pool, Window
 from rnnexport.keras_files.layers.dense import Activate, Dense, Embedding, Pass, PRelu, Rescale
-from rnnexport.keras_files.layers.layer import Layer, Shape
+from rnnexport.keras_files.layers.layer import KerasLayer, Shape
 from rnnexport.keras_files.layers.masks import (
     AnyTrue,
     ExpandDims,
@@ -48,7 +48,7 @@ class Given:
 
 
 @singledispatch
-def write(layer: Layer, nodes: Nodes, given: Given) -> ir.Value:
+def write(layer: KerasLayer, nodes: Nodes, given: Given) -> ir.Value:
     """Write a layer of one output."""
     raise NotImplementedError(type(layer).__name__)
 
@@ -273,7 +273,7 @@ def _scores_of_sums(layer: Attention, nodes: Nodes, sums: ir.Value) -> ir.Value:
     return nodes.op("Mul", nodes.reduce("Sum", tanh, [3]), nodes.weight(layer.score_weight))
 
 
-def _projected(nodes: Nodes, projection: Projection, x: ir.Value, order: Sequence[int]) -> ir.Value:
+def _projected(nodes: Nodes, projection: HeadProjection, x: ir.Value, order: Sequence[int]) -> ir.Value:
     """[batch, time, features] → [batch, time, heads, size], axes in this order."""
     features, heads, size = projection.kernel.shape
     kernel = nodes.floats(projection.kernel.value.reshape(features, heads * size), "kernel")

@@ -7,7 +7,7 @@ from onnx_ir.passes.common import CommonSubexpressionEliminationPass, RemoveUnus
 
 from rnnexport.capture.opsets import DEFAULT_OPSET, IR_VERSION, check_opset
 from rnnexport.keras_files.layers.recurrent import Bidirectional, Recurrent
-from rnnexport.keras_files.model import Call, Model, Tensor
+from rnnexport.keras_files.model import LayerCall, Model, Tensor
 from rnnexport.keras_files.writing.layers import Given, write
 from rnnexport.keras_files.writing.nodes import Nodes
 from rnnexport.keras_files.writing.recurrent import write_bidirectional, write_recurrent
@@ -60,7 +60,7 @@ class _Calls:
         self._writer, self._values = writer, values
         self._masks: dict[str, StepMask] = {}
 
-    def write(self, call: Call) -> None:
+    def write(self, call: LayerCall) -> None:
         """Write one call."""
         nodes = Nodes(self._writer, call.name)
         inputs = [self._values[tensor.name] for tensor in call.inputs]
@@ -76,7 +76,7 @@ class _Calls:
         for tensor, value in zip(call.outputs, results, strict=True):
             self._values[tensor.name] = value
 
-    def _step_mask(self, call: Call) -> StepMask | None:
+    def _step_mask(self, call: LayerCall) -> StepMask | None:
         mask = call.masks[0]
         if mask is None:
             return None

@@ -28,7 +28,7 @@ _DEFAULTS = {"LSTM": ["Sigmoid", "Tanh", "Tanh"], "GRU": ["Sigmoid", "Tanh"], "R
 
 
 @dataclass(frozen=True, slots=True)
-class _Run:
+class _RecurrentRun:
     """What one direction gave, time first and in the order of time."""
 
     sequence: ir.Value
@@ -81,7 +81,7 @@ def write_bidirectional(
     return [first, second, *last]
 
 
-def _output(nodes: Nodes, layer: Recurrent, run: _Run, *, flipped: bool) -> ir.Value:
+def _output(nodes: Nodes, layer: Recurrent, run: _RecurrentRun, *, flipped: bool) -> ir.Value:
     """[B, T, units] or [B, units]."""
     if not layer.return_sequences:
         return run.last
@@ -113,12 +113,14 @@ def _is_one_operator(layer: Bidirectional, *, masked: bool) -> bool:
     return same and _is_fused(a) and (a.bias is None) == (b.bias is None)
 
 
-def _run(nodes: Nodes, layer: Recurrent, x: ir.Value, states: Sequence[ir.Value], mask: StepMask | None) -> _Run:
+def _run(
+    nodes: Nodes, layer: Recurrent, x: ir.Value, states: Sequence[ir.Value], mask: StepMask | None
+) -> _RecurrentRun:
     """Run one direction over x [T, B, I]."""
     if not all(_is_fused(cell) and not (mask and _loses_c(layer, cell)) for cell in layer.cells):
         counts = mask.counts if mask else None
         sequence, last = write_loop(nodes, layer, x, states, counts)
-        return _Run(sequence, nodes.pick(sequence, 0 if layer.go_backwards else -1, 0), last)
+        return _RecurrentRun(sequence, nodes.pick(sequence, 0 if layer.go_backwards else -1, 0), last)
     cells = layer.cells
     if mask is not None:
         x = mask.to_front(x, cells[0].kernel.shape[0])
@@ -136,7 +138,7 @@ def _run(nodes: Nodes, layer: Recurrent, x: ir.Value, states: Sequence[ir.Value]
             x = mask.back(nodes, x, cells[-1].units, backwards=layer.go_backwards, repeat=repeat)
         else:
             output = _last_output(nodes, layer, output, mask, has_states=bool(states))
-    return _Run(x, output, last_states)
+    return _RecurrentRun(x, output, last_states)
 
 
 def _last_output(nodes: Nodes, layer: Recurrent, output: ir.Value, mask: StepMask, *, has_states: bool) -> ir.Value:
@@ -152,7 +154,7 @@ def _last_output(nodes: Nodes, layer: Recurrent, output: ir.Value, mask: StepMas
 
 def _both(
     nodes: Nodes, layer: Bidirectional, x: ir.Value, states: Sequence[ir.Value], mask: StepMask | None
-) -> list[_Run]:
+) -> list[_RecurrentRun]:
     """Both directions by one operator."""
     y, *last = _two_directions(nodes, layer, x, states, mask)
     runs = []
@@ -164,7 +166,7 @@ def _both(
                 sequence = mask.back(nodes, sequence, units, backwards=each.go_backwards, repeat=False)
             else:
                 output = _last_output(nodes, each, output, mask, has_states=bool(states))
-        runs.append(_Run(sequence, output, own_states))
+        runs.append(_RecurrentRun(sequence, output, own_states))
     return runs
 
 

@@ -15,7 +15,7 @@ from rnnexport.parity.float64 import (
     quantization,
     resizing,
 )
-from rnnexport.parity.float64.node import Kernel, Node
+from rnnexport.parity.float64.node import GraphNode, Kernel
 from rnnexport.parity.float64.standard import standard_kernel
 from rnnexport.parity.float64.widening import Rounding
 
@@ -217,7 +217,7 @@ CLAIMED: dict[str, tuple[int, ...]] = {
 """Of each operator, the versions of the operator set that brought a form of it which is computed rightly."""
 
 
-def proven_kernel(node: Node, opset: int, constant: Rounding) -> Kernel:
+def proven_kernel(node: GraphNode, opset: int, constant: Rounding) -> Kernel:
     """Return what computes a node.
 
     Raises:

@@ -11,19 +11,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rnnexport.parity.float64.node import Node
+from rnnexport.parity.float64.node import GraphNode
 
 Body = Callable[[Sequence[Any]], list[Any]]
 ControlFlow = Callable[..., tuple[Any, ...]]
 """Takes the node, its bodies by the attribute's name, and the node's inputs."""
 
 
-def _if(_: Node, bodies: Mapping[str, Body], condition: NDArray[Any]) -> tuple[Any, ...]:
+def _if(_: GraphNode, bodies: Mapping[str, Body], condition: NDArray[Any]) -> tuple[Any, ...]:
     return tuple(bodies["then_branch" if bool(condition) else "else_branch"]([]))
 
 
 def _loop(
-    node: Node,
+    node: GraphNode,
     bodies: Mapping[str, Body],
     trips: NDArray[Any] | None = None,
     condition: NDArray[Any] | None = None,
@@ -42,7 +42,7 @@ def _loop(
     return (*carried, *(np.stack(column) if column else empty[i] for i, column in enumerate(scanned)))
 
 
-def _scan(node: Node, bodies: Mapping[str, Body], *inputs: Any) -> tuple[Any, ...]:
+def _scan(node: GraphNode, bodies: Mapping[str, Body], *inputs: Any) -> tuple[Any, ...]:
     count = node.get("num_scan_inputs")
     states, sequences = list(inputs[: len(inputs) - count]), inputs[len(inputs) - count :]
     axes = node.get("scan_input_axes", [0] * count)
@@ -66,7 +66,7 @@ def _scan(node: Node, bodies: Mapping[str, Body], *inputs: Any) -> tuple[Any, ..
     return (*states, *outputs)
 
 
-def _empty_outputs(node: Node, body: str, first: int) -> list[NDArray[Any]]:
+def _empty_outputs(node: GraphNode, body: str, first: int) -> list[NDArray[Any]]:
     """What a body that never ran would have stacked, as far as the graph declares its shape."""
     from onnx import helper
 

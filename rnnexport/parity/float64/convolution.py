@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from torch.nn import functional
 
 from rnnexport.errors import NoReferenceError
-from rnnexport.parity.float64.node import Kernel, Node
+from rnnexport.parity.float64.node import GraphNode, Kernel
 
 
-def _conv(node: Node, x: NDArray[Any], w: NDArray[Any], b: NDArray[Any] | None = None) -> tuple[NDArray[Any], ...]:
+def _conv(node: GraphNode, x: NDArray[Any], w: NDArray[Any], b: NDArray[Any] | None = None) -> tuple[NDArray[Any], ...]:
     """X [N, C, *size], w [M, C / group, *kernel], b [M] → [N, M, *out]."""
     axes = _spatial_axes(node, x)
     strides, dilations = node.get("strides", [1] * axes), node.get("dilations", [1] * axes)
@@ -50,7 +50,7 @@ def _depthwise(x: NDArray[Any], w: NDArray[Any], strides: Sequence[int], dilatio
 
 
 def _conv_transpose(
-    node: Node, x: NDArray[Any], w: NDArray[Any], b: NDArray[Any] | None = None
+    node: GraphNode, x: NDArray[Any], w: NDArray[Any], b: NDArray[Any] | None = None
 ) -> tuple[NDArray[Any], ...]:
     """X [N, C, *size], w [C, M / group, *kernel], b [M] → [N, M, *out].
 
@@ -79,7 +79,7 @@ def _conv_transpose(
 
 
 def same_or_given_pads(
-    node: Node, size: Sequence[int], kernel: Sequence[int], strides: Sequence[int], dilations: Sequence[int]
+    node: GraphNode, size: Sequence[int], kernel: Sequence[int], strides: Sequence[int], dilations: Sequence[int]
 ) -> tuple[NDArray[Any], NDArray[Any]]:
     """Return how much to pad at the begin and at the end of each spatial axis."""
     axes = len(size)
@@ -94,7 +94,7 @@ def same_or_given_pads(
     return (less, total - less) if mode == "SAME_UPPER" else (total - less, less)
 
 
-def _spatial_axes(node: Node, x: NDArray[Any]) -> int:
+def _spatial_axes(node: GraphNode, x: NDArray[Any]) -> int:
     axes = x.ndim - 2
     if not 1 <= axes <= 3:
         raise NoReferenceError(f"{node.op_type} of {axes} spatial axes")

@@ -9,13 +9,13 @@ import torch
 from numpy.typing import NDArray
 
 from rnnexport.errors import NoReferenceError
-from rnnexport.parity.float64.node import Kernel, Node
+from rnnexport.parity.float64.node import GraphNode, Kernel
 from rnnexport.parity.float64.widening import FLOATS
 
 _Arrays = tuple[NDArray[Any], ...]
 
 
-def _rows(node: Node, x: NDArray[Any]) -> tuple[NDArray[Any], int]:
+def _rows(node: GraphNode, x: NDArray[Any]) -> tuple[NDArray[Any], int]:
     """What is normalised together, as an array and its axis: before opset 13 everything from `axis` on."""
     if node.since_version >= 13:
         return x, node.get("axis", -1)
@@ -23,36 +23,36 @@ def _rows(node: Node, x: NDArray[Any]) -> tuple[NDArray[Any], int]:
     return x.reshape(int(np.prod(x.shape[:axis])), -1), 1
 
 
-def _softmax(node: Node, x: NDArray[Any]) -> _Arrays:
+def _softmax(node: GraphNode, x: NDArray[Any]) -> _Arrays:
     rows, axis = _rows(node, x)
     powers = np.exp(rows - rows.max(axis, keepdims=True))
     return ((powers / powers.sum(axis, keepdims=True)).reshape(x.shape),)
 
 
-def _log_softmax(node: Node, x: NDArray[Any]) -> _Arrays:
+def _log_softmax(node: GraphNode, x: NDArray[Any]) -> _Arrays:
     rows, axis = _rows(node, x)
     shifted = rows - rows.max(axis, keepdims=True)
     return ((shifted - np.log(np.exp(shifted).sum(axis, keepdims=True))).reshape(x.shape),)
 
 
-def _hardmax(node: Node, x: NDArray[Any]) -> _Arrays:
+def _hardmax(node: GraphNode, x: NDArray[Any]) -> _Arrays:
     rows, axis = _rows(node, x)
     y = np.zeros_like(rows)
     np.put_along_axis(y, np.expand_dims(rows.argmax(axis), axis), 1, axis)
     return (y.reshape(x.shape),)
 
 
-def _dropout(node: Node, x: NDArray[Any], ratio: Any = None, training: Any = None) -> _Arrays:
+def _dropout(node: GraphNode, x: NDArray[Any], ratio: Any = None, training: Any = None) -> _Arrays:
     if training is not None and bool(training) and (ratio is None or float(ratio) > 0):
         raise NoReferenceError("Dropout in training mode, which is random")
     return x, np.ones(x.shape, x.dtype if node.since_version < 10 else np.bool_)
 
 
-def _cast(node: Node, x: NDArray[Any]) -> _Arrays:
+def _cast(node: GraphNode, x: NDArray[Any]) -> _Arrays:
     return (_as_type(x, node.get("to")),)
 
 
-def _cast_like(_: Node, x: NDArray[Any], like: NDArray[Any]) -> _Arrays:
+def _cast_like(_: GraphNode, x: NDArray[Any], like: NDArray[Any]) -> _Arrays:
     from onnx import helper
 
     return (_as_type(x, helper.np_dtype_to_tensor_dtype(like.dtype)),)
@@ -68,42 +68,42 @@ def _as_type(x: NDArray[Any], element: int) -> NDArray[Any]:
     return x.astype(dtype)
 
 
-def _einsum(node: Node, *operands: NDArray[Any]) -> _Arrays:
+def _einsum(node: GraphNode, *operands: NDArray[Any]) -> _Arrays:
     return (np.asarray(np.einsum(node.get("equation"), *operands, optimize=True)),)
 
 
-def _sigmoid(_: Node, x: NDArray[Any]) -> _Arrays:
+def _sigmoid(_: GraphNode, x: NDArray[Any]) -> _Arrays:
     return (torch.sigmoid(torch.from_numpy(x)).numpy(),)
 
 
-def _erf(_: Node, x: NDArray[Any]) -> _Arrays:
+def _erf(_: GraphNode, x: NDArray[Any]) -> _Arrays:
     return (torch.erf(torch.from_numpy(x)).numpy(),)
 
 
-def _celu(node: Node, x: NDArray[Any]) -> _Arrays:
+def _celu(node: GraphNode, x: NDArray[Any]) -> _Arrays:
     alpha = node.get("alpha", 1.0)
     return (np.maximum(x, 0) + np.minimum(0, alpha * np.expm1(x / alpha)),)
 
 
-def _unsqueeze(node: Node, x: NDArray[Any], axes: NDArray[Any] | None = None) -> _Arrays:
+def _unsqueeze(node: GraphNode, x: NDArray[Any], axes: NDArray[Any] | None = None) -> _Arrays:
     return (np.expand_dims(x, tuple(node.get("axes", []) if axes is None else axes.ravel().tolist())),)
 
 
-def _gelu(node: Node, x: NDArray[Any]) -> _Arrays:
+def _gelu(node: GraphNode, x: NDArray[Any]) -> _Arrays:
     if node.get("approximate", "none") == "tanh":
         return (0.5 * x * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3))),)
     return (0.5 * x * (1 + torch.erf(torch.from_numpy(x) / np.sqrt(2)).numpy()),)
 
 
-def _hard_swish(_: Node, x: NDArray[Any]) -> _Arrays:
+def _hard_swish(_: GraphNode, x: NDArray[Any]) -> _Arrays:
     return (x * np.clip(x / 6 + 0.5, 0, 1),)
 
 
-def _mish(_: Node, x: NDArray[Any]) -> _Arrays:
+def _mish(_: GraphNode, x: NDArray[Any]) -> _Arrays:
     return (x * np.tanh(np.logaddexp(0, x)),)
 
 
-def _range(_: Node, start: NDArray[Any], limit: NDArray[Any], delta: NDArray[Any]) -> _Arrays:
+def _range(_: GraphNode, start: NDArray[Any], limit: NDArray[Any], delta: NDArray[Any]) -> _Arrays:
     count = max(int(np.ceil((limit - start) / delta)), 0)
     return ((start + np.arange(count) * delta).astype(start.dtype),)
 

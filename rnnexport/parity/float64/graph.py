@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from rnnexport.errors import NoReferenceError
 from rnnexport.parity.float64.control_flow import CONTROL_FLOW
-from rnnexport.parity.float64.node import Kernel, Node
+from rnnexport.parity.float64.node import GraphNode, Kernel
 from rnnexport.parity.float64.widening import Rounding, wide, wide_tensor
 
 Scope = MutableMapping[str, Any]
@@ -24,12 +24,12 @@ class Compiler:
     """What makes of a node's proto something that runs."""
 
     opset: int
-    kernel: Callable[[Node, int], Kernel]
+    kernel: Callable[[GraphNode, int], Kernel]
     """Takes the node and the operator set."""
     constant: Rounding
     """Of every floating-point constant."""
 
-    def node(self, proto: Any) -> Node:
+    def node(self, proto: Any) -> GraphNode:
         """Describe a node.
 
         Raises:
@@ -46,14 +46,14 @@ class Compiler:
         attributes = {a.name: _decoded(helper.get_attribute_value(a)) for a in proto.attribute}
         copy = NodeProto()  # the original would keep the whole file in memory
         copy.CopyFrom(proto)
-        return Node(proto.op_type, version, attributes, tuple(proto.input), tuple(proto.output), copy)
+        return GraphNode(proto.op_type, version, attributes, tuple(proto.input), tuple(proto.output), copy)
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
     """One node, ready to run."""
 
-    node: Node
+    node: GraphNode
     kernel: Callable[..., tuple[Any, ...]]
     bodies: Mapping[str, Graph]
     captured: frozenset[str]

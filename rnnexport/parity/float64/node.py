@@ -11,7 +11,7 @@ Kernel = Callable[..., tuple[Any, ...]]
 
 
 @dataclass(frozen=True, slots=True)
-class Node:
+class GraphNode:
     """One node of a graph, whose floating-point attributes and types are already float64."""
 
     op_type: str

@@ -8,13 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rnnexport.errors import NoReferenceError
-from rnnexport.parity.float64.node import Kernel, Node
+from rnnexport.parity.float64.node import GraphNode, Kernel
 
 _Arrays = tuple[NDArray[Any], ...]
 
 
 def _batch_normalization(
-    node: Node, x: NDArray[Any], scale: NDArray[Any], b: NDArray[Any], mean: NDArray[Any], var: NDArray[Any]
+    node: GraphNode, x: NDArray[Any], scale: NDArray[Any], b: NDArray[Any], mean: NDArray[Any], var: NDArray[Any]
 ) -> _Arrays:
     """X [N, C, *], the others [C]. Before opset 14 training is told by the number of outputs, and is not computed."""
     if node.since_version < 14 and len([name for name in node.outputs if name]) > 1:
@@ -33,12 +33,12 @@ def _batch_normalization(
     return ((x - mean) / np.sqrt(var + node.get("epsilon", 1e-5)) * scale + b, *results)
 
 
-def _instance_normalization(node: Node, x: NDArray[Any], scale: NDArray[Any], b: NDArray[Any]) -> _Arrays:
+def _instance_normalization(node: GraphNode, x: NDArray[Any], scale: NDArray[Any], b: NDArray[Any]) -> _Arrays:
     normal, *_ = _normalized(x, tuple(range(2, x.ndim)), node.get("epsilon", 1e-5))
     return (normal * _per_channel(scale, x) + _per_channel(b, x),)
 
 
-def _group_normalization(node: Node, x: NDArray[Any], scale: NDArray[Any], b: NDArray[Any]) -> _Arrays:
+def _group_normalization(node: GraphNode, x: NDArray[Any], scale: NDArray[Any], b: NDArray[Any]) -> _Arrays:
     """Scale and bias are one for each group before opset 21, one for each channel since."""
     groups = node.get("num_groups")
     grouped = x.reshape(x.shape[0], groups, -1)
@@ -48,13 +48,15 @@ def _group_normalization(node: Node, x: NDArray[Any], scale: NDArray[Any], b: ND
     return (normal.reshape(x.shape) * _per_channel(scale, x) + _per_channel(b, x),)
 
 
-def _layer_normalization(node: Node, x: NDArray[Any], scale: NDArray[Any], b: NDArray[Any] | None = None) -> _Arrays:
+def _layer_normalization(
+    node: GraphNode, x: NDArray[Any], scale: NDArray[Any], b: NDArray[Any] | None = None
+) -> _Arrays:
     axes = tuple(range(node.get("axis", -1) % x.ndim, x.ndim))
     normal, mean, inverse = _normalized(x, axes, node.get("epsilon", 1e-5))
     return normal * scale + (0 if b is None else b), mean, inverse
 
 
-def _mean_variance_normalization(node: Node, x: NDArray[Any]) -> _Arrays:
+def _mean_variance_normalization(node: GraphNode, x: NDArray[Any]) -> _Arrays:
     axes = tuple(node.get("axes", (0, 2, 3)))
     return ((x - x.mean(axes, keepdims=True)) / (x.std(axes, keepdims=True) + 1e-9),)
 

@@ -9,7 +9,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from rnnexport.parity.float64.convolution import same_or_given_pads
-from rnnexport.parity.float64.node import Kernel, Node
+from rnnexport.parity.float64.node import GraphNode, Kernel
 
 _Arrays = tuple[NDArray[Any], ...]
 
@@ -17,7 +17,7 @@ _Arrays = tuple[NDArray[Any], ...]
 class _Windows:
     """Where the windows of a pooling node lie on x [N, C, *size]."""
 
-    def __init__(self, node: Node, x: NDArray[Any]) -> None:
+    def __init__(self, node: GraphNode, x: NDArray[Any]) -> None:
         self.kernel = node.get("kernel_shape")
         axes = len(self.kernel)
         self.strides, self.dilations = node.get("strides", [1] * axes), node.get("dilations", [1] * axes)
@@ -47,7 +47,7 @@ class _Windows:
         return np.asarray(view.reshape(*view.shape[:-axes], -1))
 
 
-def _max_pool(node: Node, x: NDArray[Any]) -> _Arrays:
+def _max_pool(node: GraphNode, x: NDArray[Any]) -> _Arrays:
     windows = _Windows(node, x)
     lowest = -np.inf if np.issubdtype(x.dtype, np.floating) else np.iinfo(x.dtype).min
     elements = windows.of(x, lowest, lowest)
@@ -62,22 +62,22 @@ def _max_pool(node: Node, x: NDArray[Any]) -> _Arrays:
     return elements.max(-1), chosen + planes * int(np.prod(size))
 
 
-def _average_pool(node: Node, x: NDArray[Any]) -> _Arrays:
+def _average_pool(node: GraphNode, x: NDArray[Any]) -> _Arrays:
     windows = _Windows(node, x)
     counts = windows.of(np.ones(x.shape[2:]), 0, node.get("count_include_pad", 0)).sum(-1)
     return (windows.of(x, 0, 0).sum(-1) / counts,)
 
 
-def _lp_pool(node: Node, x: NDArray[Any]) -> _Arrays:
+def _lp_pool(node: GraphNode, x: NDArray[Any]) -> _Arrays:
     p = node.get("p", 2)
     return ((np.abs(_Windows(node, x).of(x, 0, 0)) ** p).sum(-1) ** (1 / p),)
 
 
-def _global_average_pool(_: Node, x: NDArray[Any]) -> _Arrays:
+def _global_average_pool(_: GraphNode, x: NDArray[Any]) -> _Arrays:
     return (x.mean(tuple(range(2, x.ndim)), keepdims=True),)
 
 
-def _global_max_pool(_: Node, x: NDArray[Any]) -> _Arrays:
+def _global_max_pool(_: GraphNode, x: NDArray[Any]) -> _Arrays:
     return (x.max(tuple(range(2, x.ndim)), keepdims=True),)
 
 

@@ -11,13 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rnnexport.errors import NoReferenceError
-from rnnexport.parity.float64.node import Kernel, Node
+from rnnexport.parity.float64.node import GraphNode, Kernel
 
 _Arrays = tuple[NDArray[Any], ...]
 _NARROW = {"int4": (-8, 7), "uint4": (0, 15)}
 
 
-def _quantize(node: Node, x: NDArray[Any], scale: NDArray[Any], zero_point: NDArray[Any] | None = None) -> _Arrays:
+def _quantize(node: GraphNode, x: NDArray[Any], scale: NDArray[Any], zero_point: NDArray[Any] | None = None) -> _Arrays:
     from onnx import helper
 
     if zero_point is not None:
@@ -30,12 +30,14 @@ def _quantize(node: Node, x: NDArray[Any], scale: NDArray[Any], zero_point: NDAr
     return (np.clip(y + _spread(node, zero_point, x), lowest, highest).astype(dtype),)
 
 
-def _dequantize(node: Node, x: NDArray[Any], scale: NDArray[Any], zero_point: NDArray[Any] | None = None) -> _Arrays:
+def _dequantize(
+    node: GraphNode, x: NDArray[Any], scale: NDArray[Any], zero_point: NDArray[Any] | None = None
+) -> _Arrays:
     _bounds(node, x.dtype)
     return ((x.astype(np.float64) - _spread(node, zero_point, x)) * _spread(node, scale, x),)
 
 
-def _dynamic_quantize(_: Node, x: NDArray[Any]) -> _Arrays:
+def _dynamic_quantize(_: GraphNode, x: NDArray[Any]) -> _Arrays:
     narrow = x.astype(np.float32)
     lowest, highest = np.minimum(narrow.min(), np.float32(0)), np.maximum(narrow.max(), np.float32(0))
     scale = (highest - lowest) / np.float32(255)
@@ -44,7 +46,7 @@ def _dynamic_quantize(_: Node, x: NDArray[Any]) -> _Arrays:
     return y.astype(np.uint8), np.array(scale, np.float64), np.asarray(zero, np.uint8)
 
 
-def _bounds(node: Node, dtype: np.dtype[Any]) -> tuple[int, int]:
+def _bounds(node: GraphNode, dtype: np.dtype[Any]) -> tuple[int, int]:
     if dtype.name in _NARROW:
         return _NARROW[dtype.name]
     if dtype.kind not in "iu":
@@ -52,7 +54,7 @@ def _bounds(node: Node, dtype: np.dtype[Any]) -> tuple[int, int]:
     return int(np.iinfo(dtype).min), int(np.iinfo(dtype).max)
 
 
-def _spread(node: Node, parameter: NDArray[Any] | None, x: NDArray[Any]) -> NDArray[np.float64]:
+def _spread(node: GraphNode, parameter: NDArray[Any] | None, x: NDArray[Any]) -> NDArray[np.float64]:
     """A scale or a zero point, one for all, for each index of an axis or for each block of it, so that it fits x."""
     if parameter is None:
         return np.zeros(())

@@ -9,13 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rnnexport.errors import NoReferenceError
-from rnnexport.parity.float64.node import Kernel, Node
+from rnnexport.parity.float64.node import GraphNode, Kernel
 
 _Float64 = NDArray[np.float64]
 
 
 def _resize(
-    node: Node,
+    node: GraphNode,
     x: NDArray[Any],
     roi: NDArray[Any] | None = None,
     scales: NDArray[Any] | None = None,
@@ -44,7 +44,7 @@ def _resize(
     return (y if y.dtype == x.dtype else y.astype(x.dtype),)
 
 
-def _from_sizes(node: Node, lengths: NDArray[Any], sizes: NDArray[Any]) -> tuple[_Float64, NDArray[Any]]:
+def _from_sizes(node: GraphNode, lengths: NDArray[Any], sizes: NDArray[Any]) -> tuple[_Float64, NDArray[Any]]:
     factors = sizes / lengths
     policy = node.get("keep_aspect_ratio_policy", "stretch")
     if policy == "stretch":
@@ -53,7 +53,7 @@ def _from_sizes(node: Node, lengths: NDArray[Any], sizes: NDArray[Any]) -> tuple
     return np.full(len(lengths), factor), np.floor(factor * lengths + 0.5).astype(int)
 
 
-def _positions(node: Node, length: int, target: int, factor: float, start: float, end: float) -> _Float64:
+def _positions(node: GraphNode, length: int, target: int, factor: float, start: float, end: float) -> _Float64:
     """Where on the axis before resizing each element after resizing lies."""
     x = np.arange(target, dtype=np.float64)
     match node.get("coordinate_transformation_mode", "half_pixel"):
@@ -80,7 +80,7 @@ def _positions(node: Node, length: int, target: int, factor: float, start: float
             raise ValueError(f"coordinate_transformation_mode {mode!r}")
 
 
-def _weights(node: Node, positions: _Float64, length: int, factor: float) -> _Float64:
+def _weights(node: GraphNode, positions: _Float64, length: int, factor: float) -> _Float64:
     """What each element after resizing takes of each before: [target, length]."""
     mode = node.get("mode", "nearest")
     matrix = np.zeros((len(positions), length))

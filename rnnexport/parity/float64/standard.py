@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from rnnexport.parity.float64.node import Kernel, Node
+from rnnexport.parity.float64.node import GraphNode, Kernel
 from rnnexport.parity.float64.widening import Rounding, with_floats
 
 _DOUBLE = 11
 
 
-def standard_kernel(node: Node, opset: int, constant: Rounding = lambda x: x) -> Kernel:
+def standard_kernel(node: GraphNode, opset: int, constant: Rounding = lambda x: x) -> Kernel:
     """Return onnx's implementation of a node; tensors among its attributes pass through `constant`."""
     from onnx.reference.ops._op_list import load_op
 
@@ -18,7 +18,7 @@ def standard_kernel(node: Node, opset: int, constant: Rounding = lambda x: x) ->
     wide = with_floats(node.proto, _DOUBLE, constant)
     implementation = load_op("", node.op_type, node.since_version)(wide, parameters)
 
-    def run(_: Node, *inputs: Any) -> tuple[Any, ...]:
+    def run(_: GraphNode, *inputs: Any) -> tuple[Any, ...]:
         results: tuple[Any, ...] = implementation.run(*inputs)
         return results
 
