@@ -64,7 +64,7 @@ def _judged(calls: Iterable[tuple[Case, CaseResult, Mapping[str, Reference]]], t
     for case, result, references in calls:
         if result.failure is not None:
             how = "does not load" if result.failure.loading else f"fails at {case.name}"
-            return EngineJudgement(f"{how}: {' '.join(result.failure.message.split())[:300]}", case)
+            return EngineJudgement(f"{how}: {_in_one_line(result.failure.message)}", case)
         for name, reference in references.items():
             comparison = compare(name, result.outputs[name], reference, tolerance)
             if comparison.passed:
@@ -74,3 +74,8 @@ def _judged(calls: Iterable[tuple[Case, CaseResult, Mapping[str, Reference]]], t
                 return EngineJudgement(text, case)
             rounding = text
     return EngineJudgement(rounding, is_rounding=rounding != RIGHT)
+
+
+def _in_one_line(message: str) -> str:
+    """A library's message as the manifest can keep it."""
+    return "".join(character for character in " ".join(message.split()) if character.isprintable())[:300]
