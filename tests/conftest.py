@@ -34,6 +34,8 @@ settings.load_profile("quick")
 def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
     """A function that runs the command line."""
 
+    monkeypatch.delenv("COLUMNS", raising=False)  # which some test runners set
+
     def run(*arguments: object) -> Outcome:
         monkeypatch.setattr(sys, "argv", ["rnnexport", *map(str, arguments)])
         with pytest.raises(SystemExit) as ended:
