@@ -33,7 +33,6 @@ settings.load_profile("quick")
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
     """A function that runs the command line."""
-
     monkeypatch.delenv("COLUMNS", raising=False)  # which some test runners set
 
     def run(*arguments: object) -> Outcome:

@@ -57,6 +57,7 @@ def test_a_planted_lie_is_boiled_down_to_the_corner_in_which_it_lies(planted, tm
     assert report.exit_status == 1
 
 
+@pytest.mark.slow
 def test_a_crash_is_a_finding_and_the_search_goes_on(planted):
     report = conformance([planted("crashing")], examples=20)
     crash, *_ = bad(report)
@@ -66,6 +67,7 @@ def test_a_crash_is_a_finding_and_the_search_goes_on(planted):
     assert report.runtimes[0].counts["right"] > 0
 
 
+@pytest.mark.slow
 def test_what_goes_wrong_on_the_second_call_only_is_found(planted):
     causes = [finding.cause for finding in bad(conformance([planted("forgetful")], examples=80, seed=1))]
     assert "second_call other batch or other batch and time" in causes

@@ -156,6 +156,7 @@ def test_the_time_left_is_that_of_the_other_seeds() -> None:
     assert seconds_left(runs, results, processes=2) == (2 * 10 + 2 * 40) / 2
 
 
+@pytest.mark.slow
 def test_a_study_that_fails_at_a_length_says_so(tmp_path: Path) -> None:
     result = compare(["adding-60", "adding-90"], ["lstm"], seeds=1, epochs=1, cache=tmp_path, bench_seconds=0.01)
     assert result.runs[0].updates_to_target is None
