@@ -106,8 +106,8 @@ def _first_that_works(trials: _Trials, ranges: dict[str, SizeRange], stated: dic
     reason = (str(failure).strip().splitlines() or [""])[0]
     raise ExportError(
         f"{place_of_failure(failure)}forward fails at every size that was tried, at last with {shown}: "
-        f"{type(failure).__name__}: {reason}; state what it takes, like 'x:float32[batch,time>=400]', or give real "
-        "inputs with sample"
+        f"{type(failure).__name__}: {reason}; state what it takes, like 'x:float32[batch,time>=400]' or "
+        "'tokens:int64[batch,time] in 100..120'"
     ) from failure
 
 

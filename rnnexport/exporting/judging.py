@@ -2,7 +2,8 @@
 
 1. In ONNX Runtime it must give what the module gives, at every size and length of the calls; else nothing is written.
 2. Where another runtime does not load it, fails or is wrong, the bundle says so by name.
-3. Calls with large, denormal or constant inputs are left to `verify`, which judges rounding.
+3. Calls with large, denormal or constant inputs are left to `verify`, which judges rounding; so are those whose
+   padding, drawn NaN, reaches what the module gives: there runtimes differ, and swallow it.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+
+import numpy as np
 
 from rnnexport.bundle.manifest import Tolerance
 from rnnexport.engines.contract import Definition
@@ -45,7 +48,11 @@ def judge(
 
     The smallest call is the first: what a session prepares for one step may not do for more.
     """
-    normal = (number for number, case in enumerate(cases) if case.values == "normal")
+    normal = (
+        number
+        for number, case in enumerate(cases)
+        if case.values == "normal" and all(np.isfinite(output.expected).all() for output in expected[number].values())
+    )
     asked = sorted(normal, key=lambda number: sum(array.size for array in cases[number].feeds.values()))
     calls, references = [cases[number] for number in asked], [expected[number] for number in asked]
 

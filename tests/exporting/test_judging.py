@@ -90,3 +90,13 @@ def test_integers_that_count_steps_are_found_out(tmp_path):
 
     bundle = rnnexport.export(Last(None), tmp_path / "b", inputs=[SERIES, "lengths:int64[batch]"])
     assert bundle.manifest.runtimes["onnxruntime"] == "right"
+
+
+def test_padding_that_reaches_the_output_refuses_nothing(tmp_path):
+    class Mean(Run):
+        def forward(self, x, lengths):
+            mask = (torch.arange(x.size(1)) < lengths[:, None]).float().unsqueeze(-1)
+            return (self.rnn(x)[0] * mask).sum(1) / mask.sum(1)  # NaN on padding stays NaN
+
+    bundle = rnnexport.export(Mean(None), tmp_path / "b", inputs=[SERIES, "lengths:int64[batch]"])
+    assert bundle.manifest.runtimes["onnxruntime"] == "right"
