@@ -20,6 +20,7 @@ from torch import Tensor
 from rnnexport.capture.interception import DOMAIN
 from rnnexport.capture.recurrent import DirectionWeights, RecurrentLayer, RecurrentValues, add_layer
 from rnnexport.errors import ExportError
+from rnnexport.onnx_files.nodes import constant_tensor
 from rnnexport.onnx_files.operators import Recurrent
 from rnnexport.onnx_files.zeros import is_zero
 
@@ -37,7 +38,7 @@ def lower_recurrent_layers(model: ir.Model) -> None:
     """
     calls: Counter[str] = Counter()
     nodes = [node for node in model.graph if node.domain == DOMAIN]
-    if any(_tensor(value) is None for node in nodes for value in node.inputs[_NUM_OPERANDS:]):
+    if any(constant_tensor(value) is None for node in nodes for value in node.inputs[_NUM_OPERANDS:]):
         fold_constants(model, input_size_limit=_ANY_SIZE, output_size_limit=_ANY_SIZE)  # a weight norm, for example
     for node in nodes:
         path = node.attributes["path"].as_string() or node.op_type.lower()
@@ -92,12 +93,8 @@ def _layers(node: ir.Node, name: str) -> list[RecurrentLayer]:
     ]
 
 
-def _tensor(value: ir.Value | None) -> ir.TensorProtocol | None:
-    return None if value is None else ir.convenience.get_const_tensor(value)
-
-
 def _constant(value: ir.Value | None, name: str) -> Tensor:
-    tensor = _tensor(value)
+    tensor = constant_tensor(value)
     if tensor is None:
         raise ExportError(f"the weights of layer {name!r} are computed from the inputs; ONNX needs constant weights")
     raw = getattr(tensor, "raw", None)

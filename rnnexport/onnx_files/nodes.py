@@ -43,6 +43,11 @@ def used_output(node: ir.Node, index: int) -> ir.Value | None:
     return value if value is not None and (value.is_graph_output() or value.uses()) else None
 
 
+def constant_tensor(value: ir.Value | None) -> ir.TensorProtocol | None:
+    """The tensor that a value always is, `None` where it is computed or left out."""
+    return None if value is None else ir.convenience.get_const_tensor(value)
+
+
 def bodies(node: ir.Node) -> list[ir.Graph]:
     """The sub-graphs of an `If`, `Loop` or `Scan`."""
     return [each.as_graph() for each in node.attributes.values() if each.type == ir.AttributeType.GRAPH]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
-from rnnexport.onnx_files.nodes import optional_input
+from rnnexport.onnx_files.nodes import constant_tensor, optional_input
 
 
 class EvaluationMode(ir.passes.InPlacePass):
@@ -32,5 +32,5 @@ def trains(node: ir.Node) -> bool:
     if node.op_type == "BatchNormalization":
         return node.attributes.get_int("training_mode", 0) == 1
     mode = optional_input(node, 2) if node.op_type == "Dropout" else None
-    tensor = ir.convenience.get_const_tensor(mode) if mode is not None else None
+    tensor = constant_tensor(mode)
     return tensor is not None and bool(np.any(tensor.numpy()))

@@ -28,7 +28,14 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import onnx_ir as ir
 
-from rnnexport.onnx_files.nodes import RefusedNodeError, node_name, optional_input, required_input, used_output
+from rnnexport.onnx_files.nodes import (
+    RefusedNodeError,
+    constant_tensor,
+    node_name,
+    optional_input,
+    required_input,
+    used_output,
+)
 from rnnexport.onnx_files.operators import INITIAL_H, RECURRENT, SEQUENCE_LENS, Y_C, Y_H, B, W, X, Y
 from rnnexport.onnx_files.writer import GraphWriter
 from rnnexport.onnx_files.zeros import is_zero
@@ -235,7 +242,7 @@ def _joins_directions(node: ir.Node | None) -> bool:
     if node.op_type == "Transpose":
         return list(node.attributes.get_ints("perm") or ()) == [0, 2, 1, 3]
     operand = node.inputs[1] if len(node.inputs) > 1 else None
-    tensor = ir.convenience.get_const_tensor(operand) if operand is not None else None
+    tensor = constant_tensor(operand)
     if node.op_type == "Squeeze":
         axes = tensor.numpy().tolist() if tensor is not None else node.attributes.get_ints("axes")
         return list(axes or ()) == [1]

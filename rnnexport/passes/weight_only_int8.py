@@ -15,7 +15,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from rnnexport.errors import ExportError
-from rnnexport.onnx_files.nodes import node_name, optional_input
+from rnnexport.onnx_files.nodes import constant_tensor, node_name, optional_input
 from rnnexport.onnx_files.operators import RECURRENT
 from rnnexport.onnx_files.writer import GraphWriter
 from rnnexport.passes.quantizing.outlier_columns import outlier_columns
@@ -84,7 +84,7 @@ def _rewrite(writer: GraphWriter, node: ir.Node) -> bool:
 def _storable(node: ir.Node, position: int) -> NDArray[np.float32] | None:
     """Weights [D, G·H, K] that are constant, float32, and not spread over large and small columns."""
     value = optional_input(node, position)
-    tensor = ir.convenience.get_const_tensor(value) if value is not None else None
+    tensor = constant_tensor(value)
     if tensor is None or tensor.dtype != ir.DataType.FLOAT:
         return None
     weights = tensor.numpy()

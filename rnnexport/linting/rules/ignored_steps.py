@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from rnnexport.inspecting.decomposed_cells import decomposed_cells
 from rnnexport.inspecting.layers import data_inputs, recurrent_nodes
 from rnnexport.linting.rule import Rule
-from rnnexport.onnx_files.nodes import optional_input
+from rnnexport.onnx_files.nodes import constant_tensor, optional_input
 
 _ELEMENTWISE = frozenset(
     ("Add", "Cast", "Clip", "Div", "Identity", "Mul", "Neg", "Relu", "Sigmoid", "Sub", "Tanh", "Where")
@@ -30,18 +30,23 @@ class IgnoredSteps(Rule):
     }
 
     def check(self, model: ir.Model) -> Iterator[tuple[str, str]]:
-        """Follow each dynamic dimension of a real-valued input to all of its readers."""
-        if not recurrent_nodes(model) and not decomposed_cells(model):
-            return
-        for value in data_inputs(model):
-            if value.shape is None or value.dtype is None or not value.dtype.is_floating_point():
-                continue
-            for axis, size in enumerate(value.shape):
-                read = None if isinstance(size, int) else _constant_indices(value, axis)
-                if read:
-                    places = ", ".join(map(str, sorted(read)))
-                    name = f" ({size.value})" if isinstance(size, ir.SymbolicDim) and size.value else ""
-                    yield value.name or "", f"dimension {axis}{name} is dynamic, and is read at {places} only"
+        """Look at files with recurrent layers or cells; finding cells takes longest, and comes last."""
+        found = [*_read_at_constants(model)]
+        if found and (recurrent_nodes(model) or decomposed_cells(model)):
+            yield from found
+
+
+def _read_at_constants(model: ir.Model) -> Iterator[tuple[str, str]]:
+    """Follow each dynamic dimension of a real-valued input to all of its readers."""
+    for value in data_inputs(model):
+        if value.shape is None or value.dtype is None or not value.dtype.is_floating_point():
+            continue
+        for axis, size in enumerate(value.shape):
+            read = None if isinstance(size, int) else _constant_indices(value, axis)
+            if read:
+                places = ", ".join(map(str, sorted(read)))
+                name = f" ({size.value})" if isinstance(size, ir.SymbolicDim) and size.value else ""
+                yield value.name or "", f"dimension {axis}{name} is dynamic, and is read at {places} only"
 
 
 def _constant_indices(value: ir.Value, axis: int) -> set[int] | None:
@@ -108,6 +113,5 @@ def _axis_after(node: ir.Node, position: int, axis: int, rank: int) -> int | Non
 
 
 def _constant(node: ir.Node, index: int) -> NDArray[Any] | None:
-    value = optional_input(node, index)
-    tensor = ir.convenience.get_const_tensor(value) if value is not None else None
+    tensor = constant_tensor(optional_input(node, index))
     return None if tensor is None else tensor.numpy()

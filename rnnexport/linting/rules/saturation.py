@@ -8,7 +8,7 @@ import numpy as np
 import onnx_ir as ir
 
 from rnnexport.linting.rule import Rule
-from rnnexport.onnx_files.nodes import node_name, optional_input
+from rnnexport.onnx_files.nodes import constant_tensor, node_name, optional_input
 from rnnexport.onnx_files.operators import QUANTIZED_LSTM
 
 _WEIGHTS = {"DynamicQuantizeMatMul": (1,), "MatMulInteger": (1,), "MatMulIntegerToFloat": (1,), QUANTIZED_LSTM: (1, 2)}
@@ -32,8 +32,7 @@ class Saturates(Rule):
         """Look for constant weights of more than 7 bits; those within ±64 never overflow."""
         for node in model.graph.all_nodes():
             for position in _WEIGHTS.get(node.op_type, ()):
-                value = optional_input(node, position)
-                tensor = ir.convenience.get_const_tensor(value) if value is not None else None
+                tensor = constant_tensor(optional_input(node, position))
                 if tensor is None or tensor.dtype != ir.DataType.INT8:
                     continue
                 largest = int(np.abs(tensor.numpy().astype(np.int16)).max(initial=0))

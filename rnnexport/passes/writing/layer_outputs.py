@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 import onnx_ir as ir
 
+from rnnexport.onnx_files.nodes import constant_tensor
 from rnnexport.onnx_files.writer import GraphWriter
 from rnnexport.passes.recognising.recurrent import Layer
 
@@ -70,5 +71,5 @@ def squeezes(y: ir.Value) -> list[ir.Node]:
 def _axes(squeeze: ir.Node) -> list[int]:
     """None where they are not known."""
     given = squeeze.inputs[1] if len(squeeze.inputs) > 1 else None
-    tensor = ir.convenience.get_const_tensor(given) if given is not None else None
+    tensor = constant_tensor(given)
     return [*squeeze.attributes.get_ints("axes", [])] if tensor is None else [*map(int, tensor.numpy())]

@@ -21,6 +21,8 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from rnnexport.onnx_files.nodes import constant_tensor
+
 _WEIGHT = 1e4
 _SIGMOID_SATURATES = 128.0
 """Where a sigmoid in float32 is 0 or 1 beyond doubt: e^-104 is below the least number."""
@@ -92,6 +94,6 @@ def _reach(node: ir.Node) -> float:
 
 def _array(node: ir.Node, index: int) -> NDArray[np.generic]:
     value = node.inputs[index]
-    tensor = ir.convenience.get_const_tensor(value) if value is not None else None
+    tensor = constant_tensor(value)
     assert tensor is not None, "why_not_maskable has made sure of it"
     return tensor.numpy()
