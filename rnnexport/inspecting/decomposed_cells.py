@@ -11,13 +11,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import onnx_ir as ir
 
-from rnnexport.onnx_files.nodes import bodies, node_name, optional_input
-from rnnexport.onnx_files.operators import LAYOUT
+from rnnexport.onnx_files.nodes import bodies, constant_tensor, node_name, optional_input
+from rnnexport.onnx_files.operators import LAYOUT, Cell
 from rnnexport.passes.fuse_cells import fuse_cells
 from rnnexport.passes.recognising.cell_runs import CellRun
 
@@ -38,7 +37,7 @@ _DEPTH = 12
 class DecomposedCell:
     """A cell written as MatMul, Sigmoid and Tanh."""
 
-    cell: Literal["LSTM", "GRU"]
+    cell: Cell
     node: str
     """Where its last step is."""
     steps: int
@@ -46,9 +45,19 @@ class DecomposedCell:
     fusible: bool
     """Whether `rnnexport lint --fix` can put an operator in its place."""
     weights: str
-    """What they are stored as, such as `float32`, `int8` or `int4`."""
+    """What they are stored as, in ONNX's words, such as `float`, `int8` or `int4`."""
     multiply_adds_per_step: int
     """Of one row, without activations; 0 where no product with constant weights was found."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Weight:
+    """A constant matrix that something is multiplied by."""
+
+    name: str
+    stored_as: str
+    size: int
+    """Multiply-adds of one row."""
 
 
 def decomposed_cells(model: ir.Model) -> list[DecomposedCell]:
@@ -68,21 +77,19 @@ def cells_by_graph(model: ir.Model) -> Iterator[tuple[int, DecomposedCell]]:
         weights, steps = runs[0].weights, [step for run in runs for step in run.steps]
         size = weights.w.size + (0 if weights.r is None else weights.r.size)
         cell, node = steps[0].cell, steps[0].node
-        yield home[node], DecomposedCell(cell, node_name(node), len(steps), True, "float32", size)
-    found: dict[tuple[str, str], list[ir.Node]] = {}
+        yield home[node], DecomposedCell(cell, node_name(node), len(steps), True, "float", size)
+    found: dict[tuple[Cell, frozenset[_Weight]], list[ir.Node]] = {}
     for node in model.graph.all_nodes():
         ending = _cell_ending_in(node)
         if ending and node in home:
-            found.setdefault((ending, str(sorted(_products(node, scans)))), []).append(node)
-    for (ending, _), nodes in found.items():
-        products = _products(nodes[0], scans)
-        stored = " and ".join(sorted({kind for kind, _ in products.values()})) or "?"
-        size = sum(size for _, size in products.values())
-        kind: Literal["LSTM", "GRU"] = "LSTM" if ending == "LSTM" else "GRU"
-        yield home[nodes[0]], DecomposedCell(kind, node_name(nodes[0]), len(nodes), False, stored, size)
+            found.setdefault((ending, frozenset(_weights_behind(node, scans))), []).append(node)
+    for (ending, weights_of_cell), nodes in found.items():
+        stored = " and ".join(sorted({weight.stored_as for weight in weights_of_cell})) or "?"
+        size = sum(weight.size for weight in weights_of_cell)
+        yield home[nodes[0]], DecomposedCell(ending, node_name(nodes[0]), len(nodes), False, stored, size)
 
 
-def _cell_ending_in(node: ir.Node) -> str | None:
+def _cell_ending_in(node: ir.Node) -> Cell | None:
     if node.op_type != "Mul":
         return None
     makers = [_maker(value) for value in node.inputs]
@@ -107,9 +114,9 @@ def _maker(value: ir.Value | None) -> ir.Node | None:
     return node
 
 
-def _products(last: ir.Node, scans: dict[ir.Graph, ir.Node]) -> dict[str, tuple[str, int]]:
-    """The nearest products that a cell's last step comes from: by weight, what it is stored as and how large it is."""
-    found: dict[str, tuple[str, int]] = {}
+def _weights_behind(last: ir.Node, scans: dict[ir.Graph, ir.Node]) -> set[_Weight]:
+    """The weights of the nearest products that a cell's last step comes from."""
+    found: set[_Weight] = set()
     seen, level = {last}, [last]
     for _ in range(_DEPTH):
         makers = {maker for node in level for value in node.inputs if (maker := _behind(value, scans)) is not None}
@@ -117,8 +124,7 @@ def _products(last: ir.Node, scans: dict[ir.Graph, ir.Node]) -> dict[str, tuple[
         seen |= makers
         for node in list(level):
             if (weight := _weight(node)) is not None:
-                name, stored, size = weight
-                found[name] = stored, size
+                found.add(weight)
                 level.remove(node)
     return found
 
@@ -135,19 +141,19 @@ def _behind(value: ir.Value | None, scans: dict[ir.Graph, ir.Node]) -> ir.Node |
     return outside.producer() if outside is not None else None
 
 
-def _weight(node: ir.Node) -> tuple[str, str, int] | None:
-    """The weight of a matrix product, what it is stored as and how many multiply-adds it stands for."""
+def _weight(node: ir.Node) -> _Weight | None:
+    """The weight of a matrix product."""
     value = optional_input(node, _WEIGHTS[node.op_type]) if node.op_type in _WEIGHTS else None
     while value is not None and (maker := value.producer()) is not None:
         if maker.op_type not in ("DequantizeLinear", "Transpose", "Cast"):
             break
         value = maker.inputs[0]
-    tensor = ir.convenience.get_const_tensor(value) if value is not None else None
+    tensor = constant_tensor(value)
     if value is None or tensor is None:
         return None
     if node.op_type == "MatMulNBits":
         bits = node.attributes.get_int("bits", 4)
-        return str(value.name), f"int{bits}", node.attributes.get_int("K", 0) * node.attributes.get_int("N", 0)
+        return _Weight(str(value.name), f"int{bits}", node.attributes.get_int("K", 0) * node.attributes.get_int("N", 0))
     if len(tensor.shape) != 2 or not np.any(tensor.numpy()):  # zeros are a first state
         return None
-    return str(value.name), tensor.dtype.name.lower(), tensor.size
+    return _Weight(str(value.name), tensor.dtype.name.lower(), tensor.size)

@@ -39,28 +39,31 @@ def inspect_model(model: ir.Model) -> Inspection:
     with contextlib.suppress(Exception):  # a model that contradicts itself is described as far as it goes
         ShapeInferencePass()(model)
     nodes = [*model.graph.all_nodes()]
+    layers = {node: summarise(node) for node in layer_nodes(model)}
     cells = [*cells_by_graph(model)]
     return Inspection(
         producer=" ".join(filter(None, [model.producer_name, model.producer_version])) or "unknown",
         operator_sets={domain or "ai.onnx": version for domain, version in model.opset_imports.items()},
         inputs={value.name or "": _type(value) for value in data_inputs(model)},
         outputs={value.name or "": _type(value) for value in model.graph.outputs},
-        layers=tuple(map(summarise, layer_nodes(model))),
+        layers=tuple(layers.values()),
         decomposed_cells=tuple(cell for _, cell in cells),
         state_pairs=tuple(state_pairs(model)),
         parameters=_parameters(model),
         operators=dict(Counter(node.op_type for node in nodes).most_common()),
-        multiply_adds_per_step=_multiply_adds(model.graph, _costs(model, cells)),
+        multiply_adds_per_step=_multiply_adds(model.graph, _costs(model, layers, cells)),
     )
 
 
-def _costs(model: ir.Model, cells: Sequence[tuple[int, DecomposedCell]]) -> dict[ir.Graph, int]:
+def _costs(
+    model: ir.Model, layers: Mapping[ir.Node, LayerSummary], cells: Sequence[tuple[int, DecomposedCell]]
+) -> dict[ir.Graph, int]:
     """Multiply-adds of the layers and cells that stand in each graph itself."""
     graphs = list(model.graphs())
     costs = dict.fromkeys(graphs, 0)
-    for node in layer_nodes(model):
+    for node, layer in layers.items():
         assert node.graph is not None
-        costs[node.graph] += summarise(node).multiply_adds_per_step
+        costs[node.graph] += layer.multiply_adds_per_step
     for number, cell in cells:
         costs[graphs[number]] += cell.multiply_adds_per_step
     return costs

@@ -20,7 +20,7 @@ class LayerSummary:
     cell: str
     """`LSTM`, `GRU` (reset after the product, as PyTorch has it), `GRU, reset before` or `RNN`."""
     weights: str
-    """What they are stored as, such as `float32`; `int8` where they are dequantized or multiplied so."""
+    """What they are stored as, in ONNX's words: `float`; `int8` where they are dequantized or multiplied so."""
     direction: str
     input_size: int | None
     hidden_size: int | None
