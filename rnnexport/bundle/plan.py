@@ -26,6 +26,7 @@ from rnnexport.bundle.store import sha256_of
 from rnnexport.engines import get_engine
 from rnnexport.engines.contract import Definition, Feeds
 from rnnexport.errors import BundleError, InputError
+from rnnexport.files.arrays import read_npz
 from rnnexport.versions import machine, tool_versions
 
 GraphKind = Literal["sequence", "step"]
@@ -112,13 +113,17 @@ def read_calls(bundle: Bundle, kind: GraphKind, judgement: Judgement) -> tuple[F
         BundleError: It is missing, or was changed.
     """
     path = bundle.path / calls_name(kind)
-    if not path.is_file() or sha256_of(path) != judgement.calls_sha256:
-        raise BundleError(f"{path} is missing or was changed; run: rnnexport tune {bundle.path}")
-    with np.load(path, allow_pickle=False) as arrays:
-        feeds, expected = (
-            {name.removeprefix(prefix): arrays[name] for name in arrays.files if name.startswith(prefix)}
-            for prefix in ("input/", "output/")
-        )
+    changed = f"{path} is missing or was changed; run: rnnexport tune {bundle.path}"
+    try:
+        found, arrays = sha256_of(path), read_npz(path)
+    except (OSError, InputError) as exc:
+        raise BundleError(changed) from exc
+    if found != judgement.calls_sha256:
+        raise BundleError(changed)
+    feeds, expected = (
+        {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
+        for prefix in ("input/", "output/")
+    )
     return feeds, expected
 
 
