@@ -4,13 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import product
-from typing import TYPE_CHECKING
 
 from rnnexport.bundle.bundle import Bundle
 from rnnexport.parity.grid import CaseShape, symbol_sizes
-
-if TYPE_CHECKING:
-    import onnx_ir
 
 BATCH_SIZE, TIME_STEPS = 1, 25
 """Of a call where neither the user nor the model says."""
@@ -35,7 +31,7 @@ def _fixes_a_size(bundle: Bundle) -> bool:
 
 def _fixed(bundle: Bundle) -> tuple[int | None, int | None]:
     """Batch size and time steps of the first recurrent layer, where they are numbers."""
-    from rnnexport.inspecting.layers import recurrent_nodes
+    from rnnexport.inspecting.layers import call_dimensions, recurrent_nodes
     from rnnexport.onnx_files.reading import read_model
     from rnnexport.passes.fuse_cells import fuse_cells
     from rnnexport.passes.output_shapes import infer_shapes
@@ -45,13 +41,6 @@ def _fixed(bundle: Bundle) -> tuple[int | None, int | None]:
     if not recurrent_nodes(model):
         fuse_cells(model)
         infer_shapes(model)
-    nodes = recurrent_nodes(model)
-    return _sizes(nodes[0]) if nodes else (None, None)
-
-
-def _sizes(node: onnx_ir.Node) -> tuple[int | None, int | None]:
-    x = node.inputs[0]
-    if x is None or x.shape is None or len(x.shape) != 3:
-        return None, None
-    first, second = (size if isinstance(size, int) else None for size in list(x.shape)[:2])
-    return (first, second) if node.attributes.get_int("layout", 0) else (second, first)
+    dimensions = next(map(call_dimensions, recurrent_nodes(model)), None) or (None, None)
+    batch, steps = (size if isinstance(size, int) else None for size in dimensions)
+    return batch, steps

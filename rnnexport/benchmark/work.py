@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
-from rnnexport.inspecting.layers import recurrent_nodes, summarise
+from rnnexport.inspecting.layers import call_dimensions, recurrent_nodes, summarise
 from rnnexport.onnx_files.operators import GATES
 
 
@@ -69,10 +69,7 @@ def recurrent_work(model: ir.Model, sizes: Mapping[str, int]) -> tuple[tuple[Lay
 
 def _call_shape(node: ir.Node, sizes: Mapping[str, int]) -> tuple[int, int] | None:
     """Batch and time steps of a node's X, or `None` where the graph does not say."""
-    x = node.inputs[0]
-    if x is None or x.shape is None or len(x.shape) != 3:
-        return None
-    first, second = (size if isinstance(size, int) else sizes.get(str(size.value)) for size in list(x.shape)[:2])
-    if first is None or second is None:
-        return None
-    return (first, second) if node.attributes.get_int("layout", 0) else (second, first)
+    dimensions = call_dimensions(node) or ()
+    known = [size if isinstance(size, int) else sizes.get(str(size.value)) for size in dimensions]
+    batch, steps = known or (None, None)
+    return None if batch is None or steps is None else (batch, steps)

@@ -70,6 +70,15 @@ def summarise(node: ir.Node) -> LayerSummary:
     )
 
 
+def call_dimensions(node: ir.Node) -> tuple[int | ir.SymbolicDim, int | ir.SymbolicDim] | None:
+    """Batch and time steps of a recurrent node's X, as the graph has them; `None` where X has no shape."""
+    x = node.inputs[0]
+    if x is None or x.shape is None or len(x.shape) != 3:
+        return None
+    first, second, _ = x.shape
+    return (first, second) if node.attributes.get_int("layout", 0) else (second, first)
+
+
 def _shape(node: ir.Node, index: int) -> tuple[int, ...]:
     value = optional_input(node, index)
     if value is None or value.shape is None or not all(isinstance(size, int) for size in value.shape):
