@@ -62,7 +62,7 @@ def export_with(source: nn.Module | torch.export.ExportedProgram | str | Path, o
     specs = [parse_input_spec(spec) if isinstance(spec, str) else spec for spec in options.inputs]
     ready = prepared(source, specs)
     folder = target or EXPORTED / type(ready.module).__name__
-    bundle, notes = export_module(ready.module, ready.inputs, folder, options, options.output_names)
+    bundle, notes = export_module(ready.module, ready.inputs, folder, options)
     for note in [*ready.notes, *notes]:
         options.on_note(note)
     return bundle

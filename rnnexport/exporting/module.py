@@ -37,7 +37,6 @@ def export_module(
     inputs: Sequence[InputSpec],
     out: Path,
     options: ExportOptions,
-    output_names: Sequence[str] | None = None,
 ) -> tuple[Bundle, list[str]]:
     """Write `module` as a bundle at `out`; also returns what the user should know, in sentences.
 
@@ -51,7 +50,7 @@ def export_module(
 
     opset_version = options.opset_version or DEFAULT_OPSET
     with user_code("the module's code ends the export", ExportError, ours_too=True):
-        captured = capture(module, inputs, output_names=output_names, opset_version=opset_version)
+        captured = capture(module, inputs, output_names=options.output_names, opset_version=opset_version)
     name = type(module).__name__
     graphs = Graphs.make(captured.model, options, {spec.name: spec.values for spec in inputs})
     calls = make_calls(module, inputs, captured, graphs)

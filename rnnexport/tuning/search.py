@@ -49,7 +49,6 @@ class Clock:
     """How much of the time limit is left."""
 
     def __init__(self, seconds: float) -> None:
-        self.limit_seconds = seconds
         self._end = time.monotonic() + seconds
 
     @property

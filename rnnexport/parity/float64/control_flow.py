@@ -38,7 +38,7 @@ def _loop(
         for column, value in zip(scanned, results[len(states) :], strict=True):
             column.append(value)
         number += 1
-    empty = _empty_outputs(node, "body", 1 + len(states)) if number == 0 else []
+    empty = _empty_outputs(node, 1 + len(states)) if number == 0 else []
     return (*carried, *(np.stack(column) if column else empty[i] for i, column in enumerate(scanned)))
 
 
@@ -56,7 +56,7 @@ def _scan(node: GraphNode, bodies: Mapping[str, Body], *inputs: Any) -> tuple[An
         states = results[: len(states)]
         for column, value in zip(scanned, results[len(states) :], strict=True):
             column.append(value)
-    empty = _empty_outputs(node, "body", len(states)) if steps == 0 else []
+    empty = _empty_outputs(node, len(states)) if steps == 0 else []
     outputs = []
     for i, column in enumerate(scanned):
         if node.get("scan_output_directions", [0] * len(scanned))[i]:
@@ -66,11 +66,11 @@ def _scan(node: GraphNode, bodies: Mapping[str, Body], *inputs: Any) -> tuple[An
     return (*states, *outputs)
 
 
-def _empty_outputs(node: GraphNode, body: str, first: int) -> list[NDArray[Any]]:
+def _empty_outputs(node: GraphNode, first: int) -> list[NDArray[Any]]:
     """What a body that never ran would have stacked, as far as the graph declares its shape."""
     from onnx import helper
 
-    graph = next(attribute.g for attribute in node.proto.attribute if attribute.name == body)
+    graph = next(attribute.g for attribute in node.proto.attribute if attribute.name == "body")
     types = [value.type.tensor_type for value in graph.output[first:]]
     return [
         np.zeros([0, *(d.dim_value for d in t.shape.dim)], helper.tensor_dtype_to_np_dtype(t.elem_type)) for t in types

@@ -68,8 +68,7 @@ def _conv_transpose(
     if wanted is None and mode.startswith("SAME"):
         wanted = [size * stride for size, stride in zip(x.shape[2:], strides, strict=True)]
     if wanted is None:
-        pads = np.array(node.get("pads", [0] * 2 * axes) if mode == "NOTSET" else [0] * 2 * axes)
-        begin, end = pads[:axes], pads[axes:]
+        begin, end = _given_pads(node, axes)
     else:
         total = np.array(full.shape[2:]) + extra - np.array(wanted[-axes:])
         begin = total // 2 if mode == "SAME_UPPER" else total - total // 2
@@ -85,13 +84,19 @@ def same_or_given_pads(
     axes = len(size)
     mode = node.get("auto_pad", "NOTSET")
     if not mode.startswith("SAME"):
-        pads = np.array(node.get("pads", [0] * 2 * axes) if mode == "NOTSET" else [0] * 2 * axes)
-        return pads[:axes], pads[axes:]
+        return _given_pads(node, axes)
     spans = (np.array(kernel) - 1) * np.array(dilations) + 1
     outputs = -(-np.array(size) // np.array(strides))
     total = np.maximum((outputs - 1) * np.array(strides) + spans - np.array(size), 0)
     less = total // 2
     return (less, total - less) if mode == "SAME_UPPER" else (total - less, less)
+
+
+def _given_pads(node: GraphNode, axes: int) -> tuple[NDArray[Any], NDArray[Any]]:
+    """The node's own pads, which count only where nothing else decides on them."""
+    none = [0] * 2 * axes
+    pads = np.array(node.get("pads", none) if node.get("auto_pad", "NOTSET") == "NOTSET" else none)
+    return pads[:axes], pads[axes:]
 
 
 def _spatial_axes(node: GraphNode, x: NDArray[Any]) -> int:
