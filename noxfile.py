@@ -83,6 +83,18 @@ def minimum(session: nox.Session) -> None:
 
 
 @nox.session
+def docs(session: nox.Session) -> None:
+    """Build the site into docs/_build, warnings as errors, and run its commands; `-- linkcheck` follows its links."""
+    install_group(session, "docs")
+    install_group(session, "tests")
+    install(session, "-e", ".[keras,study]")
+    builder = session.posargs[0] if session.posargs else "html"
+    session.run("sphinx-build", "-W", "--keep-going", "-b", builder, "docs", f"docs/_build/{builder}")
+    if not session.posargs:
+        session.run("pytest", "-m", "slow", "tests/test_documentation.py")
+
+
+@nox.session
 def gpu(session: nox.Session) -> None:
     """The tests that need a CUDA device; skipped with the reason where there is none."""
     install_group(session, "tests")
@@ -172,21 +184,21 @@ def keras(session: nox.Session) -> None:
 
 @nox.session
 def export_table(session: nox.Session) -> None:
-    """Write the table of docs/export.md anew, PyTorch's own exporters included; about ten minutes."""
+    """Write the table of docs/reference/export.md anew, PyTorch's own exporters included; about ten minutes."""
     install(session, ".")
     session.run("python", "-m", "benchmarks.export_table.write_table")
 
 
 @nox.session
 def graph_variants_table(session: nox.Session) -> None:
-    """Measure the forms of docs/optimize.md beside the baseline, in both runtimes; about ten minutes."""
+    """Measure the forms of docs/how-to/optimize.md beside the baseline, in both runtimes; about ten minutes."""
     install(session, ".")
     session.run("python", "benchmarks/measure_graph_variants.py", *session.posargs)
 
 
 @nox.session
 def plans_table(session: nox.Session) -> None:
-    """Tune stacks of many sizes, and print the tables of docs/plans.md; about two hours, resumable with `-- --out`."""
+    """Tune stacks of many sizes and print the tables of docs/results/plans.md; two hours, resumable by `-- --out`."""
     install(session, ".")
     session.run("python", "benchmarks/measure_plans.py", *session.posargs)
 
@@ -207,6 +219,6 @@ def chaos(session: nox.Session) -> None:
 
 @nox.session
 def silent_faults(session: nox.Session) -> None:
-    """Write the table of docs/silent-faults.md anew, with other tools on the same faults; about ten minutes."""
+    """Write the table of docs/results/silent-faults.md anew, with other tools on the same faults; about ten minutes."""
     install(session, ".", "-r", "benchmarks/silent_faults/requirements.txt")
     session.run("python", "-m", "benchmarks.silent_faults.write_table")

@@ -264,7 +264,7 @@ def table(lines: Sequence[dict[str, Any]]) -> str:
         those = [line for line in lines if line["row"]["group"] == group]
         present = [peer for peer in peers if any(peer in line["times"] for line in those)]
         columns = ["layers, batch × steps", "plan", "error", "time", "held by", "reached", *present]
-        text += [f"### {group}, {those[0]['row']['budget']}", "", _cells(columns), "|---" * len(columns) + "|"]
+        text += [f"## {group}, {those[0]['row']['budget']}", "", _cells(columns), "|---" * len(columns) + "|"]
         text += [_cells(_row(line, present)) for line in those]
         means = [_geometric_mean([ratio for line in those if (ratio := _ratio(line, peer))]) for peer in present]
         text += [_cells(["geometric mean", *[""] * 5, *(f"**{mean:.2f}**" for mean in means)]), ""]

@@ -11,17 +11,24 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+import typer.main
 from onnx import numpy_helper
 
 import rnnexport
 from rnnexport.bundle.bundle import load_bundle, reference_bundles
+from rnnexport.cli.app import app
 from rnnexport.engines import get_engine
+from rnnexport.linting.rules import all_rules
+from rnnexport.parity.diagnosis.fault_models import all_fault_models
 from rnnexport.runtime.definitions import list_definitions, load_definition
+from tools.write_reference import write_reference
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-BENCH = (ROOT / "docs/bench.md").read_text(encoding="utf-8")
-PREDICT = (ROOT / "docs/predict.md").read_text(encoding="utf-8")
+BENCH = "".join(
+    (ROOT / "docs" / page).read_text(encoding="utf-8") for page in ("how-to/bench.md", "explanation/statistics.md")
+)
+PREDICT = (ROOT / "docs/how-to/deploy.md").read_text(encoding="utf-8")
 
 
 def blocks(text: str, language: str) -> list[str]:
@@ -33,7 +40,7 @@ def test_python_of_the_documents_runs(code: str, tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-W", "error", "-c", code], check=True, cwd=tmp_path)
 
 
-@pytest.mark.parametrize("page", ["CONTRIBUTING.md", "docs/architecture.md"])
+@pytest.mark.parametrize("page", ["CONTRIBUTING.md", "docs/explanation/architecture.md"])
 def test_every_room_and_every_file_that_is_named_is_there(page: str) -> None:
     text = (ROOT / page).read_text(encoding="utf-8")
     rooms = {path.parent.name for path in (ROOT / "rnnexport").glob("*/__init__.py")}
@@ -73,18 +80,38 @@ def test_the_page_of_bench_names_all_its_options_and_no_other() -> None:
     assert options - told <= {"--runtime", "--seed", "--help"}
 
 
-def test_the_readme_names_every_runtime_and_session() -> None:
+def test_the_documents_name_every_runtime_and_session() -> None:
+    runtimes = (ROOT / "docs/reference/runtimes.md").read_text(encoding="utf-8")
     for definition in list_definitions():
-        assert f"`{definition.name}`" in README
+        assert f"`{definition.name}`" in runtimes
+    contributing = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
     for session in re.findall(r"^@nox\.session\ndef (\w+)", (ROOT / "noxfile.py").read_text(), re.MULTILINE):
-        assert f"`{session}`" in README or f"nox -s {session}" in README, session
+        assert f"`{session}`" in contributing, session
 
 
-def test_a_bundle_has_the_files_that_the_readme_lists() -> None:
-    listed = re.findall(r"^\| (`[^|]+) \|", README, re.MULTILINE)
-    names = {name.rstrip("/") for cell in listed for name in re.findall(r"`([^`]+)`", cell)}
+def test_a_bundle_has_files_that_the_reference_lists() -> None:
+    page = (ROOT / "docs/reference/bundle.md").read_text(encoding="utf-8")
+    listed = {name.rstrip("/") for name in re.findall(r"`([^`]+)`", page)}
     kept = {name.split("/")[0] for name in load_bundle(reference_bundles()[0]).manifest.files}
-    assert kept | {"manifest.json"} == names
+    assert kept | {"manifest.json"} <= listed
+
+
+def test_the_reference_has_every_command_option_rule_and_fault_model(tmp_path: Path) -> None:
+    write_reference(tmp_path)
+    commands = (tmp_path / "commands.md").read_text(encoding="utf-8")
+    for name, command in typer.main.get_command(app).commands.items():
+        (section,) = re.findall(rf"^## {name}\n(.*?)(?=^## |\Z)", commands, re.MULTILINE | re.DOTALL)
+        assert not [
+            option
+            for each in command.params
+            if not each.hidden
+            for option in each.opts
+            if option[0] == "-" and option not in section
+        ]
+    rules = (tmp_path / "rules.md").read_text(encoding="utf-8")
+    assert all(f"\n## {rule.name}\n" in rules for rule in all_rules())
+    models = (tmp_path / "fault-models.md").read_text(encoding="utf-8")
+    assert all(f"\n## {model.name}\n" in models for model in all_fault_models())
 
 
 def test_the_public_names_are_those_of_the_readme() -> None:

@@ -1,4 +1,4 @@
-"""Write the table of docs/deepbench.md from what `rnnexport bench --shapes deepbench --roofline --json` printed.
+"""Write the table of docs/results/deepbench.md from the output of `bench --shapes deepbench --roofline --json`.
 
 python tools/write_deepbench_table.py deepbench.json
 """
@@ -12,7 +12,7 @@ from rnnexport.benchmark.results import BenchReport, Measurement
 from rnnexport.report.numbers import duration
 from rnnexport.versions import machine
 
-PAGE = Path(__file__).parents[1] / "docs" / "deepbench.md"
+PAGE = Path(__file__).parents[1] / "docs/results/deepbench.md"
 BEGIN, END = "<!-- table: begin -->", "<!-- table: end -->"
 PEERS = {
     "PyTorch": ("torch", "torch-cpu"),

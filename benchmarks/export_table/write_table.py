@@ -1,4 +1,4 @@
-"""Writes the table of docs/export.md: what becomes of every case, by rnnexport and by PyTorch's own exporters.
+"""Writes the table of docs/reference/export.md: what becomes of every case, here and by PyTorch's own exporters.
 
     python -m benchmarks.export_table.write_table
 
@@ -16,7 +16,7 @@ from pathlib import Path
 
 BEGIN, END = "<!-- table: begin -->\n", "<!-- table: end -->"
 ROOT = Path(__file__).resolve().parents[2]
-DOCUMENT = ROOT / "docs" / "export.md"
+DOCUMENT = ROOT / "docs/reference/export.md"
 COLUMNS = {
     "rnnexport": ["ONNX Runtime", "OpenVINO", "OpenVINO, static"],
     "torch.onnx.export": ["ONNX Runtime", "OpenVINO"],

@@ -1,4 +1,4 @@
-"""Writes the table of docs/silent-faults.md: who catches which fault, and who says what it is.
+"""Writes the table of docs/results/silent-faults.md: who catches which fault, and who says what it is.
 
     python -m benchmarks.silent_faults.write_table
 
@@ -21,7 +21,7 @@ from benchmarks.silent_faults.faults import CONTROLS, FAULTS, Fault
 
 ROOT = Path(__file__).resolve().parents[2]
 PLUGINS = ROOT / "tests" / "plugins" / "careless_engines"
-DOCUMENT = ROOT / "docs" / "silent-faults.md"
+DOCUMENT = ROOT / "docs/results/silent-faults.md"
 BEGIN, END = "<!-- table: begin -->\n", "<!-- table: end -->"
 TOOLS = {"polygraphy": "Polygraphy", "torch": "torch.onnx verify", "optimum": "Optimum"}
 PACKAGES = ["torch", "onnx", "onnxruntime", "openvino", "onnxscript", "polygraphy", "optimum-onnx", "transformers"]

@@ -1,7 +1,7 @@
 """The least time that a call's recurrent layers can take on a machine, and how near a measured time comes to it.
 
 The model is Williams, Waterman and Patterson, "Roofline", CACM 52(4), 2009, with one roof for each level of memory.
-docs/roofline.md gives the formulas and says why each of them is a bound.
+docs/explanation/roofline.md gives the formulas and says why each of them is a bound.
 """
 
 from __future__ import annotations

@@ -41,7 +41,7 @@ class Definition(BaseModel):
     engine: str
     """The name under which an engine is registered."""
     device: str = Field(default="cpu", pattern=r"^(cpu|cuda(:\d+)?)$")
-    """`cpu`, `cuda` or `cuda:N`."""
+    """`cpu` or `cuda`; a colon and a number behind it name a certain GPU."""
     precision: Precision
     """What the engine is told to compute in, never left to the library; quantized weights are the graph's affair."""
     threads: int = Field(default=0, ge=0)

@@ -121,7 +121,7 @@ def _command(result: StudyResult) -> str:
     words += ["--seeds", str(result.seeds)] if result.seeds != SEEDS else []
     words += ["--match", result.match] if result.match != "hidden" else []
     words += ["--epochs", str(result.epochs)] if result.epochs else []
-    return shlex.join([*words, "-o", "docs"])
+    return shlex.join([*words, "-o", "docs/results"])
 
 
 def _cut(result: StudyResult) -> str:

@@ -59,7 +59,7 @@ def test_the_probe_finds_what_must_hold_on_every_machine(machine: Machine) -> No
 
 
 def test_the_example_of_the_document_runs() -> None:
-    document = Path(__file__).parents[2] / "docs" / "roofline.md"
+    document = Path(__file__).parents[2] / "docs/explanation/roofline.md"
     (code,) = re.findall(r"```python\n(.*?)```", document.read_text(encoding="utf-8"), re.DOTALL)
     ended = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert re.fullmatch(r"at least [\d.]+ µs, held by (arithmetic|L2|L3|memory)\n", ended.stdout)

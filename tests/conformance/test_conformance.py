@@ -13,7 +13,7 @@ from rnnexport.conformance import ConformanceReport, conformance
 from rnnexport.errors import InputError
 from rnnexport.report.conformance import conformance_markdown
 
-# What is known of the runtimes that are installed: kind, and words that the cause holds. docs/conformance.md has more.
+# What is known of the runtimes that are installed: kind, and words that the cause holds; docs/results has more.
 KNOWN = {
     "ort-cpu": [
         ("wrong", ["sequence_lens zero", "initial_"]),

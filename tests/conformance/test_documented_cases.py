@@ -1,4 +1,4 @@
-"""docs/conformance.md says what was found, and each minimal case still shows it."""
+"""docs/results/conformance.md says what was found, and each minimal case still shows it."""
 
 import subprocess
 import sys
@@ -10,7 +10,7 @@ import pytest
 from rnnexport.conformance import ConformanceReport
 from rnnexport.report.conformance import conformance_markdown
 
-DOCS = Path(__file__).resolve().parents[2] / "docs"
+DOCS = Path(__file__).resolve().parents[2] / "docs/results"
 REPORT = ConformanceReport.model_validate_json((DOCS / "conformance" / "conformance.json").read_text(encoding="utf-8"))
 CASES = [
     (runtime.definition.engine, finding.folder)

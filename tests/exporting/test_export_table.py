@@ -12,7 +12,7 @@ from benchmarks.export_table.outcomes import RUNTIMES, largest_excess, specs
 from rnnexport.errors import RnnexportError
 
 IDS = [case.name for case in CASES]
-DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "export.md"
+DOCUMENT = Path(__file__).resolve().parents[2] / "docs/reference/export.md"
 TABLE = DOCUMENT.read_text(encoding="utf-8").partition("<!-- table: begin -->")[2]
 
 

@@ -1,4 +1,4 @@
-"""The programs of docs/keras.md run as pasted, and what they save is exported and right."""
+"""The programs of docs/tutorial/keras.md run as pasted, and what they save is exported and right."""
 
 import os
 import re
@@ -12,7 +12,7 @@ import rnnexport
 
 pytest.importorskip("keras", reason="needs Keras; run: nox -s keras")
 pytestmark = pytest.mark.slow
-PAGE = (Path(__file__).resolve().parents[2] / "docs/keras.md").read_text(encoding="utf-8")
+PAGE = (Path(__file__).resolve().parents[2] / "docs/tutorial/keras.md").read_text(encoding="utf-8")
 
 
 def test_the_programs_of_the_page_run_and_what_they_save_is_exported(tmp_path):

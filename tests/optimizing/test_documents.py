@@ -1,4 +1,4 @@
-"""The commands of docs/optimize.md work as pasted."""
+"""The commands of docs/how-to/optimize.md work as pasted."""
 
 import re
 import shlex
@@ -16,7 +16,7 @@ from rnnexport.onnx_files.reading import read_model
 from rnnexport.passes.step import StepGraph
 from tests.graphs import Graph
 
-DOCUMENT = (Path(__file__).resolve().parents[2] / "docs" / "optimize.md").read_text(encoding="utf-8")
+DOCUMENT = (Path(__file__).resolve().parents[2] / "docs/how-to/optimize.md").read_text(encoding="utf-8")
 COMMANDS = [line for block in re.findall(r"```console\n(.*?)```", DOCUMENT, re.DOTALL) for line in block.splitlines()]
 
 

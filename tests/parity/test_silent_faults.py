@@ -1,4 +1,4 @@
-"""The table of docs/silent-faults.md is about these faults, and rnnexport's columns are what it says of them."""
+"""The table of docs/results/silent-faults.md is about these faults, and rnnexport's columns are what it says."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from benchmarks.silent_faults.faults import CONTROLS, FAULTS, Fault
 from benchmarks.silent_faults.judge_rnnexport import judge
 
-DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "silent-faults.md"
+DOCUMENT = Path(__file__).resolve().parents[2] / "docs/results/silent-faults.md"
 TABLE = DOCUMENT.read_text(encoding="utf-8").partition("<!-- table: begin -->")[2]
 PLUGINS = Path(__file__).resolve().parents[1] / "plugins" / "careless_engines"
 ROWS = {name: row.split(" | ") for name, row in re.findall(r"^\| ([^|*]+) \| (.+) \|$", TABLE, re.MULTILINE)}

@@ -166,7 +166,9 @@ def test_a_study_that_fails_at_a_length_says_so(tmp_path: Path) -> None:
     assert len(quality_rows(result)) == 1
     write_study(result, tmp_path / "out")
     page = (tmp_path / "out" / "study.md").read_text()
-    assert "rnnexport compare --task adding-60 --task adding-90 --cells lstm --seeds 1 --epochs 1 -o docs`" in page
+    assert (
+        "rnnexport compare --task adding-60 --task adding-90 --cells lstm --seeds 1 --epochs 1 -o docs/results`" in page
+    )
     task = get_task("adding-60")
     for text in ("failed if missed within 80 updates", task.published, task.citation, task.licence, "mean 0.1"):
         assert text in page

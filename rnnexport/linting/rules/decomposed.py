@@ -24,7 +24,16 @@ class _Decomposed(Rule):
 
 
 class Unrolled(_Decomposed):
-    """One cell, written once for each time step."""
+    """One cell, written once for each time step.
+
+    Exporters without the recurrent operators write a loop over time so, and so does tracing a Python loop over
+    `nn.LSTMCell`: the graph has as many copies of the cell as the example series had steps.
+
+    Example:
+        h1 = Tanh(Add(MatMul(x0, W), MatMul(h0, R)))
+        h2 = Tanh(Add(MatMul(x1, W), MatMul(h1, R)))
+        h3 = Tanh(Add(MatMul(x2, W), MatMul(h2, R)))
+    """
 
     name = "unrolled"
     severity = "warning"
@@ -40,7 +49,15 @@ class Unrolled(_Decomposed):
 
 
 class Decomposed(_Decomposed):
-    """A step of a cell as MatMul, Sigmoid and Tanh."""
+    """A step of a cell as MatMul, Sigmoid and Tanh.
+
+    Seen in graphs of one step, and in the body of a `Scan` or `Loop`. It computes the same function as the operator.
+
+    Example:
+        z, r = Split(Sigmoid(Gemm(Concat(x, h), W, B)))
+        n = Tanh(Gemm(Concat(x, Mul(r, h)), V, C))
+        h_n = Add(Mul(z, h), Mul(Sub(1, z), n))
+    """
 
     name = "decomposed"
     severity = "note"

@@ -12,7 +12,13 @@ from rnnexport.onnx_files.nodes import node_name, required_input
 
 
 class Double(Rule):
-    """Double precision."""
+    """A recurrent layer whose inputs are double precision.
+
+    The operator specification admits float64; the kernels of ONNX Runtime are made for float32 and float16.
+
+    Example:
+        Y = LSTM(x: double[time, batch, 3], W: double[1, 32, 3], R: double[1, 32, 8])
+    """
 
     name = "double"
     severity = "error"

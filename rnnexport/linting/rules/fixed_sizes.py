@@ -12,7 +12,13 @@ from rnnexport.onnx_files.nodes import node_name, optional_input
 
 
 class FixedBatch(Rule):
-    """A recurrent layer for one batch size."""
+    """A recurrent layer for one batch size.
+
+    It comes from an export without dynamic axes, or from initial states that were made with the example's batch size.
+
+    Example:
+        Y, Y_h = GRU(x: float[time, 1, 40], W, R, B, , initial_h: float[1, 1, 64])
+    """
 
     name = "fixed-batch"
     severity = "warning"
@@ -29,7 +35,13 @@ class FixedBatch(Rule):
 
 
 class FixedTimeRule(Rule):
-    """A recurrent layer for one number of steps."""
+    """A recurrent layer for one number of time steps.
+
+    It comes from an export without a dynamic time axis. A layer of one step is a step graph, and meant so.
+
+    Example:
+        Y = LSTM(x: float[100, batch, 40], W, R, B)
+    """
 
     name = "fixed-time"
     severity = "warning"

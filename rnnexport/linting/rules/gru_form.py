@@ -12,7 +12,14 @@ from rnnexport.onnx_files.nodes import node_name
 
 
 class ResetBeforeFromPyTorch(Rule):
-    """The reset gate before the product, in a file that PyTorch wrote."""
+    """The reset gate before the product, in a file that PyTorch wrote.
+
+    `nn.GRU` computes n = tanh(W x + r * (R h + b)), which is `linear_before_reset=1`. Cho et al. (2014) have
+    n = tanh(W x + R (r * h) + b), which is `linear_before_reset=0`, the operator's default.
+
+    Example:
+        Y = GRU <hidden_size=64> (x, W, R, B)    # the producer is pytorch, linear_before_reset is not set
+    """
 
     name = "gru-form"
     severity = "error"

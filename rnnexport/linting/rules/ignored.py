@@ -13,7 +13,14 @@ from rnnexport.onnx_files.operators import P
 
 
 class Ignored(Rule):
-    """Peepholes, coupled gates, and activations of the reverse half."""
+    """Peepholes, coupled gates, and activations of the reverse half.
+
+    The operator specification has them (input P, `input_forget`, a second half of `activations`); one runtime reads
+    past them.
+
+    Example:
+        Y = LSTM <direction="bidirectional", input_forget=1> (x, W, R, B, , , , P)
+    """
 
     name = "ignored-by-openvino"
     severity = "error"

@@ -19,7 +19,16 @@ _ELEMENTWISE = frozenset(
 
 
 class IgnoredSteps(Rule):
-    """A dynamic dimension that is read at constant indices only."""
+    """A dynamic dimension that is read at constant indices only.
+
+    The exporter met a free dimension, took the size 1 for it and unrolled the loop over time at that size. The input
+    still says that any length is welcome.
+
+    Example:
+        x: float[batch, time, 10]
+        x0 = Gather <axis=1> (x, 0)          # and no other step is read
+        h = Tanh(MatMul(x0, W))
+    """
 
     name = "ignored-steps"
     severity = "error"

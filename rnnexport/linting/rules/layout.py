@@ -13,7 +13,13 @@ from rnnexport.passes.time_major import TimeMajor
 
 
 class Layout(Rule):
-    """`layout=1`."""
+    """An operator with `layout=1`.
+
+    Operator sets 14 and later let X and Y have the batch first. Runtimes have not followed.
+
+    Example:
+        Y = GRU <hidden_size=64, layout=1> (x: float[batch, time, 40], W, R, B)
+    """
 
     name = "layout-1"
     severity = "error"

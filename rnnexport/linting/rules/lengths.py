@@ -13,7 +13,13 @@ from rnnexport.passes.lengths import ExactLengths
 
 
 class SequenceLens(Rule):
-    """`sequence_lens` with dynamic shapes."""
+    """`sequence_lens` with dynamic shapes.
+
+    PyTorch's exporters turn a packed sequence into this input. It says where each row of a padded batch ends.
+
+    Example:
+        Y, Y_h = GRU(x: float[time, batch, 40], W, R, B, lengths: int32[batch])
+    """
 
     name = "sequence-lens"
     severity = "error"

@@ -30,7 +30,13 @@ class _Declared:
 
 
 class WrongOutputShape(_Declared, Rule):
-    """Another rank or number than the graph gives."""
+    """An output that is declared with another rank or number than the graph gives.
+
+    Exporters declare what the example gave, converters leave the declaration as it was before they changed the graph.
+
+    Example:
+        output y: float[batch, 25, 64]         # the graph gives [batch, time, 64]
+    """
 
     name = "output-shape"
     severity = "warning"
@@ -43,7 +49,13 @@ class WrongOutputShape(_Declared, Rule):
 
 
 class VagueOutputShape(_Declared, Rule):
-    """No shape, or a name where the size is always the same."""
+    """An output without a shape, or with a name where the size is always the same.
+
+    Nothing is computed wrongly; callers that read the size of a buffer from the file cannot.
+
+    Example:
+        output y: float[batch, time, d0]       # d0 is 64 in every call
+    """
 
     name = "vague-output-shape"
     severity = "note"

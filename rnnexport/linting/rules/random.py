@@ -15,7 +15,14 @@ _RANDOM = frozenset(
 
 
 class RandomValues(Rule):
-    """Values that are drawn anew in each call."""
+    """Values that are drawn anew in each call.
+
+    Noise for training that was exported with the model, or an initial state by `torch.randn`.
+
+    Example:
+        noise = RandomNormalLike(x)
+        Y = LSTM(Add(x, noise), W, R, B)
+    """
 
     name = "random"
     severity = "error"

@@ -18,7 +18,14 @@ _LARGEST_SAFE = 64
 
 
 class Saturates(Rule):
-    """Unsigned activations times signed weights."""
+    """Unsigned activations times signed weights, both of 8 bits.
+
+    The AVX2 and AVX-512 instruction `vpmaddubsw` adds two such products in 16 bits, where the sum of two large ones
+    does not fit: it is cut. CPUs with VNNI add in 32 bits.
+
+    Example:
+        y = MatMulInteger(x: uint8[batch, 256], W: int8[256, 1024])
+    """
 
     name = "saturates"
     severity = "warning"

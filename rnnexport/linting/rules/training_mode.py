@@ -12,7 +12,13 @@ from rnnexport.passes.evaluation_mode import EvaluationMode, trains
 
 
 class TrainingMode(Rule):
-    """Dropout and batch normalisation in training mode."""
+    """Dropout and batch normalisation in training mode.
+
+    The module was not in evaluation mode when it was exported.
+
+    Example:
+        y = Dropout(x, 0.5, training_mode=true)
+    """
 
     name = "training-mode"
     severity = "error"

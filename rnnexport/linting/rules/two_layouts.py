@@ -13,7 +13,14 @@ from rnnexport.passes.transpositions import SWAP, Transpositions, permutation, r
 
 
 class TwoLayouts(Rule):
-    """The input of a recurrent layer is also transposed for another reader."""
+    """The input of a recurrent layer is also transposed for another reader.
+
+    A plug-in that moves the transposition into the recurrent node hands the moved data to the other reader as well.
+
+    Example:
+        Y = LSTM(x, W, R, B)
+        t = Transpose <perm=[1, 0, 2]> (x)
+    """
 
     name = "two-layouts"
     severity = "error"
@@ -34,7 +41,14 @@ class TwoLayouts(Rule):
 
 
 class SideBySide(Rule):
-    """Two recurrent layers on one input."""
+    """Two recurrent layers on one input.
+
+    Two encoders of one series, or an LSTM beside a GRU.
+
+    Example:
+        Y1 = LSTM(x, W1, R1, B1)
+        Y2 = GRU(x, W2, R2, B2)
+    """
 
     name = "side-by-side"
     severity = "error"

@@ -14,7 +14,11 @@ from rnnexport.parity.operators import evaluate
 
 
 class BatchMajor(FaultModel):
-    """The layer runs over the rows of the batch as if they were time steps."""
+    """The layer runs over the rows of the batch as if they were time steps.
+
+    Example:
+        a batch of 2 series of 25 steps is read as 25 series of 2 steps.
+    """
 
     name: ClassVar[str] = "batch-major mistaken for time-major"
     remedy: ClassVar[str] = (

@@ -19,7 +19,13 @@ _LOSSES: dict[str, Any] = {
 
 
 class BiasHalves(FaultModel):
-    """Swapped, or one of them lost; an LSTM cannot tell the halves from each other, a GRU can."""
+    """The halves of the bias swapped, or one of them lost.
+
+    An LSTM adds both, so that it cannot tell them from each other; a GRU multiplies part of one by its reset gate.
+
+    Example:
+        a converter writes bias_ih + bias_hh into Wb and zeros into Rb, which changes a GRU.
+    """
 
     name: ClassVar[str] = "bias halves"
     remedy: ClassVar[str] = (

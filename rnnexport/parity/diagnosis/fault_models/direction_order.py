@@ -16,7 +16,11 @@ _OTHER = {"forward": "reverse", "reverse": "forward"}
 
 
 class DirectionOrder(FaultModel):
-    """The directions of a bidirectional layer in the other order, or a single one run the other way."""
+    """The directions of a bidirectional layer in the other order, or a single one run the other way.
+
+    Example:
+        Keras keeps the backward layer's output in its own order of time, and a converter did not turn it round.
+    """
 
     name: ClassVar[str] = "direction order"
     remedy: ClassVar[str] = (

@@ -14,7 +14,11 @@ from rnnexport.parity.operators import evaluate
 
 
 class FirstStepOnly(FaultModel):
-    """What follows the first step is zero, or the first step again."""
+    """What follows the first step is zero, or the first step again.
+
+    Example:
+        the exporter saw one step, and the graph answers all others with it.
+    """
 
     name: ClassVar[str] = "only the first time step computed"
     remedy: ClassVar[str] = (

@@ -10,7 +10,11 @@ from rnnexport.parity.rounding import to_float16
 
 
 class Float16(FaultModel):
-    """Matrix products of float16 numbers."""
+    """Matrix products of float16 numbers.
+
+    Example:
+        outputs are right to 3 digits; infinity where a value passed 65,504.
+    """
 
     name: ClassVar[str] = "fp16 arithmetic"
     remedy: ClassVar[str] = (

@@ -17,7 +17,11 @@ _KNOWN = {"ifco": "PyTorch's, Keras's", "ifoc": "a common textbook's", "rzh": "P
 
 
 class GateOrder(FaultModel):
-    """Every other order of the four or three gates is tried."""
+    """The gates in another order than the operator's; every order is tried.
+
+    Example:
+        PyTorch's i, f, c, o written where ONNX reads i, o, f, c.
+    """
 
     name: ClassVar[str] = "gate order"
     remedy: ClassVar[str] = (

@@ -12,6 +12,9 @@ class GruForm(FaultModel):
     """The reset gate is applied on the other side of the matrix product than trained.
 
     Cho et al. 2014 apply it before, PyTorch and cuDNN after.
+
+    Example:
+        `linear_before_reset` was left out, and a GRU of PyTorch computes that of Cho et al.
     """
 
     name: ClassVar[str] = "other GRU form"

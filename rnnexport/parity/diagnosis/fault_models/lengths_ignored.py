@@ -27,7 +27,11 @@ if TYPE_CHECKING:
 
 
 class LengthsIgnored(FaultModel):
-    """The recurrent layers, or the whole model, run over every step of the batch."""
+    """The recurrent layers, or the whole model, run over every step of the batch.
+
+    Example:
+        full series agree; shorter rows of a batch end in the state after their padding.
+    """
 
     name: ClassVar[str] = "lengths ignored"
     remedy: ClassVar[str] = (

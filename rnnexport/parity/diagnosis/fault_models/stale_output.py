@@ -11,7 +11,11 @@ from rnnexport.parity.diagnosis.fault_model import Call, Evidence, FaultModel, O
 
 
 class StaleOutput(FaultModel):
-    """The runtime returns memory that this call did not write."""
+    """The runtime returns memory that this call did not write.
+
+    Example:
+        the answer to a call is zeros, or that of the call before.
+    """
 
     name: ClassVar[str] = "stale or undefined output"
     remedy: ClassVar[str] = (

@@ -12,7 +12,11 @@ from rnnexport.parity.operators import evaluate
 
 
 class StateOrder(FaultModel):
-    """On the way in or out, or not handed in at all."""
+    """States in the wrong order on the way in or out, or not handed in at all.
+
+    Example:
+        c_0 is given where h_0 is read, and a stream goes wrong from its second chunk on.
+    """
 
     name: ClassVar[str] = "state order"
     remedy: ClassVar[str] = "hand the states over in the order h, c, and carry each one to the input of the same state"
