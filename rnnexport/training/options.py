@@ -22,7 +22,7 @@ Log = Literal["csv", "tensorboard"]
 class TrainOptions(Options):
     """What is trained on what, and how."""
 
-    task: Annotated[str, Doc("The data set, such as vowels, names or adding-200; see the README.")] = "vowels"
+    task: Annotated[str, Doc("The data set, such as vowels, names or adding-200; see docs/how-to/train.md.")] = "vowels"
     cell: Annotated[str, Doc("lstm, gru or gru-reset-before.")] = "lstm"
     _: KW_ONLY
     hidden_size: Annotated[int | None, Ge(1), Doc("Units per layer. Default: the task's.")] = None
