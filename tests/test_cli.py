@@ -31,7 +31,7 @@ def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
 
 COMMANDS = [
     *("train", "export", "verify", "drift", "bench", "predict", "show"),
-    *("lint", "optimize", "runtimes", "conformance", "compare"),
+    *("lint", "optimize", "check", "runtimes", "doctor", "schema", "conformance", "compare"),
 ]
 
 

@@ -38,7 +38,7 @@ _JUDGED = ("torch", "onnxruntime", "onnxruntime-gpu", "openvino")
 class Judgement(BaseModel):
     """What a lossy plan was found to cost on the calls that are kept, and what it may cost on another CPU."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     error: float
     """Largest |actual - float64 reference|."""
@@ -50,7 +50,7 @@ class Judgement(BaseModel):
 class Tuned(BaseModel):
     """What a plan was made for and with."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     purpose: Purpose
     budget: str

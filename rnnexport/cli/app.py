@@ -12,14 +12,17 @@ import typer
 
 from rnnexport.cli import (
     bench,
+    check,
     compare,
     conformance,
+    doctor,
     drift,
     export,
     lint,
     optimize,
     predict,
     runtimes,
+    schema,
     show,
     train,
     tune,
@@ -38,7 +41,7 @@ app = typer.Typer(
 )
 for _module in (
     *(train, export, verify, drift, bench, predict, show),
-    *(lint, optimize, tune, runtimes, conformance, compare),
+    *(lint, optimize, tune, check, runtimes, doctor, schema, conformance, compare),
 ):
     app.command()(command(getattr(_module, _module.__name__.rpartition(".")[2])))
 

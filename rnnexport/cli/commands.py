@@ -14,6 +14,7 @@ import typer
 from annotated_types import Ge
 
 from rnnexport.arguments.options import meaning, metadata, plain_type
+from rnnexport.cli.completion import COMPLETIONS
 from rnnexport.cli.flags import flag_of, in_flags
 from rnnexport.cli.options import numbers
 from rnnexport.errors import RnnexportError
@@ -55,6 +56,7 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
     for parameter in parameters:
         for info in getattr(parameter.annotation, "__metadata__", ()):
             info.help = _no_markup(info.help or "")
+            info.autocompletion = COMPLETIONS.get(parameter.name)
     keywords = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in parameters]
     run.__signature__ = inspect.Signature(keywords)  # type: ignore[attr-defined]
     return run

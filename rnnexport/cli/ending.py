@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 import threading
+import traceback
 from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any
@@ -62,6 +63,8 @@ def _run(command: Callable[[], int | None]) -> int:
     except SystemExit as exc:  # a library that ends the process is no success
         if isinstance(exc.__context__, BrokenPipeError):  # Typer's own way with `| head`
             raise exc.__context__ from None
+        if exc.code == 0 and _by_typer(exc):  # the shell's question after Tab is answered
+            return 0
         return exc.code if isinstance(exc.code, int) and exc.code else _say(f"ended by a library: {exc.code}", 2)
     except Exception as exc:
         if hasattr(exc, "format_message"):  # a usage error, of a class that differs between versions of Typer
@@ -94,6 +97,12 @@ def _say(message: str, status: int) -> int:
         sys.stdout.flush()
     say(f"rnnexport: {message}")
     return status
+
+
+def _by_typer(exc: SystemExit) -> bool:
+    """Whether Typer's own code ended the process, and not what a command called."""
+    *_, (frame, _) = traceback.walk_tb(exc.__traceback__)
+    return str(frame.f_globals.get("__name__")).partition(".")[0] == "typer"
 
 
 def _is_text(argument: str) -> bool:

@@ -40,9 +40,9 @@ def lint(
         raise InputError("--inputs are to prove a repair with; add --fix and -o FILE, or leave them out")
     from rnnexport.linting.lint import lint as lint_file
     from rnnexport.report.lint import lint_tables
-    from rnnexport.report.lint import sarif as as_sarif
+    from rnnexport.report.sarif import lint_log
 
     with progress(f"checking {model}") as on_progress:
         report = lint_file(model, out, inputs or (), on_progress=on_progress)
-    print_result(as_sarif(report) if sarif else report, lint_tables(report), as_json=json or sarif)
+    print_result(lint_log(report) if sarif else report, lint_tables(report), as_json=json or sarif)
     raise typer.Exit(report.exit_status)

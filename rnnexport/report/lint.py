@@ -1,9 +1,9 @@
-"""Tables of what lint found, and its SARIF form for code review tools."""
+"""Tables of what lint found."""
 
 from __future__ import annotations
 
 from itertools import groupby
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.table import Table
 from rich.text import Text
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 _COLOURS = {"error": "red", "warning": "yellow", "note": "blue"}
 _ROWS_PER_RULE = 3
 """Beyond, places of one rule are counted."""
-_SARIF_SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/os/schemas/sarif-schema-2.1.0.json"
 
 
 def lint_tables(report: LintReport) -> list[RenderableType]:
@@ -62,36 +61,3 @@ def _proof(report: LintReport) -> Table:
         shown = ["does not run" if error is None else f"{error:.2g}" for error in (row.before, row.after)]
         table.add_row(row.runtime, str(row.calls), *shown)
     return table
-
-
-def sarif(report: LintReport) -> dict[str, Any]:
-    """The findings as a SARIF 2.1.0 log."""
-    rules = {finding.rule: finding.title for finding in report.findings}
-    return {
-        "$schema": _SARIF_SCHEMA,
-        "version": "2.1.0",
-        "runs": [
-            {
-                "tool": {
-                    "driver": {
-                        "name": "rnnexport",
-                        "rules": [{"id": name, "shortDescription": {"text": title}} for name, title in rules.items()],
-                    }
-                },
-                "results": [
-                    {
-                        "ruleId": finding.rule,
-                        "level": finding.severity,
-                        "message": {"text": f"{finding.where}: {finding.what}"},
-                        "locations": [
-                            {
-                                "physicalLocation": {"artifactLocation": {"uri": report.path}},
-                                "logicalLocations": [{"fullyQualifiedName": finding.where}],
-                            }
-                        ],
-                    }
-                    for finding in report.findings
-                ],
-            }
-        ],
-    }

@@ -26,7 +26,7 @@ def parity_tables(report: ParityReport) -> list[Table | Text]:
     for missing in report.not_usable:
         table.add_row(missing.definition.name, *["-"] * (len(table.columns) - 2), Text("not usable", style="yellow"))
     faults: list[Table | Text] = [
-        Text(line, style="red") for runtime in report.runtimes for line in _faults(report, runtime)
+        Text(line, style="red") for runtime in report.runtimes for line in fault_lines(report, runtime)
     ]
     faults += [Text(f"{r.definition.name}: {r.not_applicable}") for r in report.runtimes if r.not_applicable]
     missing_lines = [Text(str(missing.error()), style="yellow") for missing in report.not_usable]
@@ -56,7 +56,8 @@ def _row(report: ParityReport, runtime: RuntimeParity, output: str) -> list[str 
     ]
 
 
-def _faults(report: ParityReport, runtime: RuntimeParity) -> list[str]:
+def fault_lines(report: ParityReport, runtime: RuntimeParity) -> list[str]:
+    """What is wrong in a runtime, the call that shows it again, and what explains it; nothing where it passed."""
     name = runtime.definition.name
     wrong = [case for case in runtime.cases if not case.passed]
     lines = [f"{name}: {case.case}: {case.failure}" for case in wrong if case.failure]

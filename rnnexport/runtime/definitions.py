@@ -7,7 +7,6 @@
 
 from __future__ import annotations
 
-import tomllib
 import warnings
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
@@ -25,6 +24,7 @@ from rnnexport.errors import (
     RuntimeUnavailableError,
     UnknownNameError,
 )
+from rnnexport.files.toml_files import read_toml
 from rnnexport.runtime.plug_ins import ask_elsewhere
 
 LOCAL = Path("runtimes")
@@ -54,7 +54,7 @@ def load_definition(name_or_path: str | Path, search: Path = LOCAL) -> Definitio
         EngineError: The engine is a broken plug-in.
     """
     path = _find(name_or_path, search)
-    definition = _validated(path, _read(path))
+    definition = _validated(path, read_toml(path))
     try:
         if definition.engine not in engine_names() or is_ours(definition.engine):
             get_engine(definition.engine).check_options(definition)
@@ -151,15 +151,6 @@ def _find(name_or_path: str | Path, search: Path) -> Path:
     if str(name_or_path) not in known:
         raise UnknownNameError("runtime", str(name_or_path), known)
     return known[str(name_or_path)]
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as exc:
-        raise InputError(f"{path}: cannot be read: {exc.strerror}") from exc
-    except (ValueError, RecursionError) as exc:
-        raise InputError(f"{path}: is not TOML: {str(exc).partition(chr(10))[0]}") from exc
 
 
 def _validated(path: Path, content: Mapping[str, Any]) -> Definition:

@@ -1,0 +1,1 @@
+"""`rnnexport check`: one verdict on models, for continuous integration."""
