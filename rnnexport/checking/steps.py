@@ -27,11 +27,6 @@ from rnnexport.runtime.definitions import RuntimeStatus
 Given = TypeVar("Given")
 _SEVERITIES = get_args(Severity)
 """From the worst."""
-_FAULT_IN = {
-    "file": "the file is wrong, not the runtime",
-    "runtime": "the file is right, the runtime is wrong",
-    "either": "the fault is in the file or in the runtime",
-}
 
 
 def recorded(found: CheckedModel, step: Step, subject: str, take: Callable[[], Given]) -> Given | None:
@@ -89,7 +84,7 @@ def verify_step(bundle: Bundle, settings: VerifySettings, found: CheckedModel) -
         kind: OutcomeKind = "passed" if runtime.passed else "failed"
         if runtime.not_applicable:
             kind = "not judged"
-        said = runtime.not_applicable or (_right(runtime) if runtime.passed else _wrong(runtime))
+        said = runtime.not_applicable or (_right(runtime) if runtime.passed else runtime.why_wrong)
         found.add("verify", runtime.definition.name, kind, said)
     _note_unusable(found, "verify", report.not_usable)
 
@@ -160,18 +155,6 @@ def model_size(bundle: Bundle) -> int:
 def _right(runtime: RuntimeParity) -> str:
     errors = [each.times_float32_error for case in runtime.cases for each in case.comparisons]
     return f"{len(runtime.cases)} calls are right; largest error {max(errors, default=0):.2g} times float32's own"
-
-
-def _wrong(runtime: RuntimeParity) -> str:
-    """The first call that is wrong, and what explains it."""
-    said = [] if runtime.metric_agrees else ["the task's metric is not the reference's"]
-    for case in [case for case in runtime.cases if not case.passed][:1]:
-        first = next((each for each in case.comparisons if not each.passed), None)
-        said.insert(0, f"{case.case}: {case.failure if first is None else f'output {first.output!r} {first.reason}'}")
-    if runtime.diagnosis is not None:
-        said.append(_FAULT_IN[runtime.diagnosis.fault_in])
-        said += [f"cause: {cause.name}: {cause.says}" for cause in runtime.diagnosis.causes]
-    return "; ".join(said)
 
 
 def timed(median_ns: int, compared: RowComparison | None, fail_over: float) -> tuple[OutcomeKind, str]:

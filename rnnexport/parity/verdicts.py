@@ -16,6 +16,12 @@ from rnnexport.parity.options import GridName
 from rnnexport.runtime.definitions import RuntimeStatus
 from rnnexport.runtime.worker import CaseResult
 
+FAULT_IN = {
+    "file": "the file is wrong, not the runtime",
+    "runtime": "the file is right, the runtime is wrong",
+    "either": "the file cannot be evaluated in float64, so the fault is in either",
+}
+
 
 class CaseVerdict(BaseModel):
     """One call in one runtime."""
@@ -53,6 +59,20 @@ class RuntimeParity(BaseModel):
     def passed(self) -> bool:
         """True where every call and the metric are right."""
         return self.metric_agrees and all(case.passed for case in self.cases)
+
+    @property
+    def why_wrong(self) -> str:
+        """The first call that is wrong, in which the fault is, and what explains it; empty where all are right."""
+        said = []
+        for case in [case for case in self.cases if not case.passed][:1]:
+            first = next((each for each in case.comparisons if not each.passed), None)
+            said.append(f"{case.case}: {case.failure if first is None else f'output {first.output!r} {first.reason}'}")
+        if not self.metric_agrees:
+            said.append("the task's metric is not the reference's")
+        if self.diagnosis is not None:
+            said.append(FAULT_IN[self.diagnosis.fault_in])
+            said += [f"cause: {cause.name}: {cause.says}" for cause in self.diagnosis.causes]
+        return "; ".join(said)
 
     def worst(self, output: str) -> tuple[str, Comparison] | None:
         """Return the call and comparison that come nearest to their limit, failed ones first."""

@@ -6,7 +6,7 @@ from rich.table import Table
 from rich.text import Text
 
 from rnnexport.parity.diagnosis.diagnosis import Diagnosis
-from rnnexport.parity.verdicts import ParityReport, RuntimeParity
+from rnnexport.parity.verdicts import FAULT_IN, ParityReport, RuntimeParity
 from rnnexport.report.numbers import metric_value, percent
 
 
@@ -78,12 +78,7 @@ def fault_lines(report: ParityReport, runtime: RuntimeParity) -> list[str]:
 
 
 def _diagnosis(diagnosis: Diagnosis) -> list[str]:
-    wrong = {
-        "file": "the file is wrong, not the runtime",
-        "runtime": "the file is right, the runtime is wrong",
-        "either": "the file cannot be evaluated in float64, so the fault is in either",
-    }[diagnosis.fault_in]
-    lines = [wrong + (f"; first at {diagnosis.divergence}" if diagnosis.divergence else "")]
+    lines = [FAULT_IN[diagnosis.fault_in] + (f"; first at {diagnosis.divergence}" if diagnosis.divergence else "")]
     for cause in diagnosis.causes:
         lines.append(f"cause: {cause.name}: {cause.says} (explains {percent(cause.share)}); {cause.remedy}")
     if not diagnosis.causes:

@@ -146,6 +146,7 @@ def test_what_changed_since_the_baseline_is_named(folder: Path) -> None:
     assert "input 'x' was float32 [batch, time, 12], is float32 [batch, time, 13]" in changed.message
 
 
+@pytest.mark.slow
 def test_a_limit_of_latency_is_held_and_the_baseline_is_measured_beside(folder: Path) -> None:
     Path("rnnexport.toml").write_text(
         f'skip = ["lint", "verify"]\n{QUICK}[limits]\nlatency_ms = 1e-6\nmemory = "99 GB"\n'
