@@ -8,12 +8,12 @@ from typing import Annotated
 import typer
 
 from rnnexport.cli.options import Json
-from rnnexport.cli.output import print_result, progress
+from rnnexport.cli.output import print_result, progress, say
 from rnnexport.errors import InputError
 
 
 def lint(
-    model: Annotated[Path, typer.Argument(help="An ONNX file.", show_default=False)],
+    files: Annotated[list[Path], typer.Argument(help="ONNX files.", show_default=False)],
     fix: Annotated[bool, typer.Option("--fix", help="Write a repaired copy, proved by running both.")] = False,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="Where the repaired copy goes.", show_default=False)
@@ -30,7 +30,7 @@ def lint(
 ) -> None:
     """Say what is wrong or risky in an ONNX file with recurrent layers, and what each runtime makes of it.
 
-    Status 1 where something is wrong.
+    Status 1 where something is wrong, 2 where a file cannot be read; the others are checked all the same.
 
     Example: rnnexport lint recognizer.onnx --fix -o repaired.onnx
     """
@@ -38,11 +38,24 @@ def lint(
         raise InputError("a repair needs both: --fix and -o FILE")
     if inputs and not fix:
         raise InputError("--inputs are to prove a repair with; add --fix and -o FILE, or leave them out")
+    if fix and len(files) > 1:
+        raise InputError("--fix repairs one file at a time; name one")
+    from rnnexport.linting.lint import LintReport
     from rnnexport.linting.lint import lint as lint_file
     from rnnexport.report.lint import lint_tables
     from rnnexport.report.sarif import lint_log
 
-    with progress(f"checking {model}") as on_progress:
-        report = lint_file(model, out, inputs or (), on_progress=on_progress)
-    print_result(lint_log(report) if sarif else report, lint_tables(report), as_json=json or sarif)
-    raise typer.Exit(report.exit_status)
+    reports: list[LintReport] = []
+    unread: list[InputError] = []
+    for file in files:
+        try:
+            with progress(f"checking {file}") as on_progress:
+                reports.append(lint_file(file, out, inputs or (), on_progress=on_progress))
+        except InputError as exc:
+            if len(files) == 1:
+                raise
+            say(f"rnnexport: {exc}")
+            unread.append(exc)
+    result = lint_log(reports) if sarif else reports if len(files) > 1 else reports[0]
+    print_result(result, [table for report in reports for table in lint_tables(report)], as_json=json or sarif)
+    raise typer.Exit(max([report.exit_status for report in reports] + [exc.exit_status for exc in unread]))

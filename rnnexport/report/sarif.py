@@ -5,7 +5,7 @@ A result names a file and, in it, a node of the graph; an ONNX file has no lines
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -26,9 +26,10 @@ _STEPS = {
 """What is wrong where a step of a check failed."""
 
 
-def lint_log(report: LintReport) -> dict[str, Any]:
-    """The findings of one file."""
-    return _log(_findings(report), {finding.rule: finding.title for finding in report.findings})
+def lint_log(reports: Sequence[LintReport]) -> dict[str, Any]:
+    """The findings of files."""
+    titles = {finding.rule: finding.title for report in reports for finding in report.findings}
+    return _log([result for report in reports for result in _findings(report)], titles)
 
 
 def check_log(report: CheckReport) -> dict[str, Any]:

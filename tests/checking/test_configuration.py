@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
+from typing import get_args
 
 import pytest
+from pydantic import BaseModel
 
 from rnnexport.bundle.bundle import reference_bundles
 from rnnexport.checking.configuration import Configuration, read_configuration
@@ -12,6 +15,7 @@ from rnnexport.checking.models import chosen_models
 from tests.command_line import Run
 
 GRU = str(reference_bundles()[1])
+PAGE = Path(__file__).resolve().parents[2] / "docs/check.md"
 MODULE = '[[models]]\nsource = "nets:Net"\n'
 
 
@@ -80,6 +84,28 @@ def test_paths_start_from_the_folder_of_the_file(tmp_path: Path) -> None:
     assert tagger.limits.model_size == 2000
     named = chosen_models(configuration, folder, ["Net", "other.onnx"])
     assert [model.settings.inputs for model in named] == [["x:float32[batch,time,4]"], ()]
+
+
+def keys_of(model: type[BaseModel], table: str = "") -> set[str]:
+    """Every key of the configuration, such as `limits.memory`."""
+    keys = set()
+    for name, field in model.model_fields.items():
+        inner = [each for each in (field.annotation, *get_args(field.annotation)) if isinstance(each, type)]
+        models = [each for each in inner if issubclass(each, BaseModel)]
+        keys |= keys_of(models[0], f"{name}.") if models and not table else {f"{table}{name}"}
+    return keys
+
+
+def test_the_page_names_every_key_and_its_example_is_read(tmp_path: Path) -> None:
+    page = PAGE.read_text(encoding="utf-8")
+    named = {key for row in re.findall(r"^\| (`.*?) \|", page, re.MULTILINE) for key in re.findall(r"`([^`]+)`", row)}
+    assert named == keys_of(Configuration)
+    (example,) = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)
+    (tmp_path / "rnnexport.toml").write_text(example)
+    configuration, folder = read_configuration(tmp_path / "rnnexport.toml")
+    models = chosen_models(configuration, folder, [])
+    assert [(model.name, model.kind) for model in models] == [("gru", "bundle"), ("TaggerNet", "module")]
+    assert [model.limits.model_size for model in models] == [None, 4_000_000]
 
 
 def test_without_a_file_the_defaults_hold(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
