@@ -31,7 +31,7 @@ def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
 
 COMMANDS = [
     *("train", "export", "verify", "drift", "bench", "predict", "show"),
-    *("lint", "optimize", "check", "runtimes", "doctor", "schema", "conformance", "compare"),
+    *("lint", "optimize", "check", "runtimes", "doctor", "demo", "schema", "conformance", "compare"),
 ]
 
 
@@ -285,6 +285,17 @@ def test_lint_ends_with_status_1_where_something_is_wrong(run: Run, tmp_path: Pa
     repaired = tmp_path / "right.onnx"
     assert run("lint", str(tmp_path / "wrong.onnx"), "--fix", "-o", str(repaired)).status == 0
     assert run("lint", str(repaired)).status == 0
+
+
+@pytest.mark.slow
+def test_the_demo_shows_each_command_and_names_its_report(run: Run, tmp_path: Path) -> None:
+    outcome = run("demo", "--out", tmp_path / "tour", "--seconds", "0.02")
+    assert outcome.status == 0, outcome.out + outcome.err
+    shown = [line.split()[2] for line in outcome.out.splitlines() if line.startswith("$ rnnexport ")]
+    assert shown[:4] == ["show", "lint", "verify", "bench"]
+    named = next(line for line in outcome.out.splitlines() if line.startswith("The report is "))
+    assert Path(named.removeprefix("The report is ").partition(";")[0]).stat().st_size > 100
+    assert load_bundle(tmp_path / "tour/gru").evidence("parity.json") == "current"
 
 
 def test_optimize_prints_the_layers_and_the_price(run: Run, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from rnnexport.cli import (
     check,
     compare,
     conformance,
+    demo,
     doctor,
     drift,
     export,
@@ -41,7 +42,7 @@ app = typer.Typer(
 )
 for _module in (
     *(train, export, verify, drift, bench, predict, show),
-    *(lint, optimize, tune, check, runtimes, doctor, schema, conformance, compare),
+    *(lint, optimize, tune, check, runtimes, doctor, demo, schema, conformance, compare),
 ):
     app.command()(command(getattr(_module, _module.__name__.rpartition(".")[2])))
 

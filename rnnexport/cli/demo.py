@@ -1,0 +1,65 @@
+"""`rnnexport demo`."""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from rnnexport.errors import InputError
+
+_SETTINGS = '[verify]\ngrid = "quick"\n\n[bench]\nruntimes = ["ort-cpu"]\nseconds = 0.5\n'
+
+
+def demo(
+    out: Annotated[Path, typer.Option("--out", "-o", help="The folder that the tour works in.")] = Path(
+        "rnnexport-demo"
+    ),
+    seconds: Annotated[float, typer.Option(min=0.01, help="How long each row of bench is measured.")] = 0.5,
+) -> None:
+    """Take the tour in five minutes: the commands, run on an LSTM and a GRU that come with rnnexport.
+
+    Each command is shown before it runs, and can be run again. Status as the worst of them.
+
+    Example: rnnexport demo
+    """
+    from rnnexport.bundle.bundle import reference_bundles
+    from rnnexport.bundle.store import write_bundle
+    from rnnexport.cli.app import app
+
+    bundles = [out / path.name.removeprefix("reference-") for path in reference_bundles()]
+    for source, target in zip(reference_bundles(), bundles, strict=True):
+        with write_bundle(target) as folder:
+            shutil.copytree(source, folder, dirs_exist_ok=True)
+    names = [str(bundle) for bundle in bundles]
+    steps = [
+        ("What a bundle holds.", ["show", names[-1]]),
+        ("Whether anything is wrong or risky in its graph.", ["lint", f"{names[-1]}/model.onnx"]),
+        ("Whether every runtime computes the model that was trained.", ["verify", *names]),
+        ("How fast each runtime is.", ["bench", *names, "--seconds", f"{seconds:g}"]),
+    ]
+    if "report" in {each.name or getattr(each.callback, "__name__", "") for each in app.registered_commands}:
+        page = out / "report.html"
+        steps.append(("All of it on one page.", ["report", *names, "-o", str(page)]))
+    else:
+        page, settings = out / "summary.md", out / "rnnexport.toml"
+        _write(settings, _SETTINGS)
+        last = ["check", *names, "--config", str(settings), "--summary", str(page)]
+        steps.append(("All of it as one verdict, as continuous integration needs it.", last))
+    worst = 0
+    for sentence, arguments in steps:
+        typer.echo(f"\n{sentence}\n$ rnnexport {shlex.join(arguments)}")
+        worst = max(worst, app(arguments, standalone_mode=False) or 0)
+    typer.echo(f"\nThe report is {page}; the models are {' and '.join(names)}.")
+    typer.echo("Next: rnnexport export --help says how a model of your own becomes a bundle.")
+    raise typer.Exit(worst)
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as exc:
+        raise InputError(f"{path} cannot be written: {exc.strerror or exc}") from exc
