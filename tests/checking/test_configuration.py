@@ -15,7 +15,7 @@ from rnnexport.checking.models import chosen_models
 from tests.command_line import Run
 
 GRU = str(reference_bundles()[1])
-PAGE = Path(__file__).resolve().parents[2] / "docs/check.md"
+PAGE = Path(__file__).resolve().parents[2] / "docs/how-to/ci.md"
 MODULE = '[[models]]\nsource = "nets:Net"\n'
 
 
