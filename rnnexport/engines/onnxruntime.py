@@ -11,12 +11,13 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import io
+import mmap
 import os
 import re
 import tempfile
 from collections.abc import Callable
 from functools import partial
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, entry_points, version
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +59,10 @@ _HEAVY = {*RECURRENT, "MatMul", "Gemm", "Conv", "MatMulInteger", "QLinearMatMul"
     "MatMulNBits",
     "DynamicQuantizeMatMul",
     "DynamicQuantizeLSTM",  # ONNX Runtime's own operators
+    "RecurrentStack",  # that of rnnexport-kernels
 }
+_STACK_OPERATOR = b"RecurrentStack"
+_STACK_PACKAGE = "rnnexport-kernels"
 
 
 def _import_onnxruntime() -> Any:
@@ -250,14 +254,42 @@ class OnnxRuntimeEngine:
         options = _session_options(library, definition)
         if profile_prefix:
             options.enable_profiling, options.profile_file_prefix = True, profile_prefix
+        registered = _register_operators(options, model)
         try:
             session = _open_session(library, model, options, definition)
         except Exception as exc:
+            if not registered:
+                raise RuntimeUnavailableError(
+                    f"runtime {definition.name!r} is not usable for {model.name!r}: its layers need {_STACK_PACKAGE}, "
+                    f"which is not installed; run: pip install {_STACK_PACKAGE}"
+                ) from exc
             raise _engine_error(f"cannot load {model.name!r}", exc) from exc
         session.disable_fallback()
         if definition.device != "cpu":
             _check_on_cuda(session, definition, missing)
         return session
+
+
+def _register_operators(options: Any, model: Path) -> bool:
+    """Register the operators of installed packages where the file uses them; whether it has all that it uses."""
+    if not _mentions(model, _STACK_OPERATOR):
+        return True
+    packages = entry_points(group="rnnexport.kernels")
+    for package in packages:
+        try:
+            options.register_custom_ops_library(str(package.load()()))
+        except Exception as exc:  # a damaged installation can raise anything
+            raise _engine_error(f"cannot use the operators of {package.value!r}", exc) from exc
+    return bool(packages)
+
+
+def _mentions(model: Path, word: bytes) -> bool:
+    """Whether the bytes of a file hold a word; reading it so costs a tenth of parsing it."""
+    try:
+        with model.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            return content.find(word) >= 0
+    except (OSError, ValueError):  # no such file, or an empty one: ONNX Runtime says so
+        return False
 
 
 def _open_session(library: Any, model: Path, options: Any, definition: Definition) -> Any:
