@@ -2,18 +2,21 @@
 
     python -m tests.faults.campaign --inputs 30000 --out fuzz.jsonl
 
-Each input is a seed. Results are appended to the file, and a run that was interrupted goes on where it was. Inputs run
-in a child process, many in one; it is killed where one hangs or takes too much memory, and the next child goes on.
+Each input is a seed. Results are appended to the file, with the commit that they ran on, and a run that was interrupted
+goes on where it was. Inputs run in a child process, many in one; it is killed where one hangs or takes too much memory,
+and the next child goes on. `--again` tries those once more that did not go well.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import multiprocessing
 import os
 import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 import time
@@ -21,82 +24,117 @@ import traceback
 from collections import Counter
 from pathlib import Path
 from random import Random
+from typing import Any
 
 from tests.faults.fault_inputs import ALL, Originals, prepare
 from tests.faults.fault_oracle import run
+from tests.faults.forked_workers import forked_workers
 from tests.faults.originals import make_originals
 
 BYTES = 2 * 2**30
-AT_ONCE = 200
+BASE = 3 * 2**29
+"""What the processes take before the first input: the libraries, counted in each."""
+AT_ONCE = 500
+WAITING = 5
+"""Times the seconds of computing that an input may take, it may last: the machine does other work, too."""
 VERDICTS = ("good", "clear", "70", "traceback", "many lines", "hang", "memory", "loss", "crash")
 
 
 def try_inputs(seeds: list[int], originals: Originals, log: Path) -> None:
     """The child: run one input after another."""
     os.setpgid(0, 0)
+    with forked_workers():
+        _try_each(seeds, originals, Log(log))
+
+
+def _try_each(seeds: list[int], originals: Originals, log: Log) -> None:
+    commit = this_commit()
     for seed in seeds:
         random = Random(seed)
         kind = ALL[random.randrange(len(ALL))]
-        with log.open("a") as file:
-            file.write(json.dumps({"seed": seed, "kind": kind.__name__, "started": time.time()}) + "\n")
+        begun = {"seed": seed, "kind": kind.__name__, "started": time.time()}
+        log.add(begun)
         with tempfile.TemporaryDirectory(prefix="rnnexport-fuzz-") as name:
-            folder = Path(name)
-            command = []
+            folder, line = Path(name), {**begun, "commit": commit}
             try:
-                command = prepare(kind, random, originals, folder)
-                outcome = run(command, folder)
-                line = {"verdict": outcome.verdict, "err": outcome.err[-2000:], "seconds": round(outcome.seconds, 2)}
+                line["command"] = prepare(kind, random, originals, folder)
+                outcome = run(line["command"], folder)
+                line |= {"verdict": outcome.verdict, "err": outcome.err[-2000:], "seconds": round(outcome.seconds, 2)}
                 line["lost"] = outcome.lost[:5]
             except BaseException:
-                line = {"verdict": "traceback", "err": traceback.format_exc()[-2000:]}
-        with log.open("a") as file:
-            file.write(json.dumps({"seed": seed, "kind": kind.__name__, "command": command, **line}) + "\n")
+                line |= {"verdict": "traceback", "err": traceback.format_exc()[-2000:]}
+        log.add(line)
 
 
-def read_log(log: Path) -> tuple[dict[int, dict], dict[int, dict]]:
-    """Results by seed, and inputs that were begun."""
-    done, begun = {}, {}
-    if log.exists():
-        for text in log.read_text().splitlines():
-            line = json.loads(text)
-            (done if "verdict" in line else begun)[line["seed"]] = line
-    return done, begun
+def this_commit() -> str:
+    """The commit of this checkout, with a plus where it is changed."""
+    git = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty=+", "--exclude=*"]
+    return subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip()
 
 
-def memory(pid: int) -> int:
-    """Resident bytes of a process and its children."""
-    total = 0
+class Log:
+    """Results by seed, and the input that was begun last, while it has none; a line that was added is read once."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self._read = path, 0
+        self.done: dict[int, dict[str, Any]] = {}
+        self.begun: dict[str, Any] | None = None
+
+    def read(self) -> Log:
+        """Read what was added."""
+        if self.path.exists():
+            with self.path.open() as file:
+                file.seek(self._read)
+                for text in iter(file.readline, ""):
+                    if not text.endswith("\n"):
+                        break  # is being written
+                    self._read += len(text.encode())
+                    line = json.loads(text)
+                    if "verdict" in line:
+                        self.done[line["seed"]] = line
+                    self.begun = None if "verdict" in line else line
+        return self
+
+    def add(self, line: dict[str, Any]) -> None:
+        """Write a line."""
+        with self.path.open("a") as file:
+            file.write(json.dumps(line) + "\n")
+
+
+def spent(pid: int) -> tuple[int, float]:
+    """Resident bytes of a process and its descendants of two generations, and seconds that they computed."""
+    page, tick = os.sysconf("SC_PAGE_SIZE"), os.sysconf("SC_CLK_TCK")
+    found: dict[int, list[str]] = {}
     for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = stat.read_text().rpartition(")")[2].split()
-        except OSError:
-            continue
-        if int(stat.parent.name) == pid or int(fields[1]) == pid:
-            total += int(fields[21]) * os.sysconf("SC_PAGE_SIZE")
-    return total
+        with contextlib.suppress(OSError):
+            found[int(stat.parent.name)] = stat.read_text().rpartition(")")[2].split()
+    children = {each for each, fields in found.items() if int(fields[1]) == pid}
+    family = [found[each] for each in found if each in children | {pid} or int(found[each][1]) in children]
+    return sum(int(fields[21]) for fields in family) * page, sum(int(t) for f in family for t in f[11:15]) / tick
 
 
-def watch(child: multiprocessing.Process, log: Path, base: int, seconds: float) -> None:
+def watch(child: multiprocessing.process.BaseProcess, log: Log, seconds: float) -> None:
     """Wait for the child; where an input hangs or takes too much, kill it and say so in the log."""
+    begun, before = None, 0.0
     while child.is_alive():
-        child.join(0.5)
-        done, begun = read_log(log)
-        current = next((line for seed, line in begun.items() if seed not in done), None)
+        child.join(1)
+        current = log.read().begun
         if current is None or not child.is_alive():
             continue
-        verdict = "hang" if time.time() - current["started"] > seconds else None
-        verdict = "memory" if memory(child.pid or 0) > base + BYTES else verdict
-        if verdict:
+        resident, computed = spent(child.pid or 0)
+        if begun != current["started"]:
+            begun, before = current["started"], computed
+        lasts = time.time() - current["started"]
+        verdict = "hang" if computed - before > seconds or lasts > WAITING * seconds else None
+        if verdict := "memory" if resident > BYTES + BASE else verdict:
             os.killpg(child.pid or 0, signal.SIGKILL)
             child.join()
-            with log.open("a") as file:
-                file.write(json.dumps({**current, "verdict": verdict}) + "\n")
+            log.add({**current, "verdict": verdict, "commit": this_commit()})
+            log.read()
             return
-    done, begun = read_log(log)
-    with log.open("a") as file:
-        for seed, line in begun.items():
-            if seed not in done:
-                file.write(json.dumps({**line, "verdict": "crash", "err": f"status {child.exitcode}"}) + "\n")
+    if current := log.read().begun:
+        log.add({**current, "verdict": "crash", "err": f"status {child.exitcode}", "commit": this_commit()})
+        log.read()
 
 
 def main() -> None:
@@ -105,31 +143,46 @@ def main() -> None:
     parser.add_argument("--inputs", type=int, default=30_000)
     parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("fuzz.jsonl"))
-    parser.add_argument("--seconds", type=float, default=60, help="after which an input hangs")
+    parser.add_argument("--seconds", type=float, default=60, help="of computing, after which an input hangs")
     parser.add_argument("--originals", type=Path, default=None)
+    parser.add_argument("--again", action="store_true", help="try those once more that did not go well")
     arguments = parser.parse_args()
     folder = arguments.originals or Path(tempfile.mkdtemp(prefix="rnnexport-originals-"))
     originals = make_originals(folder)
-    seeds = range(arguments.first, arguments.first + arguments.inputs)
-    fork = multiprocessing.get_context("spawn")
-    while left := sorted(set(seeds) - read_log(arguments.out)[0].keys()):
-        child = fork.Process(target=try_inputs, args=(left[:AT_ONCE], originals, arguments.out))
+    log = Log(arguments.out).read()
+    log.begun = None  # of a campaign that was interrupted
+    left = [*range(arguments.first, arguments.first + arguments.inputs)]
+    left = [seed for seed in left if seed not in log.done or (arguments.again and not _went_well(log.done[seed]))]
+    spawn = multiprocessing.get_context("spawn")
+    while left:
+        child = spawn.Process(target=try_inputs, args=(left[:AT_ONCE], originals, arguments.out))
+        started = time.time()
         child.start()
-        watch(child, arguments.out, 2**30, arguments.seconds)
+        watch(child, log, arguments.seconds)
+        tried = {seed for seed, line in log.done.items() if line["started"] >= started}
+        if not tried:
+            sys.exit(f"the process that tries inputs ended at its start: status {child.exitcode}")
+        left = [seed for seed in left if seed not in tried]
     if arguments.originals is None:
         shutil.rmtree(folder)
-    sys.exit(print_table(read_log(arguments.out)[0]))
+    sys.exit(print_table(log.done))
 
 
-def print_table(done: dict[int, dict]) -> int:
-    """Print the verdicts of each kind of input; 1 where one is bad."""
+def _went_well(line: dict[str, Any]) -> bool:
+    return line["verdict"] in ("good", "clear")
+
+
+def print_table(done: dict[int, dict[str, Any]]) -> int:
+    """Print the verdicts of each kind of input, and how many ran on which commit; 1 where one is bad."""
     kinds = sorted({line["kind"] for line in done.values()})
     print("| input | inputs |", " | ".join(VERDICTS), "|")
     print("|---|---|" + "---|" * len(VERDICTS))
     for name in (*kinds, "all"):
         counts = Counter(line["verdict"] for line in done.values() if name in (line["kind"], "all"))
         print(f"| {name} | {sum(counts.values())} |", " | ".join(str(counts[verdict]) for verdict in VERDICTS), "|")
-    return int(any(line["verdict"] not in ("good", "clear") for line in done.values()))
+    commits = Counter(line["commit"] for line in done.values())
+    print("; ".join(f"{count} on {commit}" for commit, count in commits.items()))
+    return int(not all(map(_went_well, done.values())))
 
 
 if __name__ == "__main__":
