@@ -10,20 +10,24 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import typer.main
 
 import rnnexport
 from rnnexport.bundle.bundle import reference_bundles
 from rnnexport.cli import main
-from rnnexport.cli.app import app
+from rnnexport.cli.app import COMMANDS, load_command
 from rnnexport.cli.flags import in_flags
 from rnnexport.errors import InputError
 from tests.command_line import Run
 
-COMMANDS = typer.main.get_command(app).commands  # type: ignore[attr-defined]
-FLAGS = {name: {flag for parameter in command.params for flag in parameter.opts} for name, command in COMMANDS.items()}
+FLAGS = {name: {flag for parameter in load_command(name).params for flag in parameter.opts} for name in COMMANDS}
 SHELL = re.compile(r"(rnnexport [a-z]+|torchrun) .*", re.DOTALL)
 """A whole command to run, which has flags of its own."""
+
+
+def test_the_list_of_commands_says_what_each_says_of_itself() -> None:
+    for name, what in COMMANDS.items():
+        assert load_command(name).help.partition("\n")[0] == what
+        assert (Path(rnnexport.__file__).parent / "cli" / f"{name}.py").is_file()
 
 
 def messages() -> Iterator[tuple[str, str]]:

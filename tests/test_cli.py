@@ -90,7 +90,7 @@ def test_bench_prints_a_table(run: Run) -> None:
     assert outcome.status == 0
     assert "median" in outcome.out
     assert "ort-cpu" in outcome.out
-    assert outcome.err == ""
+    assert all(line.startswith("measuring") for line in outcome.err.splitlines())  # progress, where that takes long
 
 
 def test_bench_compares_with_an_earlier_result_and_with_a_runtime(run: Run, tmp_path: Path) -> None:
@@ -197,7 +197,7 @@ def test_predict_writes_every_answer_and_prints_the_first(run: Run, tmp_path: Pa
     assert len(outcome.out.splitlines()) < 60
     outcome = run("predict", GRU, str(tmp_path / "many.npy"), "--out", str(tmp_path / "out.csv"))
     assert (outcome.status, outcome.out) == (0, "")
-    assert outcome.err == f"70 predictions are in {tmp_path / 'out.csv'}\n"
+    assert outcome.err.endswith(f"70 predictions are in {tmp_path / 'out.csv'}\n")
     assert len((tmp_path / "out.csv").read_text().splitlines()) == 71
 
 

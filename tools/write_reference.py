@@ -16,9 +16,7 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin
 
-import typer.main
-
-from rnnexport.cli.app import app
+from rnnexport.cli.app import COMMANDS, load_command
 from rnnexport.linting.lint import LOADS
 from rnnexport.linting.rule import Rule
 from rnnexport.linting.rules import all_rules
@@ -39,7 +37,8 @@ def write_reference(folder: Path) -> None:
 def _commands() -> Iterator[str]:
     yield "# Commands"
     yield "What `rnnexport COMMAND --help` prints, for all commands on one page."
-    for name, command in typer.main.get_command(app).commands.items():  # type: ignore[attr-defined]
+    for name in COMMANDS:
+        command = load_command(name)
         options = [each for each in command.params if each.opts[0].startswith("-") and not each.hidden]
         arguments = [each for each in command.params if each not in options and not each.hidden]
         usage = " ".join(["rnnexport", name, *(_metavar(each) for each in arguments), "[OPTIONS]"])

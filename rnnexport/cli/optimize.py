@@ -27,7 +27,7 @@ def optimize(
     weights8: Annotated[bool, typer.Option("--weights8", hidden=True)] = False,
     json: Json = False,
 ) -> None:
-    """Write the LSTM and GRU nodes of an ONNX file as another graph variant, and say what that costs in error.
+    """Write the LSTM and GRU nodes of an ONNX file as another graph variant, and say what that costs.
 
     The file is not changed. Nodes that cannot be rewritten are left as they are and named.
 

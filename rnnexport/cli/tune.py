@@ -22,7 +22,7 @@ def tune(
     ] = None,
     json: Json = False,
 ) -> None:
-    """Find the fastest way to run a model on this machine within an error budget, and keep it as the bundle's plan.
+    """Find the fastest way to run a model on this machine within an error budget, and keep it as the plan.
 
     Tries runtimes, variants of the graph, weights of 8 and 4 bits and thread counts side by side; judges each by a
     float64 run of the source model. Writes plan.toml and the graph that it runs into the bundle, where
