@@ -12,10 +12,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
-from pydantic import BaseModel
+from pydantic import BaseModel, model_validator
 
 from rnnexport.benchmark.statistics import is_stable
 from rnnexport.engines.contract import Feeds
@@ -44,6 +44,12 @@ class Repetition(BaseModel):
     first_call_ns: int | None = None
     peak_memory_bytes: int | None = None
     """Of the whole process, the runtime's library included."""
+
+    @model_validator(mode="after")
+    def _is_whole(self) -> Self:
+        if len(self.pulses_ns) != len(self.windows_ns) or not all(self.windows_ns):
+            raise ValueError("each window has samples and a pulse")
+        return self
 
     @property
     def medians_ns(self) -> list[float]:

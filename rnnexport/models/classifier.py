@@ -27,7 +27,7 @@ CELLS: dict[str, type[nn.LSTM | nn.GRU]] = {"lstm": nn.LSTM, "gru": nn.GRU, "gru
 _PICKLE_STARTS = (b"PK\x03\x04", b"\x80")
 """A zip archive, as torch.save writes it, and a bare pickle."""
 
-Size = Annotated[int, Field(ge=1)]
+Size = Annotated[int, Field(ge=1, lt=2**31)]
 
 
 def check_cell(cell: str) -> None:
@@ -184,9 +184,15 @@ def load_model(description_path: Path, weights_path: Path) -> SequenceClassifier
     Raises:
         CheckpointError: A file is missing, damaged or a pickle, the weights do not fit, or one is not finite.
     """
-    model = SequenceClassifier(load_description(description_path).config)
-    weights = read_weights(weights_path)
-    check_weights(model, weights, weights_path, str(description_path))
+    config, weights = load_description(description_path).config, read_weights(weights_path)
+    if config.num_layers > len(weights):  # before so many are built
+        raise CheckpointError(f"{weights_path} does not fit {description_path}: it has not {config.num_layers} layers")
+    try:
+        with torch.device("meta"):  # takes no memory, whatever the sizes
+            check_weights(SequenceClassifier(config), weights, weights_path, str(description_path))
+    except RuntimeError as exc:  # more elements than PyTorch counts
+        raise CheckpointError(f"{description_path} has sizes that no memory holds: {exc}") from exc
+    model = SequenceClassifier(config)
     model.load_state_dict(weights)
     return model.eval()
 

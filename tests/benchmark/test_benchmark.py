@@ -198,3 +198,12 @@ def test_what_is_no_result_is_refused(tmp_path: Path, content: str | None, messa
     with pytest.raises(InputError, match=r"before\.json") as refused:
         read_report(tmp_path / "before.json")
     assert message in str(refused.value)
+
+
+@pytest.mark.parametrize("damage", [{"pulses_ns": [1.0]}, {"windows_ns": []}, {"windows_ns": [[]] * 12}])
+def test_a_result_whose_windows_are_not_whole_is_refused(tmp_path: Path, damage: dict[str, Any]) -> None:
+    document = json.loads(report(row("a", "x", 1000)).model_dump_json())
+    document["measurements"][0]["repetitions"][0] |= damage
+    (tmp_path / "before.json").write_text(json.dumps(document))
+    with pytest.raises(InputError, match=r"before\.json is damaged at 'measurements\.0\.repetitions\.0"):
+        read_report(tmp_path / "before.json")

@@ -114,6 +114,16 @@ def test_rejects_weights_that_do_not_fit(checkpoint: Path) -> None:
         load(checkpoint)
 
 
+@pytest.mark.parametrize("size", ["hidden_size", "num_layers", "num_outputs"])
+@pytest.mark.parametrize("value", [10**7, 2**31 - 1, 2**63])
+def test_sizes_that_no_memory_holds_are_refused_before_it_is_taken(checkpoint: Path, size: str, value: int) -> None:
+    description = json.loads((checkpoint / "model.json").read_text())
+    description["config"][size] = value
+    (checkpoint / "model.json").write_text(json.dumps(description))
+    with pytest.raises(CheckpointError, match=r"does not fit|that no memory holds|is damaged at"):
+        load(checkpoint)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
