@@ -19,7 +19,9 @@ from rnnexport.benchmark.options import LatencyOptions
 from rnnexport.benchmark.results import BenchReport, ConditionsWatch, Measurement
 from rnnexport.benchmark.targets import Prepared, measure_shape
 from rnnexport.bundle.bundle import Bundle, load_bundle, reference_bundles
-from rnnexport.runtime.definitions import choose_runtimes
+from rnnexport.engines.contract import Definition
+from rnnexport.errors import InputError
+from rnnexport.runtime.definitions import RuntimeStatus, choose_runtimes, default_definitions
 from rnnexport.versions import tool_versions
 
 
@@ -37,6 +39,8 @@ def bench_with(options: LatencyOptions) -> BenchReport:
     if options.against is not None:
         bundles, runtimes = _with_baseline(str(options.against), bundles, runtimes)
     definitions, not_usable = choose_runtimes(runtimes)
+    if options.against is not None:
+        _check_baseline(Path(options.against), bundles, definitions, not_usable)
     opened = [load_bundle(Path(path)) for path in bundles]
     wanted = [shapes_for(bundle, options.batch_sizes, options.time_steps) for bundle in opened]
     prepared = [Prepared.make(bundle, each, options.seed) for bundle, each in zip(opened, wanted, strict=True)]
@@ -70,8 +74,7 @@ def bench_with(options: LatencyOptions) -> BenchReport:
     if earlier is not None:
         compared.comparisons += compare_runs(earlier, compared)
     if options.against is not None:
-        path = Path(options.against)
-        compared.comparisons += compare_within(compared, path.stem if path.suffix == ".toml" else str(path))
+        compared.comparisons += compare_within(compared, _name(Path(options.against)))
     compared.fail_over = options.fail_over
     compared.analysis = analyse(
         measurements,
@@ -92,4 +95,25 @@ def _with_baseline(
     """Have the baseline measured: a folder is a bundle, another word a runtime."""
     if Path(against).is_dir():
         return list(dict.fromkeys([*map(Path, bundles), Path(against)])), runtimes
-    return bundles, [*runtimes, against] if runtimes else runtimes
+    return bundles, [*(runtimes or [definition.name for definition in default_definitions()]), against]
+
+
+def _name(against: Path) -> str:
+    return against.stem if against.suffix == ".toml" else str(against)
+
+
+def _check_baseline(
+    against: Path, bundles: Sequence[str | Path], definitions: Sequence[Definition], not_usable: Sequence[RuntimeStatus]
+) -> None:
+    """Refuse, before anything is measured, a baseline that cannot be, or with which nothing would be compared.
+
+    Raises:
+        RuntimeUnavailableError: The baseline is a runtime that is not usable here.
+        InputError: It is all that would be measured.
+    """
+    for status in not_usable:
+        if status.definition.name == _name(against):
+            raise status.error()
+    if len(bundles if against.is_dir() else definitions) == 1:
+        kind = "bundle" if against.is_dir() else "runtime"
+        raise InputError(f"`against={str(against)!r}` is the only {kind} that is measured; name another, too")

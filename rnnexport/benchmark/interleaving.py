@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
@@ -20,6 +19,7 @@ from pydantic import BaseModel, model_validator
 from rnnexport.benchmark.statistics import is_stable
 from rnnexport.engines.contract import Feeds
 from rnnexport.runtime.worker import Arrays, CaseResult, run_job
+from rnnexport.versions import available_memory
 
 _WINDOWS = 10
 """Of one repetition, where a call is short against `seconds`."""
@@ -110,7 +110,7 @@ class Figures:
 def measure_interleaved(targets: Sequence[Target], effort: Effort) -> list[Figures]:
     """Measure all targets side by side; one result for each, in order."""
     figures = [Figures() for _ in targets]
-    memory_limit = effort.memory_limit_bytes or int(_MEMORY_SHARE * available_memory_bytes())
+    memory_limit = effort.memory_limit_bytes or int(_MEMORY_SHARE * available_memory())
     for number in range(effort.repetitions):
         lanes = [
             _Lane(target, figure, effort, memory_limit)
@@ -123,12 +123,6 @@ def measure_interleaved(targets: Sequence[Target], effort: Effort) -> list[Figur
             for lane in lanes:
                 lane.close()
     return figures
-
-
-def available_memory_bytes() -> int:
-    """What Linux could give to a new process without swapping."""
-    lines = Path("/proc/meminfo").read_text().splitlines()
-    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
 
 
 class _Lane:

@@ -52,15 +52,14 @@ class Mix(MixOptions):
         init=False,
     )
 
-    def measure(self, bundle: Bundle, definition: Definition) -> MixRow:
-        """Measure in a fresh process for each repetition, since a length is new only once.
-
-        Raises:
-            InputError: There are no lengths to draw from.
-        """
-        lengths = list(self.lengths) or [len(series) for series in bundle.series]
-        if not lengths:
+    def check(self, bundle: Bundle) -> None:
+        """Refuse a bundle without series where no lengths are named."""
+        if not self.lengths and not bundle.series:
             raise InputError(f"bundle {str(bundle.path)!r} keeps no series to take lengths from; name some")
+
+    def measure(self, bundle: Bundle, definition: Definition) -> MixRow:
+        """Measure in a fresh process for each repetition, since a length is new only once."""
+        lengths = list(self.lengths) or [len(series) for series in bundle.series]
         generator = np.random.default_rng(self.seed)
         drawn = generator.choice(lengths, size=(_CALLS, self.batch_size))
         calls = [_draw(bundle, row, generator) for row in drawn]

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from rnnexport.errors import InputError
+from rnnexport.files.targets import check_new_file
 
 SCHEMA_VERSION = 1
 
@@ -24,11 +25,13 @@ class ResultsLog:
         """Start the file, or take it up again.
 
         Raises:
-            InputError: It exists and is not to be resumed, or has other settings, another schema version, or no header.
+            InputError: It cannot be written; or it exists and is not to be resumed, or has other settings, another
+                schema version, or no header.
         """
         self.path, self._settings = path, dict(settings)
         self.lines: list[dict[str, Any]] = []
         """What earlier runs wrote."""
+        check_new_file(path, "out")
         if path.exists():
             if not resume:
                 raise InputError(f"{path} exists; go on with `resume`, or choose another `out`")

@@ -15,7 +15,6 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, SerializeAsAny
 
-from rnnexport.benchmark.interleaving import available_memory_bytes
 from rnnexport.benchmark.results import Conditions, ConditionsWatch
 from rnnexport.benchmark.targets import fault
 from rnnexport.bundle.bundle import Bundle, load_bundle, reference_bundles
@@ -26,7 +25,7 @@ from rnnexport.parity.compare import Reference
 from rnnexport.parity.grid import CaseShape, symbol_sizes
 from rnnexport.runtime.definitions import RuntimeStatus, choose_runtimes
 from rnnexport.runtime.worker import Arrays, CaseResult, run_job
-from rnnexport.versions import tool_versions
+from rnnexport.versions import available_memory, tool_versions
 
 
 class ScenarioRow(BaseModel):
@@ -51,6 +50,14 @@ class Scenario(Protocol):
     @property
     def timed_region(self) -> str:
         """What lies inside the figures."""
+        ...
+
+    def check(self, bundle: Bundle) -> None:
+        """Refuse a bundle that cannot be measured so, before the work begins.
+
+        Raises:
+            InputError: With what is missing.
+        """
         ...
 
     def measure(self, bundle: Bundle, definition: Definition) -> ScenarioRow:
@@ -93,6 +100,7 @@ def run_scenario(
 
     Raises:
         BundleError: A bundle is missing or damaged.
+        InputError: A bundle lacks what the scenario needs.
         RuntimeUnavailableError: None of the runtimes named is usable here.
     """
     watch = ConditionsWatch()
@@ -110,7 +118,10 @@ def run_scenario(
             versions=tool_versions(),
         )
 
-    for bundle in [load_bundle(Path(path)) for path in bundles or reference_bundles()]:
+    opened = [load_bundle(Path(path)) for path in bundles or reference_bundles()]
+    for bundle in opened:
+        scenario.check(bundle)
+    for bundle in opened:
         own: list[ScenarioRow] = []
         for definition in definitions:
             on_progress(f"{scenario.name}: {bundle.path.name} in {definition.name}")
@@ -136,7 +147,7 @@ def run_one(job: str, arguments: Mapping[str, Any], case: Feeds, time_limit_seco
     Raises:
         RnnexportError: It failed, hung, or took more memory than is free.
     """
-    limit = int(0.9 * available_memory_bytes())
+    limit = int(0.9 * available_memory())
     (result,) = run_job(job, arguments, [case], time_limit_seconds=time_limit_seconds, memory_limit_bytes=limit)
     return result.checked()
 

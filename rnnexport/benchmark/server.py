@@ -70,12 +70,17 @@ class Server(ServerOptions):
         init=False,
     )
 
+    def check(self, bundle: Bundle) -> None:
+        """Refuse a bundle whose requests cannot be joined, where they are to be."""
+        inputs = bundle.manifest.inputs
+        axes = batch_axes(inputs, inputs)
+        if self.max_batch_size > 1 and any(info.name not in axes for info in inputs):
+            raise InputError(f"bundle {str(bundle.path)!r} has inputs without a batch, so requests cannot be joined")
+
     def measure(self, bundle: Bundle, definition: Definition) -> ServerRow:
         """Measure in one fresh process."""
         inputs = bundle.manifest.inputs
         axes = batch_axes(inputs, (*inputs, *bundle.manifest.outputs))
-        if self.max_batch_size > 1 and any(info.name not in axes for info in inputs):
-            raise InputError(f"bundle {str(bundle.path)!r} has inputs without a batch, so requests cannot be joined")
         if reads_source(definition):
             axes = {**axes, "lengths": 0}
         shape = CaseShape(1, self.time_steps, from_series=True, mixed_lengths=False)

@@ -62,17 +62,16 @@ class Streaming(StreamingOptions):
         init=False,
     )
 
-    def measure(self, bundle: Bundle, definition: Definition) -> ScenarioRow:
-        """Measure one stream, and where there is a rate, ever more of them.
+    def check(self, bundle: Bundle) -> None:
+        """Refuse a bundle without a step graph."""
+        if bundle.manifest.step is None:
+            raise InputError(f"bundle {str(bundle.path)!r} has no step graph; export it again with `streaming`")
 
-        Raises:
-            InputError: The bundle has no step graph.
-        """
+    def measure(self, bundle: Bundle, definition: Definition) -> ScenarioRow:
+        """Measure one stream, and where there is a rate, ever more of them."""
         names = {"bundle": str(bundle.path), "definition": definition}
         if reads_source(definition):
             return ScenarioRow(**names, not_applicable="n/a: the step graph is for runtimes that read ONNX")
-        if bundle.manifest.step is None:
-            raise InputError(f"bundle {str(bundle.path)!r} has no step graph; export it for streaming")
         samples = self._samples(bundle, definition, 1)
         row = StreamingRow(**names, time_steps=self.time_steps, calls=len(samples), **percentiles(samples))
         if row.p50_ns is not None:

@@ -34,11 +34,14 @@ def compare(
 
     Example: rnnexport compare --task vowels --task sunspots --seeds 3
     """
+    from rnnexport.files.targets import check_new_folder
     from rnnexport.report.study import study_tables
     from rnnexport.report.study_page import write_study
     from rnnexport.study.study import TASKS
     from rnnexport.study.study import compare as compare_cells
 
+    if out is not None:
+        check_new_folder(out, "out")
     with progress("study", in_lines=True) as on_progress:
         result = compare_cells(
             task or TASKS, cells.split(","), seeds=seeds, match=match, epochs=epochs, on_progress=on_progress

@@ -15,6 +15,7 @@ FLAGS: dict[str, str | None] = {
     "opset_version": "--opset",
     "p99_limit_ms": "--p99-limit",
     "purpose": "--for",
+    "repaired": "--out",
     "runtimes": "--runtime",
     "sample": "--inputs",
     "time_limit_seconds": "--time-limit",

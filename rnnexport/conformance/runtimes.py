@@ -9,6 +9,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from rnnexport.conformance.cases import folder_name, write_case
 from rnnexport.conformance.causes import Cause
 from rnnexport.conformance.drawing import import_hypothesis
@@ -20,6 +22,8 @@ from rnnexport.conformance.search import CauseSearch, search
 from rnnexport.engines import reads_source
 from rnnexport.engines.contract import Definition
 from rnnexport.errors import InputError
+from rnnexport.files.json_files import read_json
+from rnnexport.files.targets import check_new_folder
 from rnnexport.runtime.definitions import choose_runtimes, runtime_status
 from rnnexport.versions import tool_versions
 
@@ -75,12 +79,25 @@ def conformance(
 
 
 def _make_room(out: Path) -> None:
-    """Make an empty folder, in place of an earlier report but of nothing else."""
-    if out.exists() and not (out / _REPORT).exists() and (not out.is_dir() or any(out.iterdir())):
-        raise InputError(f"{out} is in use and holds no {_REPORT}; name another folder with `out`")
-    if out.exists():
-        shutil.rmtree(out)
-    out.mkdir(parents=True)
+    """Make an empty folder, in place of an earlier report and its cases but of nothing else."""
+    check_new_folder(out, "out")
+    ours = {_REPORT, *_reported(out / _REPORT)}
+    there = [*out.iterdir()] if out.exists() else []
+    if foreign := sorted(path.name for path in there if path.name not in ours):
+        raise InputError(f"{out} holds {foreign[0]!r}, which is of no earlier report; name another folder with `out`")
+    for path in there:
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    out.mkdir(parents=True, exist_ok=True)
+
+
+def _reported(path: Path) -> list[str]:
+    """The runtimes of an earlier report, each of which has a folder."""
+    if not path.exists():
+        return []
+    try:
+        return [each.definition.name for each in ConformanceReport.model_validate(read_json(path)).runtimes]
+    except ValidationError as exc:
+        raise InputError(f"{path} is no report of rnnexport conformance; name another folder with `out`") from exc
 
 
 def _check(

@@ -11,6 +11,7 @@ from pydantic import BaseModel
 
 from rnnexport.engines.contract import Definition
 from rnnexport.errors import InputError
+from rnnexport.files.targets import check_new_file
 from rnnexport.inspecting.decomposed_cells import decomposed_cells
 from rnnexport.inspecting.layers import layer_nodes
 from rnnexport.linting.proof import Proof, prove
@@ -84,6 +85,8 @@ def lint(
     path = Path(path)
     if repaired is not None and Path(repaired).resolve() == path.resolve():
         raise InputError(f"{path} is never changed; give the repaired file another name")
+    if repaired is not None:
+        check_new_file(Path(repaired), "repaired")
     on_progress("rules")
     model = _read(path)
     findings = _find(model)

@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from rnnexport.engines.contract import Feeds
 from rnnexport.errors import ExportError, InputError
 from rnnexport.exporting.onnx_source import drawn_cases, sample_cases
+from rnnexport.files.targets import check_new_file
 from rnnexport.onnx_files.reading import external_files, read_model
 from rnnexport.optimizing.comparison import Difference, compare
 from rnnexport.optimizing.options import Rewrite
@@ -67,6 +68,7 @@ def optimize(
     rewrite.check()
     if out.resolve() == path.resolve():
         raise InputError(f"{path} is never changed; give the rewritten file another name")
+    check_new_file(out, "out")
     if calibration is not None and not rewrite.calibrates:
         raise InputError("`calibration` is for int8 and int4 weights with `lowering=scan` or unrolled")
     on_progress("rewriting")

@@ -21,7 +21,7 @@ from rnnexport.bundle.bundle import Bundle, load_bundle
 from rnnexport.bundle.manifest import Tolerance
 from rnnexport.engines import reads_source
 from rnnexport.engines.contract import Definition, Feeds
-from rnnexport.errors import RuntimeUnavailableError
+from rnnexport.errors import InputError, RuntimeUnavailableError
 from rnnexport.parity.compare import allowed_differences, differences
 from rnnexport.parity.diagnosis.localization import LayerOutput, with_layer_outputs
 from rnnexport.parity.grid import CaseShape, draw_feeds
@@ -29,9 +29,12 @@ from rnnexport.parity.onnx_float64 import Float64Model
 from rnnexport.parity.verify import tolerance_for
 from rnnexport.runtime.definitions import RuntimeStatus, choose_runtimes, runtime_statuses
 from rnnexport.runtime.worker import infer
-from rnnexport.versions import machine, tool_versions
+from rnnexport.versions import available_memory, machine, tool_versions
 
 DEFAULT_STEPS = 100_000
+_FEW = 4
+_ARRAYS = 5
+"""Of the size of the reference's outputs that are held at once."""
 _WINDOWS_PER_DECADE = 10
 _GROWTH = 2.0
 
@@ -90,17 +93,19 @@ def drift(
 
     Raises:
         BundleError: The bundle is missing or damaged, or has no tolerance for a precision.
-        InputError: The graph cannot be evaluated in float64.
+        InputError: The graph cannot be evaluated in float64, or so many steps do not fit into memory.
         RuntimeUnavailableError: None of the runtimes named is usable here.
     """
     import onnx
 
     bundle = load_bundle(Path(path))
     definitions, not_usable = choose_runtimes(runtimes) if runtimes else (_usable(), [])
+    model, layers = with_layer_outputs(onnx.load(bundle.model_path))
+    reference = Float64Model(model)
+    _check_memory(reference.run(_long_series(bundle, _FEW, seed)[0]), steps)
     feeds, own = _long_series(bundle, steps, seed)
     on_progress(f"{steps} steps in float64")
-    model, layers = with_layer_outputs(onnx.load(bundle.model_path))
-    expected = Float64Model(model).run(feeds)
+    expected = reference.run(feeds)
     with tempfile.TemporaryDirectory(prefix="rnnexport-") as folder:
         visible = Path(folder) / "model.onnx"
         onnx.save(model, visible, save_as_external_data=model.ByteSize() > onnx.checker.MAXIMUM_PROTOBUF)
@@ -118,6 +123,15 @@ def drift(
         versions=tool_versions(),
         machine=machine(),
     )
+
+
+def _check_memory(outputs: dict[str, NDArray[np.float64]], steps: int) -> None:
+    """Refuse a series whose outputs, the runtime's and the differences do not fit; `outputs` are those of a few."""
+    needed, free = _ARRAYS * steps * sum(array.nbytes for array in outputs.values()) // _FEW, available_memory()
+    if needed > free:
+        raise InputError(
+            f"`steps={steps}` take {needed / 2**30:,.1f} GiB, and {free / 2**30:,.1f} GiB are free; choose fewer"
+        )
 
 
 def _usable() -> list[Definition]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from rnnexport.errors import InputError
+from rnnexport.files.targets import check_new_file
 
 COLOURS = ["#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000", "#F0E442"]
 MARKERS = "osD^vPX*<"  # one more than colours, so that pairs of both repeat late
@@ -33,8 +34,7 @@ def check_plotting(path: Path) -> None:
     """
     if path.suffix not in (".svg", ".png", ".pdf"):
         raise InputError(f"`plot={str(path)!r}`: choose a name that ends in .svg, .png or .pdf")
-    if not path.absolute().parent.is_dir():
-        raise InputError(f"`plot={str(path)!r}`: there is no folder {str(path.absolute().parent)!r}")
+    check_new_file(path, "plot")
     try:
         import matplotlib  # noqa: F401 - only whether it is there
     except ImportError as exc:

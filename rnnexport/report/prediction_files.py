@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from rnnexport.errors import InputError
+from rnnexport.files.targets import check_new_file
 from rnnexport.predicting.predictor import Prediction, Predictions
 
 _SUFFIXES = (".csv", ".parquet", ".json")
@@ -22,10 +23,7 @@ def check_target(path: Path) -> None:
     """
     if path.suffix not in _SUFFIXES:
         raise InputError(f"{path} is none of {', '.join(_SUFFIXES)}")
-    if path.is_dir() or not path.parent.is_dir():
-        raise InputError(
-            f"{path} cannot be written: {'it is a folder' if path.is_dir() else 'there is no such folder'}"
-        )
+    check_new_file(path, "out")
     if path.suffix == ".parquet":
         try:
             import pandas  # noqa: F401  # asked for only to know whether it is there

@@ -141,11 +141,14 @@ def test_rejects_what_cannot_be_drawn_or_run(runtime, options, message):
 
 def test_replaces_a_report_and_nothing_else(tmp_path):
     (tmp_path / "thesis.tex").write_text("")
-    with pytest.raises(InputError, match=r"is in use and holds no conformance.json; name another folder with `out`"):
+    with pytest.raises(InputError, match=r"holds 'thesis\.tex', which is of no earlier report; name another"):
         conformance(["ort-cpu"], examples=1, out=tmp_path)
     for _ in range(2):
         conformance(["ort-cpu"], examples=1, out=tmp_path / "out")
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["conformance.json"]
+    (tmp_path / "out" / "thesis.tex").write_text("years of work")
+    with pytest.raises(InputError, match=r"holds 'thesis\.tex', which is of no earlier report"):
+        conformance(["ort-cpu"], examples=1, out=tmp_path / "out")
 
 
 def test_says_what_to_install_where_hypothesis_is_missing(monkeypatch):

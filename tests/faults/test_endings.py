@@ -79,6 +79,18 @@ def test_code_of_the_users_cannot_end_a_command(name: str, work: Path) -> None:
         (["verify", "m.onnx"], "make one with: rnnexport export m.onnx --out exported/m"),
         (["lint", GRU], f"give an ONNX file: {GRU}/model.onnx"),
         (["show", "caf\udce9.onnx"], r"the argument 'caf\udce9.onnx' is not UTF-8"),
+        (["bench", GRU, "--scenario", "streaming"], "has no step graph; export it again with --streaming"),
+        (["bench", GRU, "-r", "ort-cpu", "--against", "ort-cpu"], "'ort-cpu' is the only runtime that is measured"),
+        (["bench", GRU, "--against", GRU], "is the only bundle that is measured"),
+        (["drift", GRU, "--steps", "99999999999"], "--steps 99999999999 GiB, and"),
+        (
+            ["optimize", "m.onnx", "--lowering", "unrolled", "--time-steps", "99999", "-o", "o.onnx"],
+            "are more than 64",
+        ),
+        (["optimize", "m.onnx", "-o", "nowhere/o.onnx"], "--out nowhere/o.onnx: there is no folder"),
+        (["optimize", "m.onnx", "-o", "/dev/null"], "--out /dev/null is no regular file, so it is not replaced"),
+        (["lint", "m.onnx", "--fix", "-o", "out"], "--out out is a folder; give the file a name"),
+        (["compare", "-o", "m.onnx/study"], "m.onnx' is no folder; choose another place"),
         (["export", "m.onnx", "--out", "/"], "exists and is no bundle, so it is not replaced"),
     ],
 )

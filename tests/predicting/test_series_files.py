@@ -152,8 +152,8 @@ def test_a_target_that_cannot_be_written_is_refused_before_the_work(tmp_path: Pa
     (tmp_path / "folder.csv").mkdir()
     for name, message in [
         ("out.txt", "out.txt is none of .csv, .parquet, .json"),
-        ("nowhere/out.csv", "out.csv cannot be written: there is no such folder"),
-        ("folder.csv", "folder.csv cannot be written: it is a folder"),
+        ("nowhere/out.csv", "out.csv`: there is no folder"),
+        ("folder.csv", "folder.csv` is a folder; give the file a name"),
     ]:
         with pytest.raises(InputError, match=message):
             check_target(tmp_path / name)
