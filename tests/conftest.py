@@ -24,9 +24,9 @@ from rnnexport.engines.contract import Definition
 from rnnexport.versions import machine, tool_versions
 from tests import examples  # noqa: F401 - registers the profiles
 from tests.command_line import Outcome, Run
+from tests.evidence import EVIDENCE
 
 AddPlan = Callable[..., Plan]
-EVIDENCE = shutil.ignore_patterns("parity*", "bench*", "tune*", "plan*")
 settings.load_profile("quick")
 
 

@@ -19,6 +19,7 @@ from annotated_doc import Doc
 from annotated_types import Ge, Gt, Lt
 
 from rnnexport.errors import InputError, UnknownNameError
+from rnnexport.results.invocation import invoked_as
 
 P = ParamSpec("P")
 Chosen = TypeVar("Chosen")
@@ -119,7 +120,8 @@ def with_arguments(options: Any, function: Any, name: str) -> Any:
     @wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
         given = signature.bind(*args, **kwargs).arguments
-        return function(*[given.pop(subject.name) for subject in subjects], options(**given))
+        with invoked_as(_call_text(name, given)):
+            return function(*[given.pop(subject.name) for subject in subjects], options(**given))
 
     call.__name__ = call.__qualname__ = name
     call.__signature__ = signature  # type: ignore[attr-defined]
@@ -127,3 +129,10 @@ def with_arguments(options: Any, function: Any, name: str) -> Any:
     lines = "".join(f"\n    {field.name}: {meaning(field)}" for field in fields)
     call.__doc__ = f"{what}\n\nArgs:{lines}{raises}{errors}"
     return call
+
+
+def _call_text(name: str, given: dict[str, Any]) -> str:
+    """Return a call as one would type it, without what cannot be typed, such as a module or a function."""
+    typed = {each: value for each, value in given.items() if not callable(value)}
+    values = {each: str(value) if isinstance(value, Path) else value for each, value in typed.items()}
+    return f"rnnexport.{name}({', '.join(f'{each}={value!r}' for each, value in values.items())})"

@@ -17,6 +17,14 @@ class Analysis(BaseModel):
     roofline: Roofline | None = None
     profiles: list[Profile] = []
 
+    def of(self, bundle: str) -> Analysis:
+        """The part about one bundle, named by its folder."""
+        rows = [row for row in self.roofline.rows if row.bundle == bundle] if self.roofline else []
+        return Analysis(
+            roofline=self.roofline.model_copy(update={"rows": rows}) if self.roofline else None,
+            profiles=[profile for profile in self.profiles if profile.bundle == bundle],
+        )
+
     @property
     def failed(self) -> bool:
         """Whether the probe was too slow to judge by."""

@@ -53,11 +53,10 @@ def bench_with(options: LatencyOptions) -> BenchReport:
     )
     measurements: list[Measurement] = []
 
-    def report(bundle: Bundle | None = None) -> BenchReport:
-        rows = [row for row in measurements if bundle is None or row.bundle == str(bundle.path)]
+    def report() -> BenchReport:
         return BenchReport(
             seconds=options.seconds,
-            measurements=rows,
+            measurements=measurements,
             not_usable=not_usable,
             conditions=watch.conditions(),
             versions=tool_versions(),
@@ -67,7 +66,7 @@ def bench_with(options: LatencyOptions) -> BenchReport:
         options.on_progress(f"{shape.name} ({number + 1} of {len(shapes)})")
         measurements += measure_shape([one for one in prepared if one.has(shape)], definitions, shape, effort)
         for one in prepared:  # after each shape, so that an interrupt loses nothing that was measured
-            one.bundle.write_evidence("bench.json", report(one.bundle).model_dump(mode="json"))
+            _keep(one.bundle, report())
     order = {str(one.bundle.path): number for number, one in enumerate(prepared)}
     measurements.sort(key=lambda row: order[row.bundle])  # stable, so runtimes and shapes keep their order
     compared = report()
@@ -83,10 +82,16 @@ def bench_with(options: LatencyOptions) -> BenchReport:
         seed=options.seed,
         on_progress=options.on_progress,
     )
+    for one in prepared:
+        _keep(one.bundle, compared)
     return compared
 
 
 bench = with_arguments(LatencyOptions, bench_with, "bench")
+
+
+def _keep(bundle: Bundle, report: BenchReport) -> None:
+    bundle.write_evidence("bench.json", report.of(str(bundle.path)).model_dump(mode="json"))
 
 
 def _with_baseline(

@@ -194,6 +194,14 @@ class BenchReport(BaseModel):
     analysis: Analysis = Analysis()
     versions: dict[str, str]
 
+    def of(self, bundle: str) -> BenchReport:
+        """The part about one bundle, named by its folder."""
+        rows = [row for row in self.measurements if row.bundle == bundle]
+        names = {row.name for row in rows}
+        comparisons = [comparison for comparison in self.comparisons if comparison.after in names]
+        kept = {"measurements": rows, "comparisons": comparisons, "analysis": self.analysis.of(bundle)}
+        return self.model_copy(update=kept)
+
     @property
     def best(self) -> list[Measurement]:
         """Of each bundle and runtime the row with the most series per second."""

@@ -2,7 +2,7 @@
 
 1. Every file is as the manifest says; what is missing, altered or of an unknown schema is refused.
 2. Later evidence (`parity.json`, `bench.json`) carries the manifest's hash, so that it is known to be stale after a new
-   export. It is replaced file by file, atomically.
+   export; see `evidence.py`. It is replaced file by file, atomically.
 3. Nothing in a bundle is ever unpickled.
 """
 
@@ -13,6 +13,7 @@ import hashlib
 import json
 import os
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import cached_property
 from importlib import resources
 from pathlib import Path, PurePosixPath
@@ -29,6 +30,7 @@ from rnnexport.errors import BundleError, InputError
 from rnnexport.files.arrays import read_npz
 from rnnexport.files.json_files import parse_json
 from rnnexport.onnx_files.reading import check_file, external_files
+from rnnexport.results.invocation import invocation
 
 
 @dataclass(frozen=True)
@@ -88,7 +90,12 @@ class Bundle:
 
     def write_evidence(self, name: str, document: dict[str, Any]) -> None:
         """Replace `name` (such as `parity.json`) atomically, stamped with the manifest's hash; see `write_file`."""
-        self.write_file(name, json.dumps({"manifest_sha256": self.manifest_sha256, **document}, indent=1).encode())
+        stamp = {
+            "manifest_sha256": self.manifest_sha256,
+            "command": invocation(),
+            "made_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        }
+        self.write_file(name, json.dumps({**stamp, **document}, indent=1).encode())
 
     def write_file(self, name: str, content: bytes) -> None:
         """Replace `name` atomically.

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import inspect
 import re
+import shlex
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import MISSING, Field, fields, is_dataclass
 from functools import wraps
@@ -18,6 +20,7 @@ from rnnexport.cli.completion import COMPLETIONS
 from rnnexport.cli.flags import flag_of, in_flags
 from rnnexport.cli.options import numbers
 from rnnexport.errors import RnnexportError
+from rnnexport.results.invocation import invoked_as
 
 SHORT = {"runtimes": "-r"}
 
@@ -47,7 +50,8 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
             for each, model in models.items():
                 chosen = [field for field in offered[each] if field.name not in own]
                 values[each] = model(**{field.name: read(name, field, given[field.name]) for field in chosen})
-            function(**values)
+            with invoked_as(shlex.join(["rnnexport", *sys.argv[1:]])):
+                function(**values)
         except RnnexportError as error:
             error.args = (in_flags(name, str(error)),)
             raise

@@ -13,7 +13,7 @@ from rnnexport.errors import InputError
 
 
 def lint(
-    files: Annotated[list[Path], typer.Argument(help="ONNX files.", show_default=False)],
+    files: Annotated[list[Path], typer.Argument(help="ONNX files, or exported folders.", show_default=False)],
     fix: Annotated[bool, typer.Option("--fix", help="Write a repaired copy, proved by running both.")] = False,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="Where the repaired copy goes.", show_default=False)
@@ -29,6 +29,8 @@ def lint(
     json: Json = False,
 ) -> None:
     """Say what is wrong or risky in an ONNX file with recurrent layers, and what each runtime makes of it.
+
+    An exported folder keeps the result, for `rnnexport report`.
 
     Status 1 where something is wrong, 2 where a file cannot be read; the others are checked all the same.
 

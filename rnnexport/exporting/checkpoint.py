@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from rnnexport.models.classifier import ModelDescription, SequenceClassifier
 
 EXPORTED = Path("exported")
+TRAINING = "training.json"
+"""What the training came to: settings, figures and learning curves."""
 DEFAULT_CELLS = ("lstm", "gru")
 
 
@@ -59,6 +61,8 @@ def export_checkpoint(source: Path, out: Path | None, options: ExportOptions) ->
         graphs.write(manifest, folder)
         shutil.copyfile(source / "model.json", folder / "model.json")
         shutil.copyfile(source / "model.safetensors", folder / "weights.safetensors")
+        if (source / "metrics.json").is_file():
+            shutil.copyfile(source / "metrics.json", folder / TRAINING)
         if options.lengths != "none":
             shutil.copyfile(source / "evaluation.npz", folder / "evaluation.npz")
         _write_example(model, manifest, folder / "test_data_set_0")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel
 
+from rnnexport.bundle.bundle import load_bundle
 from rnnexport.engines.contract import Definition
 from rnnexport.errors import InputError
 from rnnexport.files.targets import check_new_file
@@ -74,15 +75,19 @@ def lint(
     *,
     on_progress: Callable[[str], None] = lambda _: None,
 ) -> LintReport:
-    """Check an ONNX file; with `repaired`, write a repaired copy there.
+    """Check an ONNX file, or the graph of a bundle, which keeps the result as `lint.json`; with `repaired`, write a
+    repaired copy there.
 
     The copy is written only if it gives, in ONNX Runtime and OpenVINO, what the file itself gives in float64. Inputs
     are drawn, or taken from `samples`, each a npz with one array for each input.
 
     Raises:
         InputError: The file cannot be read, `repaired` is the file itself, or the repair cannot be proved.
+        BundleError: The bundle is missing or damaged, or cannot be written to.
     """
     path = Path(path)
+    bundle = load_bundle(path) if path.is_dir() else None
+    path = bundle.model_path if bundle else path
     if repaired is not None and Path(repaired).resolve() == path.resolve():
         raise InputError(f"{path} is never changed; give the repaired file another name")
     if repaired is not None:
@@ -101,6 +106,8 @@ def lint(
             {f"{node.domain}::{node.op_type}" for node in model.graph.all_nodes() if node.domain not in _KNOWN_DOMAINS}
         ),
     )
+    if bundle:
+        bundle.write_evidence("lint.json", report.model_dump(mode="json"))
     if repaired is None:
         return report
     on_progress("repairing")

@@ -9,7 +9,7 @@ graph is the model. The *drift horizon* is the number of steps for which no elem
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel
 
+from rnnexport.arguments.options import with_arguments
 from rnnexport.bundle.bundle import Bundle, load_bundle
 from rnnexport.bundle.manifest import Tolerance
 from rnnexport.engines import reads_source
@@ -26,12 +27,12 @@ from rnnexport.parity.compare import allowed_differences, differences
 from rnnexport.parity.diagnosis.localization import LayerOutput, with_layer_outputs
 from rnnexport.parity.grid import CaseShape, draw_feeds
 from rnnexport.parity.onnx_float64 import Float64Model
+from rnnexport.parity.options import DriftOptions
 from rnnexport.parity.verify import tolerance_for
 from rnnexport.runtime.definitions import RuntimeStatus, choose_runtimes, runtime_statuses
 from rnnexport.runtime.worker import infer
 from rnnexport.versions import available_memory, machine, tool_versions
 
-DEFAULT_STEPS = 100_000
 _FEW = 4
 _ARRAYS = 5
 """Of the size of the reference's outputs that are held at once."""
@@ -79,17 +80,8 @@ class DriftReport(BaseModel):
         return RuntimeUnavailableError.exit_status if self.not_usable else 0
 
 
-def drift(
-    path: str | Path,
-    runtimes: Sequence[str | Path] = (),
-    *,
-    steps: int = DEFAULT_STEPS,
-    seed: int = 0,
-    on_progress: Callable[[str], None] = lambda _: None,
-) -> DriftReport:
-    """Follow the error of each runtime over one series of `steps` time steps.
-
-    Without `runtimes` every usable one is followed, of every precision. `on_progress` is told what runs next.
+def drift_with(path: str | Path, options: DriftOptions) -> DriftReport:
+    """Follow the error of each runtime over one long series, and write `drift.json` into the bundle.
 
     Raises:
         BundleError: The bundle is missing or damaged, or has no tolerance for a precision.
@@ -98,31 +90,36 @@ def drift(
     """
     import onnx
 
-    bundle = load_bundle(Path(path))
-    definitions, not_usable = choose_runtimes(runtimes) if runtimes else (_usable(), [])
+    bundle, steps = load_bundle(Path(path)), options.steps
+    definitions, not_usable = choose_runtimes(options.runtimes) if options.runtimes else (_usable(), [])
     model, layers = with_layer_outputs(onnx.load(bundle.model_path))
     reference = Float64Model(model)
-    _check_memory(reference.run(_long_series(bundle, _FEW, seed)[0]), steps)
-    feeds, own = _long_series(bundle, steps, seed)
-    on_progress(f"{steps} steps in float64")
+    _check_memory(reference.run(_long_series(bundle, _FEW, options.seed)[0]), steps)
+    feeds, own = _long_series(bundle, steps, options.seed)
+    options.on_progress(f"{steps} steps in float64")
     expected = reference.run(feeds)
     with tempfile.TemporaryDirectory(prefix="rnnexport-") as folder:
         visible = Path(folder) / "model.onnx"
         onnx.save(model, visible, save_as_external_data=model.ByteSize() > onnx.checker.MAXIMUM_PROTOBUF)
         followed = []
         for definition in definitions:
-            on_progress(definition.name)
+            options.on_progress(definition.name)
             followed.append(_follow(bundle, definition, visible, feeds, layers, expected))
-    return DriftReport(
+    report = DriftReport(
         bundle=str(path),
         steps=steps,
         inputs="the bundle's own series" if own else "drawn from a normal distribution",
-        seed=seed,
+        seed=options.seed,
         runtimes=followed,
         not_usable=not_usable,
         versions=tool_versions(),
         machine=machine(),
     )
+    bundle.write_evidence("drift.json", report.model_dump(mode="json"))
+    return report
+
+
+drift = with_arguments(DriftOptions, drift_with, "drift")
 
 
 def _check_memory(outputs: dict[str, NDArray[np.float64]], steps: int) -> None:

@@ -1,6 +1,8 @@
 """The options of a proof of parity."""
 
+from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass
+from pathlib import Path
 from typing import Annotated, Literal
 
 from annotated_doc import Doc
@@ -30,5 +32,19 @@ class VerifyOptions(Options):
         int | None, Ge(0), Doc("Make this call alone, by its number in parity.json; then nothing is written.")
     ] = None
     limits: Annotated[Limits, Doc("Of each runtime's processes.")] = Limits()
+    seed: Seed = 0
+    on_progress: OnProgress = silent
+
+
+@dataclass(frozen=True)
+class DriftOptions(Options):
+    """How long the series is along which an error is followed, and where."""
+
+    runtimes: Annotated[
+        Sequence[str | Path],
+        Doc("A runtime's name or a .toml file. Default: every usable runtime, of every precision."),
+    ] = ()
+    _: KW_ONLY
+    steps: Annotated[int, Ge(1), Doc("Time steps of the series.")] = 100_000
     seed: Seed = 0
     on_progress: OnProgress = silent

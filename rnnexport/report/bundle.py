@@ -28,6 +28,8 @@ def _facts(bundle: Bundle) -> Table:
         "evaluation set": f"{len(evaluation.labels)} series" if evaluation else "-",
         "parity.json": bundle.evidence("parity.json"),
         "bench.json": bundle.evidence("bench.json"),
+        "drift.json": bundle.evidence("drift.json"),
+        "lint.json": bundle.evidence("lint.json"),
         "tune.json": bundle.evidence("tune.json"),
         "plan": _plan(bundle, "sequence"),
         **({"plan for streams": _plan(bundle, "step")} if manifest.step else {}),

@@ -25,6 +25,7 @@ from typing import Any
 from rnnexport.bundle.bundle import load_bundle, reference_bundles
 from rnnexport.errors import BundleError
 from rnnexport.training.training import train
+from tests.evidence import EVIDENCE
 
 GRU = reference_bundles()[1]
 SIGNALS = (signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
@@ -127,7 +128,7 @@ def prepare(folder: Path) -> None:
     shutil.copyfile(GRU / "weights.safetensors", folder / "checkpoint" / "model.safetensors")
     for name in ("model.json", "evaluation.npz"):
         shutil.copyfile(GRU / name, folder / "checkpoint" / name)
-    shutil.copytree(GRU, folder / "bundle", ignore=shutil.ignore_patterns("parity*", "bench*", "tune*", "plan*"))
+    shutil.copytree(GRU, folder / "bundle", ignore=EVIDENCE)
     train("article", "gru", epochs=30, hidden_size=4, out=folder / "uninterrupted")
 
 

@@ -13,9 +13,9 @@ from random import Random
 
 import numpy as np
 
+from tests.evidence import EVIDENCE
 from tests.faults.mutations import damaged_bytes, damaged_json, damaged_npz, damaged_onnx, damaged_text
 
-IGNORED = shutil.ignore_patterns("parity*", "bench*", "tune*", "plan*")
 CSV = "series,a,b,label\n" + "".join(f"s{i // 6},{i}.5,{i * i},{'xy'[i // 6 % 2]}\n" for i in range(120))
 TOML = 'engine = "onnxruntime"\ndevice = "cpu"\nprecision = "float32"\nthreads = 1\n\n[options]\n'
 TS = "@problemName own\n@timeStamps false\n@univariate true\n@classLabel true x y\n@data\n" + "".join(
@@ -71,7 +71,7 @@ def _json(random: Random) -> Command:
 
 def _damaged_bundle(random: Random, originals: Originals, work: Path) -> None:
     """Damage one file of a bundle, and, mostly, set its hash right again."""
-    shutil.copytree(originals.bundles[random.choice([*originals.bundles])], work / "gru", ignore=IGNORED)
+    shutil.copytree(originals.bundles[random.choice([*originals.bundles])], work / "gru", ignore=EVIDENCE)
     paths = [path for path in sorted((work / "gru").rglob("*")) if path.is_file()]
     path = random.choice(paths if random.random() < 0.6 else [work / "gru" / "manifest.json"])
     content = path.read_bytes()

@@ -15,7 +15,8 @@ from rnnexport.optimizing.optimize import optimize
 from rnnexport.optimizing.rewrite import Rewrite
 from rnnexport.parity.verify import verify
 from rnnexport.versions import machine, tool_versions
-from tests.faults.fault_inputs import IGNORED, Originals
+from tests.evidence import EVIDENCE
+from tests.faults.fault_inputs import Originals
 
 
 def _plan(bundle: Bundle) -> Plan:
@@ -40,7 +41,7 @@ def make_originals(folder: Path, streaming: Path | None = None) -> Originals:
     folder.mkdir(parents=True, exist_ok=True)
     lstm, gru = reference_bundles()
     if not (folder / "gru").exists():
-        shutil.copytree(gru, folder / "gru", ignore=IGNORED)
+        shutil.copytree(gru, folder / "gru", ignore=EVIDENCE)
     if streaming is None:
         streaming = folder / "streaming"
         if not streaming.exists():
@@ -55,7 +56,7 @@ def make_originals(folder: Path, streaming: Path | None = None) -> Originals:
             rnnexport.export(checkpoint, streaming, streaming=True)
     planned = folder / "planned"
     if not planned.exists():
-        shutil.copytree(gru, planned, ignore=IGNORED)
+        shutil.copytree(gru, planned, ignore=EVIDENCE)
         write_plan(bundle := load_bundle(planned), "sequence", _plan(bundle))
     imported = folder / "imported"
     if not quick and not imported.exists():

@@ -9,6 +9,7 @@ import pytest
 
 from rnnexport.bundle.bundle import load_bundle
 from rnnexport.bundle.store import seal
+from tests.evidence import EVIDENCE
 
 PLUGINS = Path(__file__).parents[1] / "plugins" / "careless_engines"
 
@@ -33,7 +34,7 @@ def altered(tmp_path: Path) -> Callable[[Path, Callable[[onnx.ModelProto], None]
 
     def altered(source: Path, change: Callable[[onnx.ModelProto], None]) -> Path:
         target = tmp_path / source.name
-        shutil.copytree(source, target, ignore=shutil.ignore_patterns("parity*", "bench.json"))
+        shutil.copytree(source, target, ignore=EVIDENCE)
         model = onnx.load(target / "model.onnx")
         change(model)
         onnx.save(model, target / "model.onnx")

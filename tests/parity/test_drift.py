@@ -12,6 +12,7 @@ from rnnexport.bundle.store import seal
 from rnnexport.parity.drift import drift
 from rnnexport.report.drift import drift_tables, plot_drift
 from rnnexport.versions import machine
+from tests.evidence import EVIDENCE
 
 LSTM, GRU = reference_bundles()
 
@@ -30,7 +31,7 @@ def test_the_horizon_is_the_first_step_past_the_tolerance(tmp_path: Path) -> Non
     import shutil
 
     bundle = tmp_path / "gru"
-    shutil.copytree(GRU, bundle, ignore=shutil.ignore_patterns("parity*", "bench.json"))
+    shutil.copytree(GRU, bundle, ignore=EVIDENCE)
     largest = [error for _, error in drift(GRU, ["ort-cpu"], steps=500).runtimes[0].errors]
     tolerance = float(np.median(largest))
     manifest = load_bundle(bundle).manifest

@@ -15,6 +15,7 @@ from rnnexport.errors import InputError
 from rnnexport.parity.evidence import judge_again
 from rnnexport.parity.verdicts import ParityReport
 from rnnexport.parity.verify import verify
+from tests.evidence import EVIDENCE
 
 _, GRU = reference_bundles()
 
@@ -22,7 +23,7 @@ _, GRU = reference_bundles()
 @pytest.fixture(scope="module")
 def verified(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, ParityReport]:
     path = tmp_path_factory.mktemp("evidence") / "gru"
-    shutil.copytree(GRU, path, ignore=shutil.ignore_patterns("parity*", "bench.json"))
+    shutil.copytree(GRU, path, ignore=EVIDENCE)
     return path, verify(path, ["ort-cpu", "openvino-cpu"], grid="quick", seed=7)
 
 

@@ -21,6 +21,7 @@ from rnnexport.parity.compare import Reference, compare
 from rnnexport.parity.grid import GRID, CaseShape, draw_feeds
 from rnnexport.parity.verify import verify
 from rnnexport.versions import machine
+from tests.evidence import EVIDENCE
 
 LSTM, GRU = reference_bundles()
 TOLERANCE = Tolerance(atol=1e-5, rtol=1.3e-6)
@@ -28,7 +29,7 @@ TOLERANCE = Tolerance(atol=1e-5, rtol=1.3e-6)
 
 def altered(source: Path, target: Path, change: Callable[[onnx.ModelProto], None]) -> Path:
     """A copy of a bundle whose graph was changed and sealed again."""
-    shutil.copytree(source, target, ignore=shutil.ignore_patterns("parity*", "bench.json"))
+    shutil.copytree(source, target, ignore=EVIDENCE)
     model = onnx.load(target / "model.onnx")
     change(model)
     onnx.save(model, target / "model.onnx")

@@ -21,6 +21,7 @@ from rnnexport.tuning.graph_variants import graph_variants_for
 from rnnexport.tuning.results import TuneReport
 from rnnexport.tuning.tune import RESULTS_LOG, tune
 from rnnexport.tuning.workload import SequenceWorkload
+from tests.evidence import EVIDENCE
 
 QUICK = {"seconds": 0.05, "time_limit_seconds": 120, "runtimes": [str(Path(__file__).with_name("one-thread.toml"))]}
 FEW = {
@@ -31,8 +32,7 @@ PLUGINS = Path(__file__).parents[1] / "plugins/faulty_engine"
 
 
 def copy_of_gru(folder):
-    ignored = shutil.ignore_patterns("parity*", "bench*", "tune*", "plan*")
-    return shutil.copytree(reference_bundles()[1], folder / "gru", ignore=ignored)
+    return shutil.copytree(reference_bundles()[1], folder / "gru", ignore=EVIDENCE)
 
 
 @pytest.fixture

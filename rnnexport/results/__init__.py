@@ -1,0 +1,1 @@
+"""What the functions of rnnexport give, and how they were called."""
