@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,7 +56,7 @@ class StreamingRow(ScenarioRow):
 class Streaming(StreamingOptions):
     """The scenario with its options."""
 
-    name: str = field(default="streaming", init=False)
+    name: Literal["streaming"] = field(default="streaming", init=False)
     timed_region: str = field(
         default="one call of the step graph with a chunk and the states as arrays in, and the new states as arrays out",
         init=False,
@@ -177,4 +177,4 @@ class _Stream:
             result = feed(chunk)
             samples.append(time.perf_counter_ns() - before)
             results.append(result)
-        return {info.name: joined(self.step, info, results) for info in self.step.outputs}
+        return {info.name: joined(info, results) for info in self.step.outputs}

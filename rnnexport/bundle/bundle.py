@@ -21,7 +21,8 @@ from typing import Any, Literal
 
 from numpy.typing import NDArray
 
-from rnnexport.bundle.manifest import MANIFEST, Manifest, StepGraphInfo, parse_manifest
+from rnnexport.bundle.manifest import MANIFEST, Manifest, StepGraphInfo
+from rnnexport.bundle.manifest_file import parse_manifest
 from rnnexport.bundle.store import mend_interrupted_exchange, sha256_of
 from rnnexport.data.files import split_series
 from rnnexport.engines import reads_source

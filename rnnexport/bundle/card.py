@@ -101,7 +101,7 @@ def _assignments(tensors: Sequence[TensorInfo], indent: int = 4) -> str:
 def _example(info: TensorInfo) -> str:
     if info.role == "lengths":
         return f"np.array([{_EXAMPLE_TIME}, {_EXAMPLE_TIME // 2}], np.{info.dtype})"
-    sizes = {"batch": _EXAMPLE_BATCH, "time": _EXAMPLE_TIME}
+    sizes = {info.batch_dimension: _EXAMPLE_BATCH}
     shape = tuple(d if isinstance(d, int) else sizes.get(d, _EXAMPLE_TIME) for d in info.shape)
     return _NUMPY_ZEROS.format(shape=shape, dtype=info.dtype)
 

@@ -45,30 +45,19 @@ def fresh_states(step: StepGraphInfo, names: Iterable[str], streams: int) -> Arr
     }
 
 
-def time_axis(step: StepGraphInfo, info: TensorInfo) -> int | None:
-    """Return the axis that is cut into chunks, or `None` where the tensor has none."""
-    return info.shape.index(step.time_dimension) if step.time_dimension in info.shape else None
-
-
-def batch_axis(step: StepGraphInfo, info: TensorInfo) -> int | None:
-    """Return the axis of the streams that share a call, or `None` where the tensor has none."""
-    return info.shape.index(step.batch_dimension) if step.batch_dimension in info.shape else None
-
-
 def cut(step: StepGraphInfo, feeds: Feeds, start: int, stop: int) -> Arrays:
     """Return the time steps from `start` to `stop` of whole series; what has no time goes into every chunk."""
     chunk = {}
     for info in step.inputs:
         if info.name in feeds:
-            axis, whole = time_axis(step, info), feeds[info.name]
+            axis, whole = info.time_axis, feeds[info.name]
             steps = (slice(None),) * (axis or 0) + (slice(start, stop),)
             chunk[info.name] = whole if axis is None else np.ascontiguousarray(whole[steps])
     return chunk
 
 
-def joined(step: StepGraphInfo, info: TensorInfo, results: Sequence[Feeds]) -> NDArray[Any]:
+def joined(info: TensorInfo, results: Sequence[Feeds]) -> NDArray[Any]:
     """Return an output of consecutive chunks as that of the whole series; without time the last one counts."""
-    axis = time_axis(step, info)
-    if axis is None or len(results) == 1:
+    if info.time_axis is None or len(results) == 1:
         return results[-1][info.name]
-    return np.concatenate([result[info.name] for result in results], axis=axis)
+    return np.concatenate([result[info.name] for result in results], axis=info.time_axis)

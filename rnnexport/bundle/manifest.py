@@ -2,21 +2,17 @@
 
 History of the schema
     1  first version
+    2  each tensor names its axes of the batch and of time
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 import numpy as np
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from rnnexport.errors import BundleError
-from rnnexport.files.json_files import parse_json
-
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 MANIFEST = "manifest.json"
 
 
@@ -52,10 +48,33 @@ class TensorInfo(_Strict):
     role: Literal["features", "lengths", "indices", "state", "output"] = "features"
     """`lengths` counts the time steps of each row; `indices` are integers below `upper_bound`."""
     upper_bound: int | None = Field(default=None, ge=1)
-    time_axis: Line | None = None
+    counted_dimension: Line | None = None
     """For `lengths`: the symbolic dimension that it counts."""
     values: tuple[float, float] | None = None
     """The smallest and the largest value that the model takes, where whoever exported it said so."""
+    batch_axis: int | None = None
+    """The axis of the rows that share a call, where it is dynamic and known."""
+    time_axis: int | None = None
+    """The axis of the time steps, likewise."""
+
+    @model_validator(mode="after")
+    def _axes_are_dynamic(self) -> Self:
+        axes = [axis for axis in (self.batch_axis, self.time_axis) if axis is not None]
+        if len({*axes}) < len(axes) or any(a not in range(len(self.shape)) for a in axes):
+            raise ValueError(f"the axes {axes} are none of {list(self.shape)}")
+        if fixed := [axis for axis in axes if isinstance(self.shape[axis], int)]:
+            raise ValueError(f"axis {fixed[0]} of {list(self.shape)} is of one size")
+        return self
+
+    @property
+    def batch_dimension(self) -> str:
+        """The symbolic dimension of the batch; empty where it has none."""
+        return "" if self.batch_axis is None else str(self.shape[self.batch_axis])
+
+    @property
+    def time_dimension(self) -> str:
+        """The symbolic dimension of time; empty where it has none."""
+        return "" if self.time_axis is None else str(self.shape[self.time_axis])
 
 
 class Sizes(_Strict):
@@ -112,16 +131,22 @@ class StepGraphInfo(_Strict):
 
     inputs: tuple[TensorInfo, ...]
     outputs: tuple[TensorInfo, ...] = Field(min_length=1)
-    time_dimension: Line
-    """The symbolic dimension that is cut into chunks."""
-    batch_dimension: Line
-    """The symbolic dimension of the streams that share a call; empty where the model takes one at a time."""
+
+    @property
+    def time_dimension(self) -> str:
+        """The symbolic dimension that is cut into chunks."""
+        return next((info.time_dimension for info in self.inputs if info.time_dimension), "")
+
+    @property
+    def batch_dimension(self) -> str:
+        """The symbolic dimension of the streams that share a call; empty where the model takes one at a time."""
+        return next((info.batch_dimension for info in self.inputs if info.batch_dimension), "")
 
 
 class Manifest(_Strict):
     """What a bundle says of itself."""
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[2] = 2
     name: Line
     source: Source
     inputs: tuple[TensorInfo, ...]
@@ -145,66 +170,3 @@ class Manifest(_Strict):
     versions: dict[Line, Line]
     files: dict[Line, Line]
     """Path below the bundle, with `/`, to SHA-256."""
-
-
-def parse_manifest(path: Path, content: bytes) -> Manifest:
-    """Read the manifest of the bundle at `path`.
-
-    Raises:
-        BundleError: It is damaged or of another schema version.
-    """
-    try:
-        document = parse_json(content)
-        version = document["schema_version"]
-    except (ValueError, KeyError, TypeError) as exc:
-        raise BundleError(f"{path / MANIFEST} is damaged; export again") from exc
-    if version != SCHEMA_VERSION:
-        raise BundleError(
-            f"{path / MANIFEST} is schema {version}, this version reads {SCHEMA_VERSION}; "
-            "export again or upgrade rnnexport"
-        )
-    try:
-        manifest = Manifest.model_validate(document)
-    except ValidationError as exc:
-        first = exc.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise BundleError(f"{path / MANIFEST} is damaged at {where!r}: {first['msg']}; export again") from exc
-    for problem in _contradictions(manifest):
-        raise BundleError(f"{path / MANIFEST} contradicts itself: {problem}; export again")
-    return manifest
-
-
-def _contradictions(manifest: Manifest) -> Iterator[str]:
-    """Yield what no export writes."""
-    for kind, infos in (("input", manifest.inputs), ("output", manifest.outputs)):
-        yield from _doubles(kind, infos)
-    needed = ["model.onnx", *(["step.onnx"] if manifest.step else [])]
-    needed += {"builtin": ["model.json", "weights.safetensors"]}.get(manifest.source.kind, ["parity_cases.npz"])
-    for name in needed:
-        if name not in manifest.files:
-            yield f"{name!r} is not among its files"
-    if manifest.class_names and all(_sizes_of_last(info) - {1, len(manifest.class_names)} for info in manifest.outputs):
-        yield f"it names {len(manifest.class_names)} classes, and no output has as many columns"
-    step = manifest.step
-    if step is None:
-        if manifest.state_pairs:
-            yield "it pairs states without a step graph"
-        return
-    for kind, infos in (("step input", step.inputs), ("step output", step.outputs)):
-        yield from _doubles(kind, infos)
-    ends = {info.name for info in step.inputs}, {info.name for info in step.outputs}
-    for pair in manifest.state_pairs:
-        if pair[0] not in ends[0] or pair[1] not in ends[1]:
-            yield f"the step graph has no states {pair[0]!r} → {pair[1]!r}"
-    if not any(step.time_dimension in info.shape for info in step.inputs):
-        yield f"no input of the step graph has the time dimension {step.time_dimension!r}"
-
-
-def _doubles(kind: str, infos: Sequence[TensorInfo]) -> Iterator[str]:
-    names = [info.name for info in infos]
-    yield from (f"{kind} {name!r} is there twice" for name in names if names.count(name) > 1)
-
-
-def _sizes_of_last(info: TensorInfo) -> set[int]:
-    """The number of columns, where it is known."""
-    return {size for size in info.shape[-1:] if isinstance(size, int)}

@@ -21,7 +21,7 @@ from rnnexport.engines.contract import Feeds
 from rnnexport.errors import ExportError
 from rnnexport.exporting.graphs import Graphs
 from rnnexport.exporting.reference import answers, works
-from rnnexport.parity.grid import BATCH_NAMES, GRIDS, STREAM_GRID, Case, CaseShape, draw_cases, symbol_sizes
+from rnnexport.parity.grid import GRIDS, STREAM_GRID, Case, CaseShape, draw_cases, symbol_sizes
 
 _LARGEST_TRIED = 1500
 """Steps of a call that tries a condition; a longer one takes seconds."""
@@ -86,8 +86,9 @@ def _fitted(shape: CaseShape, inputs: Sequence[TensorInfo], captured: Captured) 
         sizes[dimension] = found.at_least(found.minimum + (size - 1) * max(1, found.minimum // 8))
     if sizes == wanted:
         return shape
-    times = [size for dimension, size in sizes.items() if dimension.lower() not in BATCH_NAMES]
-    batches = [size for dimension, size in sizes.items() if dimension.lower() in BATCH_NAMES]
+    rows = {info.batch_dimension for info in inputs}
+    times = [size for dimension, size in sizes.items() if dimension not in rows]
+    batches = [size for dimension, size in sizes.items() if dimension in rows]
     return dataclasses.replace(
         shape,
         batch_size=(*batches, shape.batch_size)[0],

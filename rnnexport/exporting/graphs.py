@@ -8,6 +8,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Self
 
+from rnnexport.bundle.axes import with_axes
 from rnnexport.bundle.manifest import Manifest, StepGraphInfo, TensorInfo
 from rnnexport.exporting.options import ExportOptions
 from rnnexport.exporting.streaming import make_step_graph, prove_step_graph
@@ -61,7 +62,7 @@ class Graphs:
     @property
     def outputs(self) -> tuple[TensorInfo, ...]:
         """What the sequence graph gives."""
-        return output_infos(self.sequence)
+        return output_infos(self.sequence, self.drawn_inputs)
 
     def described(self, manifest: Manifest) -> Manifest:
         """Return the manifest with the step graph in it."""
@@ -69,12 +70,9 @@ class Graphs:
             return manifest
         from rnnexport.passes.step import BATCH_DIMENSION, TIME_DIMENSION, state_pairs
 
-        info = StepGraphInfo(
-            inputs=input_infos(self.step),
-            outputs=output_infos(self.step),
-            time_dimension=self.step.metadata_props[TIME_DIMENSION],
-            batch_dimension=self.step.metadata_props[BATCH_DIMENSION],
-        )
+        batch, time = ({self.step.metadata_props[kind]} for kind in (BATCH_DIMENSION, TIME_DIMENSION))
+        inputs = with_axes(input_infos(self.step), batch, time)
+        info = StepGraphInfo(inputs=inputs, outputs=output_infos(self.step, inputs))
         return manifest.model_copy(update={"step": info, "state_pairs": tuple(state_pairs(self.step))})
 
     def write(self, manifest: Manifest, folder: Path) -> None:
@@ -104,5 +102,5 @@ class Graphs:
 
 def _streams_axis(step: StepGraphInfo) -> tuple[str, int] | None:
     """An input with the time dimension, so no state, and its axis of the streams."""
-    series = [info for info in step.inputs if {step.time_dimension, step.batch_dimension} <= set(info.shape)]
-    return (series[0].name, series[0].shape.index(step.batch_dimension)) if series else None
+    both = ((i.name, i.batch_axis) for i in step.inputs if i.batch_axis is not None and i.time_axis is not None)
+    return next(both, None)

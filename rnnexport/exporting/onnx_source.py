@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 
+from rnnexport.bundle.axes import find_input_axes
 from rnnexport.bundle.bundle import Bundle, load_bundle
 from rnnexport.bundle.card import model_card
 from rnnexport.bundle.manifest import Manifest, ReferenceCheck, Source, TensorInfo
@@ -24,7 +25,7 @@ from rnnexport.errors import InputError, NoReferenceError, RnnexportError
 from rnnexport.exporting.writing import TOLERANCES, input_infos, output_infos, write_test_data
 from rnnexport.files.arrays import read_npz
 from rnnexport.onnx_files.reading import external_files, read_model
-from rnnexport.parity.grid import BATCH_NAMES, GRIDS, Case, draw_cases
+from rnnexport.parity.grid import GRIDS, Case, draw_cases
 from rnnexport.parity.oracle import KEPT_CASES, keep_cases
 from rnnexport.passes.output_shapes import OutputShapes, infer_shapes
 from rnnexport.runtime.worker import Arrays, CaseResult, run_job
@@ -61,7 +62,7 @@ def export_onnx(path: Path, out: Path | None = None, sample: Path | None = None)
         name=target.name,
         source=Source(kind="onnx", name=path.name),
         inputs=inputs,
-        outputs=tuple(_as_answered(info, answers[0]) for info in output_infos(model)),
+        outputs=tuple(_as_answered(info, answers[0]) for info in output_infos(model, inputs)),
         tolerances=TOLERANCES,
         reference=ReferenceCheck.model_validate(results[0].extras),
         versions=tool_versions(),
@@ -101,8 +102,7 @@ def _shapes(feeds: Feeds) -> str:
 
 def _with_common_batch(inputs: tuple[TensorInfo, ...]) -> tuple[TensorInfo, ...]:
     """Where no dimension is called the batch, the first unnamed one of each input, and a state's middle one, are it."""
-    dimensions = {d.lower() for info in inputs for d in info.shape if isinstance(d, str)}
-    if dimensions & BATCH_NAMES:
+    if any(info.batch_dimension for info in inputs):
         return inputs
 
     def with_batch(info: TensorInfo) -> TensorInfo:
@@ -110,7 +110,7 @@ def _with_common_batch(inputs: tuple[TensorInfo, ...]) -> tuple[TensorInfo, ...]
         shape = ["batch" if i == axis and d == f"{info.name}_{i}" else d for i, d in enumerate(info.shape)]
         return info.model_copy(update={"shape": tuple(shape)})
 
-    return tuple(with_batch(info) for info in inputs)
+    return find_input_axes(list(map(with_batch, inputs)))
 
 
 def sample_cases(path: Path, model: onnx_ir.Model) -> list[Case]:
@@ -122,9 +122,7 @@ def sample_cases(path: Path, model: onnx_ir.Model) -> list[Case]:
     inputs = input_infos(model)
     feeds = _read_sample(path, inputs)
     whole = Case("the given inputs", feeds)
-    batches = {
-        i.name: i.shape.index(d) for i in inputs for d in i.shape if isinstance(d, str) and d.lower() in BATCH_NAMES
-    }
+    batches = {info.name: info.batch_axis for info in inputs if info.batch_axis is not None}
     if not batches:
         return [whole, whole]
     row = {name: array.take([0], batches[name]) if name in batches else array for name, array in feeds.items()}

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 
+from rnnexport.bundle.axes import Infos, find_input_axes, find_output_axes
 from rnnexport.bundle.manifest import Source, TensorInfo, Tolerance
 from rnnexport.exporting.onnx_file import write_onnx
 
@@ -24,25 +25,29 @@ EXTERNAL_DATA_BYTES = 2**31 - 2**20
 """Graphs of this size and more keep their weights in a file beside them: protobuf cannot hold 2 GiB."""
 
 
-def input_infos(graph: onnx_ir.Model) -> tuple[TensorInfo, ...]:
-    """Describe the inputs of a graph that still has its `sequence_lens`, with the role of each."""
+def input_infos(graph: onnx_ir.Model) -> Infos:
+    """Describe the inputs of a graph that still has its `sequence_lens`, with the role and the axes of each."""
+    from rnnexport.inspecting.layers import call_dimensions, recurrent_nodes
     from rnnexport.passes.recognising.input_kinds import input_kinds
 
-    roles = input_kinds(graph)
-    return tuple(
+    kinds = input_kinds(graph)
+    infos = [
         TensorInfo(
             **_described(value),
-            role=roles[value.name or ""].role,
-            upper_bound=roles[value.name or ""].upper_bound,
-            time_axis=roles[value.name or ""].time_axis,
+            role=kinds[value.name or ""].role,
+            upper_bound=kinds[value.name or ""].upper_bound,
+            counted_dimension=kinds[value.name or ""].counted_dimension,
         )
         for value in graph.graph.inputs
-    )
+    ]
+    found = [[_symbol(size) or "" for size in call_dimensions(node) or ()] for node in recurrent_nodes(graph)]
+    batches, times = ({sizes[axis] for sizes in found if sizes} for axis in (0, 1))
+    return find_input_axes(infos, batches if len(batches) == 1 else (), times)
 
 
-def output_infos(graph: onnx_ir.Model) -> tuple[TensorInfo, ...]:
-    """Describe the outputs of a graph."""
-    return tuple(TensorInfo(**_described(value), role="output") for value in graph.graph.outputs)
+def output_infos(graph: onnx_ir.Model, inputs: Sequence[TensorInfo]) -> Infos:
+    """Describe the outputs of a graph, whose inputs are known."""
+    return find_output_axes([TensorInfo(**_described(value), role="output") for value in graph.graph.outputs], inputs)
 
 
 def _described(value: onnx_ir.Value) -> dict[str, Any]:

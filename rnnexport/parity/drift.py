@@ -25,7 +25,7 @@ from rnnexport.engines.contract import Definition, Feeds
 from rnnexport.errors import InputError, RuntimeUnavailableError
 from rnnexport.parity.compare import allowed_differences, differences
 from rnnexport.parity.diagnosis.localization import LayerOutput, with_layer_outputs
-from rnnexport.parity.grid import CaseShape, draw_feeds
+from rnnexport.parity.grid import CaseShape, draw_feeds, takes
 from rnnexport.parity.onnx_float64 import Float64Model
 from rnnexport.parity.options import DriftOptions
 from rnnexport.parity.verify import tolerance_for
@@ -142,7 +142,7 @@ def _long_series(bundle: Bundle, steps: int, seed: int) -> tuple[dict[str, NDArr
     feeds = dict(draw_feeds(bundle.manifest.inputs, [], shape, generator))
     series, own = bundle.series, False
     for info in bundle.manifest.inputs:
-        if series and info.role == "features" and info.shape == ("batch", "time", series[0].shape[1]):
+        if info.role == "features" and takes(info, series):
             joined = np.concatenate([series[i] for i in generator.permutation(len(series))])
             feeds[info.name] = np.resize(joined, (1, steps, joined.shape[1])).astype(info.dtype)
             own = True

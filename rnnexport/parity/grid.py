@@ -22,8 +22,6 @@ from rnnexport.bundle.manifest import TensorInfo
 from rnnexport.engines.contract import Feeds
 from rnnexport.parity.options import GridName
 
-BATCH, TIME = "batch", "time"
-BATCH_NAMES = {"batch", "batch_size", "b", "n"}
 Values = Literal["normal", "large", "denormal", "constant"]
 _SCALES: dict[Values, float] = {"normal": 1.0, "large": 1e3, "denormal": 1e-39, "constant": 0.0}
 _CONSTANT = 0.5
@@ -120,7 +118,7 @@ def draw_feeds(
     for info in inputs:
         if info.role == "lengths":
             feeds[info.name] = _draw_lengths(info, sizes, shape, generator)
-        elif info.role == "features" and shape.from_series and _fits(info, series):
+        elif info.role == "features" and shape.from_series and takes(info, series):
             feeds[info.name] = _take_series(series, shape, generator).astype(info.dtype)
         else:
             feeds[info.name] = _draw_values(info, sizes, shape.values, generator)
@@ -135,12 +133,11 @@ def draw_feeds(
 def symbol_sizes(inputs: Sequence[TensorInfo], shape: CaseShape) -> dict[str, int]:
     """Give every symbolic dimension a size.
 
-    The batch is the dimension of a `lengths` input, or one with a usual name; every other dimension is taken for time,
-    and a second one, such as the target's in an encoder-decoder, gets another size.
+    Every dimension that is not the batch's is taken for time, and a second one, such as the target's in an
+    encoder-decoder, gets another size.
     """
     symbols = list(dict.fromkeys(d for info in inputs for d in info.shape if isinstance(d, str)))
-    batch = {info.shape[0] for info in inputs if info.role == "lengths"}
-    batch |= {symbol for symbol in symbols if symbol.lower() in BATCH_NAMES}
+    batch = {info.batch_dimension for info in inputs}
     times = [symbol for symbol in symbols if symbol not in batch]
     return (
         dict.fromkeys(symbols, shape.batch_size)
@@ -153,7 +150,7 @@ def _draw_lengths(
     info: TensorInfo, sizes: dict[str, int], shape: CaseShape, generator: np.random.Generator
 ) -> NDArray[Any]:
     """Lengths in 1 … time steps, with the full length and 1 among them as far as the batch has room."""
-    full = sizes.get(info.time_axis or TIME, shape.time_steps)
+    full = sizes.get(info.counted_dimension or "", shape.time_steps)
     count = _size(info.shape[0], sizes)
     lengths = np.full(count, full) if not shape.mixed_lengths else generator.integers(1, full + 1, size=count)
     lengths[0] = full
@@ -167,15 +164,17 @@ def _fill_padding(
     values: NDArray[Any], info: TensorInfo, lengths: NDArray[Any], lengths_info: TensorInfo, padding_value: float
 ) -> None:
     """Write `padding_value` where the series has ended, if `info` has the axes of the batch and of its time."""
-    time_axis = lengths_info.time_axis or TIME
-    if not {lengths_info.shape[0], time_axis} <= set(info.shape) or not np.issubdtype(values.dtype, np.floating):
+    axes = lengths_info.shape[0], lengths_info.counted_dimension
+    if not {*axes} <= {*info.shape} or not np.issubdtype(values.dtype, np.floating):
         return
-    batch_first = np.moveaxis(values, (info.shape.index(lengths_info.shape[0]), info.shape.index(time_axis)), (0, 1))
+    batch_first = np.moveaxis(values, [info.shape.index(axis) for axis in axes], (0, 1))
     batch_first[np.arange(batch_first.shape[1])[None, :] >= lengths[:, None]] = padding_value
 
 
-def _fits(info: TensorInfo, series: Sequence[NDArray[np.float32]]) -> bool:
-    return bool(series) and series[0].ndim == 2 and info.shape == (BATCH, TIME, series[0].shape[1])
+def takes(info: TensorInfo, series: Sequence[NDArray[np.float32]]) -> bool:
+    """Whether an input is [batch, time, features], with the features of these series."""
+    steps_of = (info.batch_axis, info.time_axis) == (0, 1)
+    return bool(series) and series[0].ndim == 2 and steps_of and info.shape[2:] == series[0].shape[1:]
 
 
 def _take_series(

@@ -7,8 +7,10 @@ ONNX Runtime's CPU kernels swallow NaN, for their activations clamp it; PyTorch 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from rnnexport.bundle.manifest import TensorInfo
 from rnnexport.engines.contract import Feeds
@@ -20,14 +22,14 @@ VALUES = {"NaN": np.nan, "Inf": np.inf}
 
 def non_finite_calls(inputs: Sequence[TensorInfo], cases: Sequence[Case]) -> list[Feeds]:
     """Return a call for each of `VALUES`, with that value at the first step of row 0; none where it finds no place."""
-    floating = [i for i in inputs if i.role == "features" and i.dtype == "float32" and "batch" in i.shape]
+    floating = [i for i in inputs if i.role == "features" and i.dtype == "float32" and i.batch_dimension]
     call = next((case.feeds for case in cases if floating and _rows(case.feeds, floating[0]) > 1), None)
     if call is None:
         return []
     poisoned: list[Feeds] = []
     for value in VALUES.values():
         array = np.array(call[floating[0].name])
-        np.moveaxis(array, floating[0].shape.index("batch"), 0)[0].flat[0] = value
+        _batch_first(floating[0], array)[0].flat[0] = value
         poisoned.append({**call, floating[0].name: array})
     return poisoned
 
@@ -38,16 +40,21 @@ def properties(outputs: Sequence[TensorInfo], results: Sequence[CaseResult]) -> 
 
 
 def _rows(feeds: Feeds, info: TensorInfo) -> int:
-    return int(feeds[info.name].shape[info.shape.index("batch")])
+    return len(_batch_first(info, feeds[info.name]))
+
+
+def _batch_first(info: TensorInfo, array: NDArray[Any]) -> NDArray[Any]:
+    """As a view."""
+    return np.moveaxis(array, info.batch_axis or 0, 0)
 
 
 def _fate(outputs: Sequence[TensorInfo], result: CaseResult) -> str:
     if result.failure is not None:
         return result.failure.kind
     rows = [
-        np.moveaxis(result.outputs[info.name], info.shape.index("batch"), 0)
+        _batch_first(info, result.outputs[info.name])
         for info in outputs
-        if "batch" in info.shape and info.name in result.outputs
+        if info.batch_dimension and info.name in result.outputs
     ]
     if not all(np.isfinite(array[1:]).all() for array in rows):
         return "spreads"

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from rnnexport.bundle.bundle import Bundle
+from rnnexport.bundle.manifest import TensorInfo
 from rnnexport.engines.contract import Definition, Feeds
-from rnnexport.parity.grid import BATCH, BATCH_NAMES, TIME, Case, CaseShape, draw_feeds
+from rnnexport.parity.grid import Case, CaseShape, draw_feeds
 from rnnexport.runtime.worker import infer
 
 if TYPE_CHECKING:
@@ -55,18 +56,20 @@ def _tried(bundle: Bundle, definition: Definition, axes: Sequence[tuple[str, int
     import onnx
 
     model = onnx.load(bundle.model_path, load_external_data=False)
-    suggested = [(axis, size) for size in _constants(model) for axis in (TIME, BATCH)]
-    trials = list(islice(_trials(axes or suggested), _MOST_TRIALS))
+    inputs = bundle.manifest.inputs
+    named = dict.fromkeys([*(i.time_dimension for i in inputs), *(i.batch_dimension for i in inputs)])
+    suggested = [(axis, size) for size in _constants(model) for axis in named if axis]
+    trials = list(islice(_trials(inputs, axes or suggested), _MOST_TRIALS))
     generator = np.random.default_rng(0)
-    feeds = [draw_feeds(bundle.manifest.inputs, [], shape, generator) for _, _, shape in trials]
+    feeds = [draw_feeds(inputs, [], shape, generator) for _, _, shape in trials]
     results = infer(Path(bundle.file_for(definition)), definition, feeds)
     worked = [(axis, size) for (axis, size, _), result in zip(trials, results, strict=True) if not result.failure]
     return worked[0] if len(worked) == 1 else None
 
 
-def _trials(axes: Sequence[tuple[str, int]]) -> Iterator[tuple[str, int, CaseShape]]:
+def _trials(inputs: Sequence[TensorInfo], axes: Sequence[tuple[str, int]]) -> Iterator[tuple[str, int, CaseShape]]:
     for axis, size in axes:
-        batch = axis.lower() in BATCH_NAMES
+        batch = axis in {info.batch_dimension for info in inputs}
         yield axis, size, CaseShape(size, _OTHER_TIME) if batch else CaseShape(_OTHER_BATCH, size)
 
 

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rnnexport.bundle.chunks import ChunkFeeder, batch_axis, fresh_states, sizes
+from rnnexport.bundle.chunks import ChunkFeeder, fresh_states, sizes
 from rnnexport.bundle.manifest import Manifest, StepGraphInfo, TensorInfo
 from rnnexport.engines import get_engine
 from rnnexport.engines.contract import Definition, Feeds, Session
@@ -151,7 +151,7 @@ class _SeriesRun:
         """The next `size` steps of each stream that is fed; an idle one gets its first steps again."""
         feeds = {}
         for info in self.step.inputs:
-            if info.name in self.pairs or self.step.time_dimension not in info.shape:
+            if info.name in self.pairs or info.time_axis is None:
                 continue
             whole = self.streams_first(info, self.feeds[info.name])
             starts = np.where(np.isin(np.arange(self.streams), rows), self.position, 0)
@@ -161,13 +161,13 @@ class _SeriesRun:
         return {**feeds, **whole_feeds}
 
     def keep(self, info: TensorInfo, result: NDArray[Any], rows: NDArray[np.int64]) -> None:
-        if self.step.time_dimension not in info.shape:
+        if info.time_axis is None:
             self.outputs[info.name] = self.merged(info, self.outputs.get(info.name), result, rows)
             return
         chunk = self.streams_first(info, result)
         if info.name not in self.outputs:
             shape = list(result.shape)
-            shape[info.shape.index(self.step.time_dimension)] = self.time_steps
+            shape[info.time_axis] = self.time_steps
             self.outputs[info.name] = np.zeros(shape, result.dtype)
         whole = self.streams_first(info, self.outputs[info.name])  # a view
         for row in rows:
@@ -177,24 +177,22 @@ class _SeriesRun:
         self, info: TensorInfo, old: NDArray[Any] | None, new: NDArray[Any], rows: NDArray[np.int64]
     ) -> NDArray[Any]:
         """`old` with the rows of the streams that were fed taken from `new`."""
-        axis = batch_axis(self.step, info)
-        if old is None or axis is None:
+        if old is None or info.batch_axis is None:
             return new
         result = old.copy()
-        np.moveaxis(result, axis, 0)[rows] = np.moveaxis(new, axis, 0)[rows]
+        np.moveaxis(result, info.batch_axis, 0)[rows] = np.moveaxis(new, info.batch_axis, 0)[rows]
         return result
 
     def streams_first(self, info: TensorInfo, array: NDArray[Any]) -> NDArray[Any]:
         """A view [streams, time, …]; a tensor without streams is one."""
-        if self.step.batch_dimension not in info.shape:
-            return np.moveaxis(array, info.shape.index(self.step.time_dimension), 0)[None]
-        return np.moveaxis(array, self.axes(info), (0, 1))
+        assert info.time_axis is not None
+        if info.batch_axis is None:
+            return np.moveaxis(array, info.time_axis, 0)[None]
+        return np.moveaxis(array, (info.batch_axis, info.time_axis), (0, 1))
 
     def as_declared(self, info: TensorInfo, array: NDArray[Any]) -> NDArray[Any]:
         """The reverse of `streams_first`."""
-        if self.step.batch_dimension not in info.shape:
-            return np.ascontiguousarray(np.moveaxis(array[0], 0, info.shape.index(self.step.time_dimension)))
-        return np.ascontiguousarray(np.moveaxis(array, (0, 1), self.axes(info)))
-
-    def axes(self, info: TensorInfo) -> tuple[int, int]:
-        return info.shape.index(self.step.batch_dimension), info.shape.index(self.step.time_dimension)
+        assert info.time_axis is not None
+        if info.batch_axis is None:
+            return np.ascontiguousarray(np.moveaxis(array[0], 0, info.time_axis))
+        return np.ascontiguousarray(np.moveaxis(array, (0, 1), (info.batch_axis, info.time_axis)))

@@ -68,7 +68,7 @@ class Predictor:
         self.step_plan: Plan | None = None
         """The same for streams."""
         self._series = series_input(bundle.manifest)
-        self._per_step = self._series is not None and self._series.time_dimension in bundle.manifest.outputs[0].shape
+        self._per_step = self._series is not None and bundle.manifest.outputs[0].time_axis is not None
         self._lock = threading.Lock()
         self._plain_step_session: Session | None = None
         self._step_session: Session | None = None

@@ -23,13 +23,11 @@ class SeriesInput:
 
     info: TensorInfo
     lengths: TensorInfo | None
-    batch_dimension: str
-    time_dimension: str
 
     @cached_property
     def feature_shape(self) -> tuple[int | str, ...]:
         """The dimensions of one time step; none for tokens."""
-        return tuple(d for d in self.info.shape if d not in (self.batch_dimension, self.time_dimension))
+        return tuple(d for axis, d in enumerate(self.info.shape) if axis not in self._axes)
 
     def check(self, what: str, values: Series) -> Series:
         """Return a series [time, ...] in the graph's type.
@@ -58,7 +56,7 @@ class SeriesInput:
         """Join an output of several calls, given the places of the series of each; steps that one has not are 0."""
         if not pieces:
             return np.zeros([d if isinstance(d, int) else 0 for d in info.shape], info.dtype)
-        axis = info.shape.index(self.batch_dimension) if self.batch_dimension in info.shape else 0
+        axis = info.batch_axis or 0
         arrays = [np.moveaxis(array, axis, 0) if axis else array for _, array in pieces]
         if len(pieces) == 1 and len(pieces[0][0]) == 1:
             return arrays[0]
@@ -71,30 +69,25 @@ class SeriesInput:
 
     @cached_property
     def _axes(self) -> tuple[int, int]:
-        return self.info.shape.index(self.batch_dimension), self.info.shape.index(self.time_dimension)
+        assert self.info.batch_axis is not None
+        assert self.info.time_axis is not None
+        return self.info.batch_axis, self.info.time_axis
 
 
 def series_input(manifest: Manifest) -> SeriesInput | None:
     """Find the series among the inputs of the sequence graph; `None` where there is not exactly one.
 
-    Which of its dimensions are the batch's and the time's is known from the lengths or the step graph; without both,
-    they must be called `batch` and `time`, since to take one for the other would give wrong answers without a word.
+    Its axes of the batch and of time must be known, since to take one for the other would give wrong answers without a
+    word.
     """
     lengths = [info for info in manifest.inputs if info.role == "lengths"]
     others = [info for info in manifest.inputs if info.role != "lengths"]
     if len(others) != 1 or len(lengths) > 1 or others[0].role == "state":
         return None
     (info,) = others
-    batch: int | str = "batch"
-    time: int | str = "time"
-    if lengths:
-        batch = lengths[0].shape[0]
-        time = lengths[0].time_axis or next((d for d in info.shape if isinstance(d, str) and d != batch), "")
-    elif manifest.step is not None:
-        batch, time = manifest.step.batch_dimension, manifest.step.time_dimension
-    if not (isinstance(batch, str) and isinstance(time, str) and {batch, time} <= {*info.shape}):
+    if info.batch_axis is None or info.time_axis is None:
         return None
-    return SeriesInput(info, lengths[0] if lengths else None, batch, time)
+    return SeriesInput(info, lengths[0] if lengths else None)
 
 
 def check_values(what: str, values: Series, info: TensorInfo, axes: Sequence[str]) -> Series:

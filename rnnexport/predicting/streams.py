@@ -43,13 +43,10 @@ class Stream:
         self._series = _series(self._step, self._pairs)
         self._outputs = [info for info in self._step.outputs if info.name in {o.name for o in manifest.outputs}]
         self._batch_axes = {
-            info.name: info.shape.index(self._step.batch_dimension)
-            for info in (self._series, *self._outputs)
-            if self._step.batch_dimension in info.shape
+            info.name: info.batch_axis for info in (self._series, *self._outputs) if info.batch_axis is not None
         }
         if batch_size < 1 or (batch_size > 1 and not self._step.batch_dimension):
             raise InputError(f"batch_size is {batch_size}; choose 1{' or more' if self._step.batch_dimension else ''}")
-        self._time_axis = self._series.shape.index(self._step.time_dimension)
         self._one_step = bool(_fixed(self._step, session, self._step.time_dimension))
         self._feed = ChunkFeeder(session, self._pairs, self._fresh())
         self._buffers: StepBuffers | None = None
@@ -99,8 +96,8 @@ class Stream:
             raise InputError(f"there is no row {wrong[0]} among {self.batch_size} streams")
         states = self._current_states()
         for info in self._step.inputs:
-            if info.name in fresh and self._step.batch_dimension in info.shape:
-                np.moveaxis(states[info.name], info.shape.index(self._step.batch_dimension), 0)[list(rows)] = 0
+            if info.name in fresh and info.batch_axis is not None:
+                np.moveaxis(states[info.name], info.batch_axis, 0)[list(rows)] = 0
                 fresh[info.name] = states[info.name]
         self._set_states(fresh)
 
@@ -152,11 +149,13 @@ class Stream:
     def _pieces(self, chunk: NDArray[Any]) -> list[NDArray[Any]]:
         if not self._one_step:
             return [chunk]
-        return np.split(chunk, chunk.shape[self._time_axis], axis=self._time_axis)
+        axis = self._series.time_axis
+        assert axis is not None
+        return np.split(chunk, chunk.shape[axis], axis=axis)
 
     def _joined(self, info: TensorInfo, results: list[Arrays]) -> NDArray[Any]:
         """The output of the whole chunk, with the streams first; without time steps the last one counts."""
-        return _moved(joined(self._step, info, results), self._batch_axes.get(info.name, 0), 0)
+        return _moved(joined(info, results), self._batch_axes.get(info.name, 0), 0)
 
 
 def _moved(array: NDArray[Any], source: int, target: int) -> NDArray[Any]:
@@ -190,7 +189,7 @@ def _fixed(step: StepGraphInfo, session: Session, dimension: str) -> list[int]:
 
 def _series(step: StepGraphInfo, pairs: dict[str, str]) -> TensorInfo:
     inputs = [info for info in step.inputs if info.name not in pairs]
-    if len(inputs) != 1 or step.time_dimension not in inputs[0].shape:
+    if len(inputs) != 1 or inputs[0].time_axis is None:
         names = ", ".join(info.name for info in inputs)
         raise InputError(f"a stream feeds one series, the step graph takes {names}; run step.onnx with its states")
     return inputs[0]

@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -234,7 +235,7 @@ def test_rejects_a_missing_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"schema_version": 7}, r"is schema 7, this version reads 1; export again or upgrade"),
+        ({"schema_version": 7}, r"is schema 7, this version reads 2; export again or upgrade"),
         ({"files": {"../../secret": "0", "model.onnx": "", "parity_cases.npz": ""}}, "lies outside the bundle"),
         ({"inputs": 3}, "is damaged at 'inputs'"),
         ({"inputs": []}, r"the inputs are not those of model\.onnx"),
@@ -333,6 +334,6 @@ def test_an_evaluation_set_that_does_not_fit_is_refused(
         read_evaluation(_saved(tmp_path, arrays | change), MANIFEST)
 
 
-def _saved(folder: Path, arrays: Mapping[str, object]) -> Path:
+def _saved(folder: Path, arrays: Mapping[str, Any]) -> Path:
     np.savez(folder / "evaluation.npz", **{name: array for name, array in arrays.items() if array is not None})
     return folder / "evaluation.npz"

@@ -15,6 +15,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from rnnexport.bundle.axes import find_input_axes
 from rnnexport.bundle.manifest import TensorInfo, Tolerance
 from rnnexport.engines.contract import Feeds
 from rnnexport.parity.compare import Reference
@@ -46,7 +47,7 @@ def named(spec: Spec, answer: Answer, *, wrong_file: onnx.ModelProto | None = No
         calls = [Call(c.position, c.feeds, c.observed, {n: c.expected[n] for n in c.observed}) for c in calls]
     faults = [np.abs(c.observed[n] - r.expected).max() for c in calls for n, r in c.expected.items()]
     assume(max(faults) > 1e-3)
-    inputs = [
+    infos = [
         TensorInfo(
             name=value.name,
             dtype=str(calls[0].feeds[value.name].dtype),
@@ -55,6 +56,7 @@ def named(spec: Spec, answer: Answer, *, wrong_file: onnx.ModelProto | None = No
         )
         for value in right.graph.input
     ]
+    inputs = find_input_axes(infos)
     known = None if wrong_file is not None else right
     return [c.name for c in explain(Evidence(inputs, calls, expected, known, wrong_file or right), TOLERANCE)]
 

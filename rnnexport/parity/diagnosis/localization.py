@@ -180,12 +180,11 @@ def _diverging_output(bundle: Bundle, call: Call, tolerance: Tolerance) -> Diver
             continue
         difference = differences(actual, reference.expected)
         wrong = np.argwhere(difference > allowed_differences(reference.expected, tolerance))
-        axes = {name: info.shape.index(name) for name in ("time", "batch") if name in info.shape}
-        first = min(map(tuple, wrong), key=lambda index: index[axes.get("time", 0)], default=comparison.worst_index)
+        first = min(map(tuple, wrong), key=lambda index: index[info.time_axis or 0], default=comparison.worst_index)
         return Divergence(
             output=info.name,
-            time_step=int(first[axes["time"]]) if "time" in axes else None,
-            row=int(first[axes["batch"]]) if "batch" in axes else None,
+            time_step=None if info.time_axis is None else int(first[info.time_axis]),
+            row=None if info.batch_axis is None else int(first[info.batch_axis]),
             difference=comparison.max_abs_diff,
         )
     return None

@@ -33,7 +33,7 @@ class InputKind:
     role: Role
     upper_bound: int | None = None
     """For `indices`: every value must lie below it."""
-    time_axis: str | None = None
+    counted_dimension: str | None = None
     """For `lengths`: the symbolic dimension whose steps it counts, where the graph names it."""
 
 
@@ -45,7 +45,7 @@ def input_kinds(model: ir.Model) -> dict[str, InputKind]:
 def _role(value: ir.Value) -> InputKind:
     for user, position in _uses(value, _SAME_VALUES):
         if user.op_type in RECURRENT and position == SEQUENCE_LENS:
-            return InputKind("lengths", time_axis=_time_axis(user))
+            return InputKind("lengths", counted_dimension=_time_dimension(user))
         if user.op_type == "Gather" and position == 1 and (size := _gathered_size(user)) is not None:
             return InputKind("indices", upper_bound=size)
     for user, position in _uses(value, _SAME_LAYOUT):
@@ -85,7 +85,7 @@ def _gathered_size(node: ir.Node) -> int | None:
     return size if isinstance(size, int) else None
 
 
-def _time_axis(node: ir.Node) -> str | None:
+def _time_dimension(node: ir.Node) -> str | None:
     """Name of the first dimension of X [T, B, I]."""
     x = node.inputs[0]
     size = x.shape[0] if x is not None and x.shape is not None else None

@@ -20,7 +20,6 @@ from rnnexport.parity.diagnosis.fault_model import (
     evaluated,
     recurrent_outputs,
 )
-from rnnexport.parity.grid import TIME
 
 if TYPE_CHECKING:
     import onnx
@@ -77,7 +76,7 @@ def _full_lengths(feeds: Feeds, inputs: Sequence[TensorInfo]) -> Feeds:
     """The time axis's size for every row; where the graph does not name the axis, the longest row's length."""
     sizes = {d: n for info in inputs for d, n in zip(info.shape, feeds[info.name].shape, strict=True)}
     full = {
-        info.name: np.full_like(feeds[info.name], sizes.get(info.time_axis or TIME, feeds[info.name].max()))
+        info.name: np.full_like(feeds[info.name], sizes.get(info.counted_dimension or "", feeds[info.name].max()))
         for info in inputs
         if info.role == "lengths"
     }
