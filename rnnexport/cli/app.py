@@ -44,11 +44,11 @@ def load_command(name: str) -> Any:
 
 
 class _LoadedWhenCalled(TyperGroup):
-    def resolve_command(self, ctx: typer.Context, args: list[str]) -> Any:
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         name, _, rest = super().resolve_command(ctx, args)
         return name, load_command(name) if name else None, rest
 
-    def format_commands(self, ctx: typer.Context, formatter: Any) -> None:
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
         with formatter.section("Commands"):
             formatter.write_dl([*COMMANDS.items()])  # Typer's own would cut them to one line each
 
