@@ -36,7 +36,7 @@ from rnnexport.engines.contract import (
 )
 from rnnexport.engines.onnxruntime_profile import node_times
 from rnnexport.errors import EngineError, InputError, RuntimeUnavailableError, UnknownNameError
-from rnnexport.onnx_files.operators import RECURRENT
+from rnnexport.onnx_files.operators import RECURRENT, STACK, STACK_PACKAGES
 from rnnexport.versions import lacks_vnni
 
 _CUDA = "CUDAExecutionProvider"
@@ -59,9 +59,9 @@ _HEAVY = {*RECURRENT, "MatMul", "Gemm", "Conv", "MatMulInteger", "QLinearMatMul"
     "MatMulNBits",
     "DynamicQuantizeMatMul",
     "DynamicQuantizeLSTM",  # ONNX Runtime's own operators
-    "RecurrentStack",  # that of rnnexport-kernels
+    STACK,  # that of rnnexport-kernels
 }
-_STACK_OPERATOR = b"RecurrentStack"
+_STACK_OPERATOR = STACK.encode()
 _STACK_PACKAGE = "rnnexport-kernels"
 
 
@@ -274,7 +274,7 @@ def _register_operators(options: Any, model: Path) -> bool:
     """Register the operators of installed packages where the file uses them; whether it has all that it uses."""
     if not _mentions(model, _STACK_OPERATOR):
         return True
-    packages = entry_points(group="rnnexport.kernels")
+    packages = entry_points(group=STACK_PACKAGES)
     for package in packages:
         try:
             options.register_custom_ops_library(str(package.load()()))

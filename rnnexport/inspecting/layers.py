@@ -8,13 +8,23 @@ import numpy as np
 import onnx_ir as ir
 
 from rnnexport.onnx_files.nodes import node_name, optional_input
-from rnnexport.onnx_files.operators import INITIAL_H, LAYOUT, QUANTIZED_LSTM, RECURRENT, SEQUENCE_LENS, R, W
+from rnnexport.onnx_files.operators import (
+    GATES,
+    INITIAL_H,
+    LAYOUT,
+    QUANTIZED_LSTM,
+    RECURRENT,
+    SEQUENCE_LENS,
+    STACK,
+    R,
+    W,
+)
 from rnnexport.onnx_files.zeros import is_zero
 
 
 @dataclass(frozen=True, slots=True)
 class LayerSummary:
-    """One LSTM, GRU or RNN node, or ONNX Runtime's LSTM with weights of 8 bits."""
+    """One LSTM, GRU or RNN node, ONNX Runtime's LSTM with weights of 8 bits, or a RecurrentStack."""
 
     name: str
     cell: str
@@ -43,12 +53,14 @@ def recurrent_nodes(model: ir.Model) -> list[ir.Node]:
 
 
 def layer_nodes(model: ir.Model) -> list[ir.Node]:
-    """All nodes that are a recurrent layer: ONNX's operators, and ONNX Runtime's DynamicQuantizeLSTM."""
-    return [node for node in model.graph.all_nodes() if node.op_type in (*RECURRENT, QUANTIZED_LSTM)]
+    """All nodes that are recurrent layers: ONNX's operators, DynamicQuantizeLSTM and RecurrentStack."""
+    return [node for node in model.graph.all_nodes() if node.op_type in (*RECURRENT, QUANTIZED_LSTM, STACK)]
 
 
 def summarise(node: ir.Node) -> LayerSummary:
-    """Read a recurrent layer off its node."""
+    """Read a recurrent layer off its node; those of a RecurrentStack count as one."""
+    if node.op_type == STACK:
+        return _summarise_stack(node)
     weights, recurrence = _shape(node, W), _shape(node, R)
     inputs, units = (1, 1) if node.op_type == QUANTIZED_LSTM else (2, 2)  # [D, I, 4H] there, [D, G·H, I] in ONNX
     hidden_size = node.attributes.get_int("hidden_size", 0) or (recurrence[units] if recurrence else None)
@@ -67,6 +79,38 @@ def summarise(node: ir.Node) -> LayerSummary:
         lengths=None if lengths is None else _origin(lengths),
         initial_state=_initial_state(optional_input(node, INITIAL_H)),
         multiply_adds_per_step=products,
+    )
+
+
+_STACK_CELLS = {"lstm": "LSTM", "gru": "GRU", "rnn_tanh": "RNN", "rnn_relu": "RNN"}
+_STACK_WEIGHTS = {32: "float", 16: "int16", 8: "int8", 4: "int4"}
+_STACK_LENGTHS, _STACK_INITIAL_H = 4, 5
+
+
+def _summarise_stack(node: ir.Node) -> LayerSummary:
+    """All layers of a stack; source: kernels/README.md."""
+    attributes = node.attributes
+    name, layers = attributes.get_string("cell", ""), attributes.get_int("num_layers", 1)
+    cell = _STACK_CELLS.get(name, name)
+    if cell == "GRU" and not attributes.get_int("linear_before_reset", 0):
+        cell = "GRU, reset before"
+    direction = attributes.get_string("direction", "forward")
+    inputs, units = attributes.get_int("input_size", 0), attributes.get_int("hidden_size", 0)
+    directions = 2 if direction == "bidirectional" else 1
+    rows = len(GATES.get(_STACK_CELLS.get(name, ""), "")) * units * directions
+    columns = inputs + units + (layers - 1) * (directions + 1) * units
+    bits = sorted(set(attributes.get_ints("weight_bits", ())))
+    lengths = optional_input(node, _STACK_LENGTHS)
+    return LayerSummary(
+        name=node_name(node),
+        cell=cell if layers == 1 else f"{cell} × {layers}",
+        weights=", ".join(_STACK_WEIGHTS.get(each, "?") for each in bits),
+        direction=direction,
+        input_size=inputs,
+        hidden_size=units,
+        lengths=None if lengths is None else _origin(lengths),
+        initial_state=_initial_state(optional_input(node, _STACK_INITIAL_H)),
+        multiply_adds_per_step=rows * columns,
     )
 
 

@@ -23,7 +23,12 @@ Y, Y_H, Y_C = range(3)
 QUANTIZED_LSTM = "DynamicQuantizeLSTM"
 """ONNX Runtime's LSTM with weights of 8 bits (domain com.microsoft): the same inputs, and scales after them."""
 
-STATES = {
+STACK, STACK_DOMAIN = "RecurrentStack", "rnnexport"
+"""The operator of rnnexport-kernels: all layers of a stack in one node; described in kernels/README.md."""
+STACK_PACKAGES = "rnnexport.kernels"
+"""The entry-point group of packages that bring it; each entry is a function that returns the path of a library."""
+
+STATES: dict[str, tuple[tuple[int, int, str], ...]] = {
     "LSTM": ((INITIAL_H, Y_H, "h"), (INITIAL_C, Y_C, "c")),
     "GRU": ((INITIAL_H, Y_H, "h"),),
     "RNN": ((INITIAL_H, Y_H, "h"),),

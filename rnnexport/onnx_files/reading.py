@@ -13,12 +13,21 @@ from typing import TYPE_CHECKING, Any
 
 from rnnexport.errors import InputError
 from rnnexport.onnx_files.checking import DYNAMIC, check_graph
+from rnnexport.onnx_files.operators import STACK_DOMAIN
 
 if TYPE_CHECKING:
     import onnx_ir
 
 OLDEST_OPSET = 11
-_DOMAINS = {"", "ai.onnx", "ai.onnx.ml", "com.microsoft", "com.microsoft.nchwc", "ai.onnx.preview.training"}
+_DOMAINS = {
+    "",
+    "ai.onnx",
+    "ai.onnx.ml",
+    "com.microsoft",
+    "com.microsoft.nchwc",
+    "ai.onnx.preview.training",
+    STACK_DOMAIN,
+}
 
 
 @dataclass(frozen=True, slots=True)

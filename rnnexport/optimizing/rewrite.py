@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from rnnexport.passes.writing.matmul_kernels import Kind, MatmulKernel
 
 _BITS: dict[str, Literal[4, 8]] = {"int8": 8, "int4": 4}
+_STACK_BITS: dict[str, Literal[4, 8, 16, 32]] = {"float32": 32, "int16": 16, "int8": 8, "int4": 4}
 _BLOCK_SIZE = 128
+_STACK_BLOCK_SIZE = 32
 _DYNAMIC_PAYS_FROM = 4
 """Rows of a batch."""
 _DEQUANTIZE_OPSET = 13
@@ -105,11 +107,16 @@ def _outcome(
     from rnnexport.onnx_files.nodes import node_name
     from rnnexport.passes.dynamic_lstm import why_not_dynamic
     from rnnexport.passes.lowering import why_not_lowerable
+    from rnnexport.passes.recurrent_stack import why_not_stackable
     from rnnexport.passes.single_step import why_not_single_step
     from rnnexport.passes.weight_only_int8 import why_not_stored
 
     kept = node_name(node) in rewrite.keep_float32
-    if rewrite.lowering != "fused":
+    if rewrite.lowering == "stack":
+        kept_gate = f", gate {CANDIDATES[node.op_type]} float32" if node_name(node) in float32_candidates else ""
+        reason = why_not_stackable(node, _STACK_BITS[rewrite.weights])
+        form = f"stack, {'float32' if kept else rewrite.weights}{kept_gate}"
+    elif rewrite.lowering != "fused":
         reason = why_not_lowerable(node, rewrite.lowering)
         weights = "float32" if kept or rewrite.weights == "float32" else _words(recurrent_product(rewrite, model))
         gate = f", gate {CANDIDATES[node.op_type]} float32" if node_name(node) in float32_candidates else ""
@@ -160,6 +167,7 @@ def _run(
 ) -> None:
     from rnnexport.passes.dynamic_lstm import DynamicLstm
     from rnnexport.passes.lowering import Choices, Lowering
+    from rnnexport.passes.recurrent_stack import RecurrentStack, StackChoices
     from rnnexport.passes.single_step import SingleStep
     from rnnexport.passes.weight_only_int8 import WeightOnlyInt8
     from rnnexport.passes.writing.matmul_kernels import FLOAT32, MatmulKernel
@@ -170,6 +178,10 @@ def _run(
             WeightOnlyInt8(rewrite.keep_float32)(model)
         elif rewrite.weights != "float32":
             DynamicLstm(rewrite.keep_float32)(model)
+        return
+    if rewrite.lowering == "stack":
+        bits, block_size = _STACK_BITS[rewrite.weights], rewrite.block_size or _STACK_BLOCK_SIZE
+        RecurrentStack(StackChoices(bits, block_size, rewrite.keep_float32, float32_candidates, moments))(model)
         return
     recurrent = recurrent_product(rewrite, model)
     version = model.opset_imports.get("", 1)

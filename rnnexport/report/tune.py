@@ -22,11 +22,13 @@ _LEAST_ERROR = 1e-9
 
 
 def tune_tables(report: TuneReport) -> list[RenderableType]:
-    """Everything that was tried, the fastest first, and what it came to."""
+    """Everything that was tried, the fastest first, and what it came to; what was not measured is counted."""
     table = Table("graph variant", "runtime", "latency", "× baseline", "error", "size", "outcome")
     if report.metric:
         table.add_column(report.metric)
     for candidate in sorted(report.candidates, key=_rank):
+        if candidate in report.unmeasured:
+            continue
         cells = [
             candidate.form,
             candidate.definition.name,
@@ -67,7 +69,10 @@ def _unmeasured(report: TuneReport) -> str:
         return ""
     count, others = len(report.candidates), len(report.unmeasured)
     enough = f"{report.time_limit_seconds:g} s were enough for {count - others} of {count} candidates"
-    return f"\n{enough}; nothing is known of the other {others}: go on with --resume and a larger --time-limit"
+    names = ", ".join(dict.fromkeys(candidate.form for candidate in report.unmeasured))
+    return (
+        f"\n{enough}; nothing is known of the other {others} ({names}): go on with --resume and a larger --time-limit"
+    )
 
 
 def plot_tune(report: TuneReport, path: Path) -> None:

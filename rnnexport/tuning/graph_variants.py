@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from rnnexport.benchmark.roofline import FORMATS, INT8, WeightFormat
 from rnnexport.bundle.plan import GraphKind
 from rnnexport.engines.contract import Feeds
+from rnnexport.onnx_files.operators import STACK_PACKAGES
 from rnnexport.optimizing.options import Rewrite
 from rnnexport.optimizing.rewrite import LayerOutcome, apply
 
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from rnnexport.passes.lowering import CalibrationStatistics
 
 INT4 = WeightFormat(0.5, "int8")
+INT16 = WeightFormat(2, "float32")
 
 
 @dataclass(frozen=True)
@@ -35,7 +38,7 @@ class GraphVariant:
 
     @property
     def weights(self) -> str:
-        """Of the products: `float32`, `int8` or `int4`."""
+        """Of the products: `float32`, `int16`, `int8` or `int4`."""
         return self.rewrite.weights if self.rewrite else "float32"
 
     @property
@@ -46,7 +49,7 @@ class GraphVariant:
     @property
     def format(self) -> WeightFormat:
         """How the bound counts its weights."""
-        return {"float32": FORMATS["float32"], "int8": INT8, "int4": INT4}[self.weights]
+        return {"float32": FORMATS["float32"], "int16": INT16, "int8": INT8, "int4": INT4}[self.weights]
 
 
 BASELINE = GraphVariant("as exported")
@@ -75,6 +78,13 @@ _SEQUENCE = (
     GraphVariant("scan, int8 dequantize", _lossy("int8", "dequantize", "same")),
     GraphVariant("scan, int4 R and W", _lossy("int4", "matmulnbits", "same")),
 )
+_STACKS = (
+    GraphVariant("stack, int8", Rewrite("stack", "int8"), _ONNXRUNTIME),
+    GraphVariant("stack, int4", Rewrite("stack", "int4"), _ONNXRUNTIME),
+    GraphVariant("stack, int16", Rewrite("stack", "int16"), _ONNXRUNTIME),
+    GraphVariant("stack", Rewrite("stack"), _ONNXRUNTIME),
+)
+"""With the operator of rnnexport-kernels."""
 _ONE_STEP = GraphVariant("fused, one step", Rewrite("fused", time_steps=1))
 _SMALL = GraphVariant("fused, weights stored as int8", Rewrite("fused", weight_only_int8=True))
 
@@ -89,6 +99,8 @@ def graph_variants_for(kind: GraphKind, *, lossy: bool, small: bool, time_steps:
         time_steps: Of a call of the step graph.
     """
     variants = [*_SEQUENCE, *([_SMALL] if small else [])]
+    if entry_points(group=STACK_PACKAGES):
+        variants[1:1] = _STACKS
     if kind == "step":
         if time_steps == 1:
             variants.insert(1, _ONE_STEP)
@@ -137,7 +149,7 @@ def write_variant(
 
 def _of_steps(variant: GraphVariant, time_steps: int) -> GraphVariant:
     """The variant for a fixed number of time steps."""
-    if variant.rewrite is None:
+    if variant.rewrite is None or variant.rewrite.lowering == "stack":
         return variant
     lowering = "unrolled" if variant.rewrite.lowering == "scan" else variant.rewrite.lowering
     rewrite = replace(variant.rewrite, lowering=lowering, time_steps=time_steps)
