@@ -16,15 +16,15 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from rnnexport.bundle.bundle import Bundle, load_bundle, reference_bundles
+from rnnexport.bundle.bundle import Bundle, load_bundle
 from rnnexport.bundle.plan import GraphKind, Plan, Tuned, graph_name, write_plan
 from rnnexport.bundle.store import sha256_of
 from rnnexport.cli import main
 from rnnexport.engines.contract import Definition
 from rnnexport.versions import machine, tool_versions
 from tests import examples  # noqa: F401 - registers the profiles
+from tests.bundles import GRU, copy_of
 from tests.command_line import Outcome, Run
-from tests.evidence import EVIDENCE
 
 AddPlan = Callable[..., Plan]
 settings.load_profile("quick")
@@ -47,10 +47,28 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
 
 
 @pytest.fixture
-def bundle(tmp_path: Path) -> Bundle:
+def gru(tmp_path: Path) -> Path:
     """A copy of the reference GRU, to be written to."""
-    shutil.copytree(reference_bundles()[1], tmp_path / "gru", ignore=EVIDENCE)
-    return load_bundle(tmp_path / "gru")
+    return copy_of(GRU, tmp_path / "gru")
+
+
+@pytest.fixture
+def bundle(gru: Path) -> Bundle:
+    """The same, read."""
+    return load_bundle(gru)
+
+
+@pytest.fixture(scope="session")
+def labels_bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """A model of a label for each step, with a step graph."""
+    import torch
+
+    import rnnexport
+    from tests.bundles import Labels
+
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("labels") / "labels"
+    return rnnexport.export(Labels(), folder, inputs=["x:float32[batch,time,5]"], streaming=True)
 
 
 @pytest.fixture(scope="session")
@@ -60,7 +78,7 @@ def int8_graph(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from rnnexport.optimizing.options import Rewrite
 
     out = tmp_path_factory.mktemp("int8") / "int8.onnx"
-    optimize(reference_bundles()[1] / "model.onnx", out, Rewrite(weights="int8", input_projection="same"))
+    optimize(GRU / "model.onnx", out, Rewrite(weights="int8", input_projection="same"))
     return out
 
 
@@ -70,10 +88,9 @@ def streaming_gru(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     import rnnexport
 
     folder = tmp_path_factory.mktemp("streaming")
-    reference = reference_bundles()[1]
     (folder / "checkpoint").mkdir()
     for source, name in [("weights.safetensors", "model.safetensors"), ("model.json",) * 2, ("evaluation.npz",) * 2]:
-        shutil.copyfile(reference / source, folder / "checkpoint" / name)
+        shutil.copyfile(GRU / source, folder / "checkpoint" / name)
     return rnnexport.export(folder / "checkpoint", folder / "gru", streaming=True)
 
 

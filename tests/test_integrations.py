@@ -16,7 +16,7 @@ import yaml
 
 from rnnexport.bundle.bundle import reference_bundles
 from tests.command_line import Run
-from tests.conftest import EVIDENCE
+from tests.evidence import EVIDENCE
 
 ROOT = Path(__file__).resolve().parent.parent
 ACTION = yaml.safe_load((ROOT / "action.yml").read_text(encoding="utf-8"))

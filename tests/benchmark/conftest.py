@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import pytest
-
-from rnnexport.bundle.bundle import reference_bundles
 
 PLUGINS = Path(__file__).parents[1] / "plugins" / "faulty_engine"
 
@@ -21,10 +18,3 @@ def faulty(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "runtimes").mkdir()
     for how in ("dies", "hangs", "eats-memory", "drifts"):
         (tmp_path / f"runtimes/{how}.toml").write_text('engine = "faulty"\nprecision = "float32"\n')
-
-
-@pytest.fixture
-def gru(tmp_path: Path) -> Path:
-    """A copy of the reference GRU that may be written to."""
-    source = reference_bundles()[1]
-    return shutil.copytree(source, tmp_path / "gru", ignore=shutil.ignore_patterns("parity.json", "bench.json"))

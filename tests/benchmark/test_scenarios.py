@@ -7,36 +7,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
-from torch import nn
 
-import rnnexport
 from rnnexport.benchmark.mix import Mix, MixRow, read_lengths
 from rnnexport.benchmark.scenarios import Scenario, ScenarioRow, run_scenario
 from rnnexport.benchmark.server import Server, ServerRow
 from rnnexport.benchmark.streaming import Streaming, StreamingRow
 from rnnexport.benchmark.throughput import throughput
+from rnnexport.bundle.bundle import Bundle
 from rnnexport.errors import InputError
 
 
-class Labels(nn.Module):
-    """A label for each time step."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.rnn, self.head = nn.GRU(5, 6, batch_first=True), nn.Linear(6, 3)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        output: torch.Tensor = self.head(self.rnn(x)[0])
-        return output
-
-
-@pytest.fixture(scope="module")
-def streaming(tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture
+def streaming(labels_bundle: Bundle) -> Path:
     """A bundle with a step graph."""
-    torch.manual_seed(0)
-    folder = tmp_path_factory.mktemp("labels") / "labels"
-    return rnnexport.export(Labels(), folder, inputs=["x:float32[batch,time,5]"], streaming=True).path
+    return labels_bundle.path
 
 
 def row(scenario: Scenario, bundle: Path, runtime: str = "ort-cpu") -> ScenarioRow:

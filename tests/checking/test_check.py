@@ -20,7 +20,7 @@ from rnnexport.bundle.store import seal
 from rnnexport.checking.check import check
 from rnnexport.checking.steps import timed
 from tests.command_line import Run
-from tests.conftest import EVIDENCE
+from tests.evidence import EVIDENCE
 
 QUICK = """[verify]
 runtimes = ["ort-cpu"]

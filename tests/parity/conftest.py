@@ -1,15 +1,12 @@
 """Runtimes of the engines in `plugins/careless_engines.py`, and bundles with a fault in the graph."""
 
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import onnx
 import pytest
 
-from rnnexport.bundle.bundle import load_bundle
-from rnnexport.bundle.store import seal
-from tests.evidence import EVIDENCE
+from tests import bundles
 
 PLUGINS = Path(__file__).parents[1] / "plugins" / "careless_engines"
 
@@ -31,14 +28,4 @@ def careless(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str],
 @pytest.fixture
 def altered(tmp_path: Path) -> Callable[[Path, Callable[[onnx.ModelProto], None]], Path]:
     """A copy of a bundle whose graph was changed and sealed again."""
-
-    def altered(source: Path, change: Callable[[onnx.ModelProto], None]) -> Path:
-        target = tmp_path / source.name
-        shutil.copytree(source, target, ignore=EVIDENCE)
-        model = onnx.load(target / "model.onnx")
-        change(model)
-        onnx.save(model, target / "model.onnx")
-        seal(target, load_bundle(source).manifest)
-        return target
-
-    return altered
+    return lambda source, change: bundles.altered(source, tmp_path / source.name, change)

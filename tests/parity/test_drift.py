@@ -7,14 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rnnexport.bundle.bundle import load_bundle, reference_bundles
+from rnnexport.bundle.bundle import load_bundle
 from rnnexport.bundle.store import seal
 from rnnexport.parity.drift import drift
 from rnnexport.report.drift import drift_tables, plot_drift
 from rnnexport.versions import machine
-from tests.evidence import EVIDENCE
-
-LSTM, GRU = reference_bundles()
+from tests.bundles import GRU, LSTM, copy_of
 
 
 @pytest.mark.parametrize("bundle", [LSTM, GRU], ids=["lstm", "gru"])
@@ -28,10 +26,7 @@ def test_float32_stays_bounded(bundle: Path) -> None:
 
 
 def test_the_horizon_is_the_first_step_past_the_tolerance(tmp_path: Path) -> None:
-    import shutil
-
-    bundle = tmp_path / "gru"
-    shutil.copytree(GRU, bundle, ignore=EVIDENCE)
+    bundle = copy_of(GRU, tmp_path / "gru")
     largest = [error for _, error in drift(GRU, ["ort-cpu"], steps=500).runtimes[0].errors]
     tolerance = float(np.median(largest))
     manifest = load_bundle(bundle).manifest

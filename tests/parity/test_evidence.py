@@ -10,20 +10,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rnnexport.bundle.bundle import reference_bundles
 from rnnexport.errors import InputError
 from rnnexport.parity.evidence import judge_again
 from rnnexport.parity.verdicts import ParityReport
 from rnnexport.parity.verify import verify
-from tests.evidence import EVIDENCE
-
-_, GRU = reference_bundles()
+from tests.bundles import GRU, copy_of
 
 
 @pytest.fixture(scope="module")
 def verified(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, ParityReport]:
-    path = tmp_path_factory.mktemp("evidence") / "gru"
-    shutil.copytree(GRU, path, ignore=EVIDENCE)
+    path = copy_of(GRU, tmp_path_factory.mktemp("evidence") / "gru")
     return path, verify(path, ["ort-cpu", "openvino-cpu"], grid="quick", seed=7)
 
 
@@ -72,7 +68,7 @@ def test_damaged_evidence_is_refused_in_one_line(
 ) -> None:
     folder = tmp_path / "gru"
     shutil.copytree(verified[0], folder)
-    damage(folder)  # type: ignore[operator]
+    damage(folder)
     with pytest.raises(InputError, match=message) as caught:
         judge_again(folder / "parity.json")
     assert "\n" not in str(caught.value)

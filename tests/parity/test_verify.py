@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from onnx import numpy_helper
 
-from rnnexport.bundle.bundle import load_bundle, reference_bundles
+from rnnexport.bundle.bundle import load_bundle
 from rnnexport.bundle.manifest import Tolerance
 from rnnexport.bundle.store import seal
 from rnnexport.errors import BundleError
@@ -21,20 +20,9 @@ from rnnexport.parity.compare import Reference, compare
 from rnnexport.parity.grid import GRID, CaseShape, draw_feeds
 from rnnexport.parity.verify import verify
 from rnnexport.versions import machine
-from tests.evidence import EVIDENCE
+from tests.bundles import GRU, LSTM, altered, copy_of
 
-LSTM, GRU = reference_bundles()
 TOLERANCE = Tolerance(atol=1e-5, rtol=1.3e-6)
-
-
-def altered(source: Path, target: Path, change: Callable[[onnx.ModelProto], None]) -> Path:
-    """A copy of a bundle whose graph was changed and sealed again."""
-    shutil.copytree(source, target, ignore=EVIDENCE)
-    model = onnx.load(target / "model.onnx")
-    change(model)
-    onnx.save(model, target / "model.onnx")
-    seal(target, load_bundle(source).manifest)
-    return target
 
 
 def recurrent(model: onnx.ModelProto) -> onnx.NodeProto:
@@ -126,7 +114,7 @@ def test_the_evidence_says_what_was_found(tmp_path: Path) -> None:
 
 
 def test_a_bundle_without_a_tolerance_for_the_precision_is_refused(tmp_path: Path) -> None:
-    shutil.copytree(GRU, tmp_path / "gru")
+    copy_of(GRU, tmp_path / "gru")
     seal(tmp_path / "gru", load_bundle(GRU).manifest.model_copy(update={"tolerances": {}}))
     with pytest.raises(BundleError, match="has no tolerance for 'float32'"):
         verify(tmp_path / "gru", ["ort-cpu"])

@@ -9,10 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from torch import nn
 
 import rnnexport
 from rnnexport.bundle.bundle import Bundle, load_bundle, reference_bundles
@@ -27,26 +25,13 @@ ATOL = 1e-6
 INT8_STEP = Rewrite(lowering="unrolled", weights="int8", input_projection="same", time_steps=1)
 
 
-class Labels(nn.Module):
-    """Three values for every step."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.rnn, self.head = nn.LSTM(5, 6, 2, batch_first=True), nn.Linear(6, 3)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.head(self.rnn(x)[0])
-
-
 def draw(*shape: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
 
 
 @pytest.fixture(scope="module")
-def labels(tmp_path_factory: pytest.TempPathFactory) -> Predictor:
-    folder = tmp_path_factory.mktemp("labels") / "labels"
-    rnnexport.export(Labels(), folder, inputs=["x:float32[batch,time,5]"], streaming=True)
-    return rnnexport.load(folder)
+def labels(labels_bundle: Bundle) -> Predictor:
+    return rnnexport.load(labels_bundle.path)
 
 
 @pytest.fixture

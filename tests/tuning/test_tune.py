@@ -2,15 +2,15 @@
 
 import json
 import os
-import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from torch import nn
 
 import rnnexport
-from rnnexport.bundle.bundle import load_bundle, reference_bundles
+from rnnexport.bundle.bundle import load_bundle
 from rnnexport.bundle.plan import read_plan
 from rnnexport.engines import get_engine
 from rnnexport.errors import BundleError, InputError
@@ -21,23 +21,18 @@ from rnnexport.tuning.graph_variants import graph_variants_for
 from rnnexport.tuning.results import TuneReport
 from rnnexport.tuning.tune import RESULTS_LOG, tune
 from rnnexport.tuning.workload import SequenceWorkload
-from tests.evidence import EVIDENCE
+from tests.bundles import GRU, copy_of
 
-QUICK = {"seconds": 0.05, "time_limit_seconds": 120, "runtimes": [str(Path(__file__).with_name("one-thread.toml"))]}
+QUICK: dict[str, Any] = {
+    "seconds": 0.05,
+    "time_limit_seconds": 120,
+    "runtimes": [str(Path(__file__).with_name("one-thread.toml"))],
+}
 FEW = {
     *("as exported", "scan", "scan, int8", "scan, int4 R and W", "fused, weights stored as int8"),
     *("unrolled", "unrolled, int8", "unrolled, int4"),
 }
 PLUGINS = Path(__file__).parents[1] / "plugins/faulty_engine"
-
-
-def copy_of_gru(folder):
-    return shutil.copytree(reference_bundles()[1], folder / "gru", ignore=EVIDENCE)
-
-
-@pytest.fixture
-def gru(tmp_path):
-    return copy_of_gru(tmp_path)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -66,7 +61,7 @@ def answers(bundle, plan):
 @pytest.fixture(scope="module")
 def float32_search(tmp_path_factory):
     """A search in two runtimes, its report, and what it said on the way."""
-    folder, said = copy_of_gru(tmp_path_factory.mktemp("float32")), []
+    folder, said = copy_of(GRU, tmp_path_factory.mktemp("float32") / "gru"), []
     runtimes = {"runtimes": ["ort-cpu", "openvino-cpu"]}
     return folder, tune(folder, static_shapes=True, on_progress=said.append, **QUICK | runtimes), said
 
