@@ -39,8 +39,9 @@ def lint(session: nox.Session) -> None:
 
 @nox.session
 def types(session: nox.Session) -> None:
-    """Static types."""
+    """Static types, of the tests and scripts, too."""
     install_group(session, "types")
+    install_group(session, "tests")
     install(session, "-e", ".", "nox")
     session.run("mypy")
 

@@ -19,7 +19,7 @@ from rnnexport.benchmark.interleaving import Effort, Figures, Target, lower_quar
 from rnnexport.benchmark.timing import JOB
 from rnnexport.engines import get_engine
 from rnnexport.engines.contract import Definition, Feeds
-from rnnexport.tuning.graph_variants import PLAIN, graph_variants_for, write_variant
+from rnnexport.tuning.graph_variants import BASELINE, graph_variants_for, write_variant
 
 NAMES = {"onnxruntime": "ONNX Runtime", "openvino": "OpenVINO"}
 STACKS = ((3, 256), (3, 480), (3, 960))
@@ -60,9 +60,9 @@ def drawn(path: Path, batch_size: int, steps: int) -> Feeds:
     feeds = {}
     for value in onnx_ir.load(path).graph.inputs:
         sizes = {"batch": batch_size, "time": steps}
-        shape = [size if isinstance(size, int) else sizes[str(size)] for size in value.shape]
+        shape = [size if isinstance(size, int) else sizes[str(size)] for size in value.shape or ()]
         noise = np.random.default_rng(0).standard_normal(shape, np.float32)
-        feeds[value.name] = noise if value.name == "x" else np.zeros_like(noise)
+        feeds[value.name or ""] = noise if value.name == "x" else np.zeros_like(noise)
     return feeds
 
 
@@ -90,8 +90,8 @@ def measure(cell: str, steps: int, shape: tuple[int, int, int], seconds: float) 
         for form in graph_variants_for("step" if steps == 1 else "sequence", lossy=True, small=False):
             if form.name.startswith("fused, int8") and cell == "GRU":
                 continue
-            path = plain if form == PLAIN else folder / f"{form.name}.onnx"
-            if form != PLAIN:
+            path = plain if form == BASELINE else folder / f"{form.name}.onnx"
+            if form != BASELINE:
                 write_variant(form, plain, path, [])
             for engine in form.engines:
                 title = f"{form.name}, {NAMES[engine]}"
@@ -104,7 +104,7 @@ def table(title: str, seconds: float) -> str:
     """A row for each form, a column for each shape, in Markdown."""
     cell, steps, shapes = TABLES[title]
     columns = [measure(cell, steps, shape, seconds) for shape in shapes]
-    first = f"{PLAIN.name}, {NAMES['onnxruntime']}"
+    first = f"{BASELINE.name}, {NAMES['onnxruntime']}"
     heads = [f"{layers} × {hidden}" + (f", batch {batch}" if batch > 1 else "") for layers, batch, hidden in shapes]
     lines = [f"| {title} | {' | '.join(heads)} |", "|---" * (len(heads) + 1) + "|"]
     plain = [lower_quartile_ns(column[first].repetitions) for column in columns]

@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator
 from itertools import product
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import onnx
@@ -117,7 +117,7 @@ def write_layer(cell: str, hidden: int, path: Path) -> ir.Model:
     """Write one layer with as many features as hidden units."""
     shape = (1, GATES[cell] * hidden, hidden)
     weights = np.random.default_rng(0).uniform(-(hidden**-0.5), hidden**-0.5, (2, *shape)).astype(np.float32)
-    options = {"linear_before_reset": 1} if cell == "GRU" else {}
+    options: dict[str, Any] = {"linear_before_reset": 1} if cell == "GRU" else {}
     node = helper.make_node(cell, ["x", "W", "R"], ["y"], name="layer", hidden_size=hidden, **options)
     graph = helper.make_graph(
         [node],

@@ -77,11 +77,11 @@ class Graph:
         self, inputs: Mapping[str, Shape], outputs: Mapping[str, Shape], types: Mapping[str, DTypeLike] = {}
     ) -> onnx.GraphProto:
         """The graph; inputs and outputs are float32 where `types` says nothing else."""
-        described = [
+        taken, given = (
             [value(name, shape, types.get(name, np.float32)) for name, shape in shapes.items()]
             for shapes in (inputs, outputs)
-        ]
-        return helper.make_graph(self.nodes, "graph", *described, self.constants)
+        )
+        return helper.make_graph(self.nodes, "graph", taken, given, self.constants)
 
     def model(
         self,

@@ -181,7 +181,7 @@ def test_predict_names_the_class_of_each_series(run: Run, tmp_path: Path) -> Non
     evaluation = load_bundle(Path(GRU)).evaluation
     assert evaluation is not None
     series = {f"recording {i}": values for i, values in enumerate(evaluation.series)}
-    np.savez(tmp_path / "recordings.npz", **series)
+    np.savez(tmp_path / "recordings.npz", allow_pickle=False, **series)
     outcome = run("predict", GRU, str(tmp_path / "recordings.npz"), "--json")
     predicted = [prediction["class_name"] for prediction in json.loads(outcome.out)["series"]]
     names = load_bundle(Path(GRU)).manifest.class_names

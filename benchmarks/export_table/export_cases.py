@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -54,14 +55,12 @@ def output(m: Any, x: Tensor) -> Tensor:
 # Recurrent layers with all their options -----------------------------------------------------------------------------
 
 
-def layer(
-    kind: type[nn.RNNBase], inputs: str = SERIES, **options: Any
-) -> tuple[Callable[[], nn.Module], tuple[str, ...]]:
+def layer(kind: Any, inputs: str = SERIES, **options: Any) -> tuple[Callable[[], nn.Module], tuple[str, ...]]:
     """A layer by itself: output and states are the graph's outputs."""
     return lambda: kind(5, 8, **({"batch_first": True} | options)), (inputs.replace("x:", "input:"),)
 
 
-def with_states(kind: type[nn.RNNBase]) -> ExportCase:
+def with_states(kind: Any) -> ExportCase:
     """Initial states as inputs."""
     states = ["hx.0:float32[2,batch,8]", "hx.1:float32[2,batch,8]"] if kind is nn.LSTM else ["hx:float32[2,batch,8]"]
     make, inputs = layer(kind, num_layers=2)
@@ -80,9 +79,9 @@ def learned_states(m: Any, x: Tensor) -> Any:
     return m.rnn(x, (h, c) if isinstance(m.rnn, nn.LSTM) else h)[0]
 
 
-def layer_cases(kind: type[nn.RNNBase]) -> list[ExportCase]:
+def layer_cases(kind: Any) -> list[ExportCase]:
     """All options of one class of layers."""
-    plain = {
+    plain: dict[str, dict[str, Any]] = {
         "one layer": {},
         "four layers": {"num_layers": 4},
         "bidirectional": {"bidirectional": True},
@@ -235,7 +234,7 @@ def model_cases() -> list[ExportCase]:
 # Packed sequences ----------------------------------------------------------------------------------------------------
 
 
-def packed(use: str, *, enforce_sorted: bool = False, kind: type[nn.RNNBase] = nn.LSTM, **options: Any) -> nn.Module:
+def packed(use: str, *, enforce_sorted: bool = False, kind: Any = nn.LSTM, **options: Any) -> nn.Module:
     """Pack, run, and take the padded output or the last state."""
 
     def forward(m: Any, x: Tensor, lengths: Tensor) -> Any:
@@ -264,7 +263,7 @@ def packed_cases() -> list[ExportCase]:
     return [
         ExportCase(
             f"packed: {title}",
-            lambda options=options: packed(**options),
+            partial(packed, **options),
             (SERIES, LENGTHS),
             sorted_lengths=options.get("enforce_sorted", False),
         )

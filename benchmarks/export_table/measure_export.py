@@ -11,6 +11,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from statistics import median
 
@@ -94,8 +95,8 @@ def main() -> None:
     for name in MODELS:
         case = next(case for case in CASES if case.name == name)
         module = case.make()
-        ours = seconds(lambda folder, m=module, c=case: write(m, c, folder))
-        stock = seconds(lambda folder, m=module, c=case: stock_once(m, c, folder))
+        ours = seconds(partial(write, module, case))
+        stock = seconds(partial(stock_once, module, case))
         print(f"{name}: {ours:.2f} s | {stock:.2f} s | {ours / stock:.2f}")
     return None
 

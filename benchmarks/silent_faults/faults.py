@@ -162,13 +162,15 @@ def dynamic_shapes(fault: Fault) -> list[dict[int, Any]]:
 
 def stock(module: nn.Module, fault: Fault, path: Path, *, dynamo: bool = True) -> None:
     """PyTorch's own exporter, with every dynamic dimension declared."""
-    names = {"input_names": list(fault.example()), "output_names": list(fault.outputs)}
-    options: dict[str, Any] = {"dynamic_axes": dict(zip(names["input_names"], dynamic_axes(fault), strict=True))}
+    inputs, outputs = list(fault.example()), list(fault.outputs)
+    options: dict[str, Any] = {"dynamic_axes": dict(zip(inputs, dynamic_axes(fault), strict=True))}
     if dynamo:
         options = {"dynamic_shapes": dynamic_shapes(fault), "external_data": False}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        torch.onnx.export(module, fault.tensors(), str(path), dynamo=dynamo, **names, **options)
+        torch.onnx.export(
+            module, fault.tensors(), str(path), dynamo=dynamo, input_names=inputs, output_names=outputs, **options
+        )
 
 
 def exporting(change: Callable[[Any], None]) -> Write:

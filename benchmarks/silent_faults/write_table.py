@@ -49,7 +49,8 @@ def judge(fault: Fault, bundle: Path) -> dict[str, Verdict]:
 
 def shown(verdict: Verdict) -> str:
     """One cell of the table."""
-    return {"n/a": "n/a²", "passed": "**missed**"}.get(verdict["verdict"], verdict["verdict"])
+    said = str(verdict["verdict"])
+    return {"n/a": "n/a²", "passed": "**missed**"}.get(said, said)
 
 
 def row(fault: Fault, verdicts: dict[str, Verdict]) -> str:

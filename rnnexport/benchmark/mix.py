@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -46,7 +46,7 @@ class MixRow(ScenarioRow):
 class Mix(MixOptions):
     """The scenario with its options."""
 
-    name: str = field(default="mix", init=False)
+    name: Literal["mix"] = field(default="mix", init=False)
     timed_region: str = field(
         default="one call with arrays in and arrays out, checks and copies included, lengths drawn from the real ones",
         init=False,

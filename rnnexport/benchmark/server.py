@@ -12,7 +12,7 @@ import time
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from pydantic import BaseModel, Field
@@ -64,7 +64,7 @@ class ServerRow(ScenarioRow):
 class Server(ServerOptions):
     """The scenario with its options."""
 
-    name: str = field(default="server", init=False)
+    name: Literal["server"] = field(default="server", init=False)
     timed_region: str = field(
         default="from arrival to answer: waiting in line, joining requests to a batch, the call, splitting it again",
         init=False,

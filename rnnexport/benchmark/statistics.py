@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 LEAST_SAMPLES = {50: 10, 90: 64, 95: 130, 99: 662, 99.9: 6636}
 """Samples below which a percentile means nothing: MLPerf LoadGen's counts, at 99 % confidence, for p90 and above."""
@@ -38,7 +39,9 @@ def spread(medians: Sequence[float]) -> float:
     return max(medians) / min(medians) - 1
 
 
-def median_interval(windows: Sequence[Sequence[float]], confidence: float = 0.95, seed: int = 0) -> tuple[float, float]:
+def median_interval(
+    windows: Sequence[Sequence[float] | NDArray[np.float64]], confidence: float = 0.95, seed: int = 0
+) -> tuple[float, float]:
     """The interval of the median of all samples, by a percentile bootstrap that draws whole windows.
 
     Calls of one window are alike, so drawing single calls would give an interval far too narrow (Efron and Tibshirani

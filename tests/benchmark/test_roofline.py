@@ -81,20 +81,24 @@ def simulated_ns(stack: list[LayerWork], near: int, peak: float, near_rate: floa
     rates=st.tuples(*[st.floats(1e6, 1e9)] * 3),
     keep=st.sampled_from(["first", "latest"]),
 )
-def test_no_simulated_cache_beats_the_bound(stack: list[LayerWork], near: int, rates: tuple, keep: str) -> None:
+def test_no_simulated_cache_beats_the_bound(
+    stack: list[LayerWork], near: int, rates: tuple[float, float, float], keep: str
+) -> None:
     bound = lower_bound(stack, machine(near, *rates), FORMATS["float32"], threads=1)
     assert 0 < bound.nanoseconds <= simulated_ns(stack, near, *rates, keep) * (1 + 1e-9)
 
 
 @given(stack=stacks, rates=st.tuples(*[st.floats(1e6, 1e9)] * 3))
-def test_without_a_cache_the_bound_is_what_the_simulation_takes(stack: list[LayerWork], rates: tuple) -> None:
+def test_without_a_cache_the_bound_is_what_the_simulation_takes(
+    stack: list[LayerWork], rates: tuple[float, float, float]
+) -> None:
     bound = lower_bound(stack, machine(0, *rates), FORMATS["float32"], threads=1)
     assert bound.nanoseconds == pytest.approx(simulated_ns(stack, 0, *rates, "latest"))
 
 
 @given(stack=stacks, near=st.integers(0, 3000), rates=st.tuples(*[st.floats(1e6, 1e9)] * 3), cores=st.integers(1, 8))
 def test_more_threads_and_fewer_bytes_never_raise_the_bound(
-    stack: list[LayerWork], near: int, rates: tuple, cores: int
+    stack: list[LayerWork], near: int, rates: tuple[float, float, float], cores: int
 ) -> None:
     found = machine(near, *rates, cores)
     bounds = [lower_bound(stack, found, FORMATS["float32"], threads).nanoseconds for threads in range(1, cores + 2)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,7 +23,7 @@ def draw(generator: np.random.Generator, factor: float = 1.0, disturbed: float =
     return Repetition(windows_ns=[[int(median)] for median in medians], pulses_ns=pulses.tolist())
 
 
-def outcomes(factor: float, **how: float) -> Counter[str]:
+def outcomes(factor: float, **how: Any) -> Counter[str]:
     generator = np.random.default_rng(0)
     return Counter(
         judge(

@@ -9,13 +9,14 @@ from pathlib import Path
 import pytest
 
 from rnnexport.bundle.bundle import Bundle
-from rnnexport.bundle.plan import differences_from_here, read_plan
+from rnnexport.bundle.plan import GraphKind, differences_from_here, read_plan
 from rnnexport.errors import BundleError
 from rnnexport.versions import machine, tool_versions
+from tests.conftest import AddPlan
 
 
 @pytest.mark.parametrize("kind", ["sequence", "step"])
-def test_a_plan_is_read_as_it_was_written(kind: str, bundle: Bundle, add_plan: Callable, int8_graph: Path) -> None:
+def test_a_plan_is_read_as_it_was_written(kind: GraphKind, bundle: Bundle, add_plan: AddPlan, int8_graph: Path) -> None:
     assert read_plan(bundle, kind) is None
     plan = add_plan(bundle, int8_graph, kind)
     assert read_plan(bundle, kind) == plan
@@ -32,7 +33,10 @@ def replace(old: str, new: str) -> Callable[[Path], None]:
 
 
 def put(name: str, content: bytes) -> Callable[[Path], None]:
-    return lambda folder: (folder / name).write_bytes(content) and None
+    def change(folder: Path) -> None:
+        (folder / name).write_bytes(content)
+
+    return change
 
 
 DAMAGE = {

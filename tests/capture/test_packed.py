@@ -109,7 +109,7 @@ def test_projection_and_initial_states(check):
             return pad_packed_sequence(y, True)[0], state
 
     module = WithStates(None, bidirectional=True, proj_size=2, num_layers=1)
-    module.second = nn.Identity()
+    module.second = nn.Identity()  # type: ignore[assignment]
     states = ["h:float32[2,batch,2]", "c:float32[2,batch,4]"]
     check(module, series(batch_first=True), LENGTHS, *states, engines=ORT)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -90,7 +91,7 @@ def broken(series: list[np.ndarray], labels: list[object]) -> Dataset:
         ({"series": {1: np.zeros((2, 3))}}, r"series 1 has \[3\] features, not \[1\]"),
     ],
 )
-def test_data_that_no_model_can_learn_from_are_refused(change: dict[str, dict[int, object]], message: str) -> None:
+def test_data_that_no_model_can_learn_from_are_refused(change: dict[str, dict[int, Any]], message: str) -> None:
     series, labels = {0: np.zeros((2, 1)), 1: np.ones((2, 1))}, {0: 0, 1: 1}
     dataset = broken(
         list({**series, **change.get("series", {})}.values()), list({**labels, **change.get("labels", {})}.values())

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -46,7 +47,7 @@ class TinyModel:
 
     def save(self, path: Path) -> Path:
         g = Graph()
-        attributes = {"linear_before_reset": 1} if self.cell == "GRU" else {}
+        attributes: dict[str, Any] = {"linear_before_reset": 1} if self.cell == "GRU" else {}
         w, r, b, m = (g.constant(array) for array in self.weights.values())
         x = g.op("Transpose", "x", perm=[1, 0, 2])
         _, h = g.op(self.cell, x, w, r, b, outputs=["", "h"], hidden_size=self.hidden_size, **attributes)

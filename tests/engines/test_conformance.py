@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from rnnexport.engines import get_engine
+from rnnexport.engines.contract import InPlaceSession
 from rnnexport.errors import EngineError, InputError
 from rnnexport.runtime.definitions import load_definition
 from tests.examples import few_examples
@@ -89,6 +90,7 @@ def test_a_call_in_place_reads_and_writes_the_callers_arrays(engine, gru, define
     model, path = gru
     session = get_engine(engine).load(path, define(engine, threads=threads))
     x, logits = draw_x(2, 4), np.full((2, 2), np.nan, "float32")
+    assert isinstance(session, InPlaceSession)
     call = session.bind_in_place({"x": x}, {"logits": logits})
     for seed in range(4):
         x[:] = draw_x(2, 4, seed=seed)

@@ -117,8 +117,10 @@ def products(tmp_path):
         g.constant(w, np.int8, "w")
         outputs = [g.op("MatMulInteger", "x", "w", outputs=[f"y{i}"]) for i in range(nodes)]
         types = {"x": np.uint8} | dict.fromkeys(outputs, np.int32)
-        shapes = {"x": ["batch", 64]}, {name: ["batch", 3] for name in outputs}
-        save(g.model(*shapes, types, ir_version=10), tmp_path / "m.onnx")
+        save(
+            g.model({"x": ["batch", 64]}, {name: ["batch", 3] for name in outputs}, types, ir_version=10),
+            tmp_path / "m.onnx",
+        )
         return tmp_path / "m.onnx", w
 
     return products

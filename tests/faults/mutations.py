@@ -156,8 +156,8 @@ def _tensor(random: Random, graph: Any, _: Any) -> None:
         random.shuffle(sizes)
         tensor.dims[:] = sizes
     elif kind == 7 and tensor.data_type == TensorProto.FLOAT and tensor.raw_data:
-        value = random.choice((np.nan, np.inf, -np.inf, 1e38, 1e-45))
-        tensor.raw_data = np.full(len(tensor.raw_data) // 4, value, np.float32).tobytes()
+        number = random.choice((np.nan, np.inf, -np.inf, 1e38, 1e-45))
+        tensor.raw_data = np.full(len(tensor.raw_data) // 4, number, np.float32).tobytes()
 
 
 def _end(random: Random, graph: Any, _: Any) -> None:
@@ -279,7 +279,7 @@ def damaged_npz(random: Random, content: bytes) -> bytes:
     data = bytearray(buffer.getvalue())
     if kind == 10:  # encrypted, says the flag of each header
         for start in range(len(data) - 8):
-            if data[start : start + 4] in (b"PK\x03\x04", b"PK\x01\x02"):
+            if bytes(data[start : start + 4]) in (b"PK\x03\x04", b"PK\x01\x02"):
                 data[start + (6 if data[start + 2] == 3 else 8)] |= 1
     return bytes(data)
 

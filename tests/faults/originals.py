@@ -12,7 +12,7 @@ from rnnexport.bundle.plan import Plan, Tuned, write_plan
 from rnnexport.bundle.store import sha256_of
 from rnnexport.engines.contract import Definition
 from rnnexport.optimizing.optimize import optimize
-from rnnexport.optimizing.rewrite import Rewrite
+from rnnexport.optimizing.options import Rewrite
 from rnnexport.parity.verify import verify
 from rnnexport.versions import machine, tool_versions
 from tests.evidence import EVIDENCE

@@ -25,10 +25,10 @@ def rewritten(path, out, *, config=None, weights=None):
         config(document)
         parts["config.json"] = json.dumps(document).encode()
     if weights:
-        content = io.BytesIO(parts["model.weights.h5"])
-        with h5py.File(content, "r+") as file:
+        buffer = io.BytesIO(parts["model.weights.h5"])
+        with h5py.File(buffer, "r+") as file:
             weights(file)
-        parts["model.weights.h5"] = content.getvalue()
+        parts["model.weights.h5"] = buffer.getvalue()
     with zipfile.ZipFile(out, "w") as archive:
         for name, content in parts.items():
             archive.writestr(name, content)

@@ -10,6 +10,7 @@ import onnx
 import onnx_ir as ir
 import pytest
 from onnx import TensorProto, helper, numpy_helper
+from rich.table import Table
 
 from rnnexport.bundle.bundle import reference_bundles
 from rnnexport.errors import InputError
@@ -321,6 +322,8 @@ def test_many_places_of_one_rule_are_counted_and_what_was_looked_at_is_told(tmp_
     onnx.save(model, tmp_path / "model.onnx")
     report = lint(tmp_path / "model.onnx")
     table, scope = lint_tables(report)
+    assert isinstance(table, Table)
+    assert isinstance(scope, str)
     assert list(table.columns[1].cells) == ["noise0", "noise1", "noise2", "and 2 more"]
     assert f"{len(all_rules())} rules found 5 places; recurrent layers recognised: 1; loads in every runtime" in scope
     assert "Numbers were not compared" in scope
@@ -358,10 +361,10 @@ def test_a_repair_is_proved_in_every_runtime_and_leaves_the_file_clean(name, tmp
 
 def test_a_repair_does_nothing_the_second_time(tmp_path):
     for rule in all_rules():
-        if rule.repair():
+        if repair := rule.repair():
             model = read_model(faulty(rule.name, tmp_path))
-            assert rule.repair()(model).modified
-            assert not rule.repair()(model).modified
+            assert repair(model).modified
+            assert not repair(model).modified
             onnx.checker.check_model(ir.to_proto(model), full_check=True)
 
 

@@ -44,7 +44,7 @@ def test_a_series_gives_the_same_alone_and_in_a_padded_batch(
 @pytest.mark.parametrize("cell", sorted(CELLS))
 def test_padding_never_reaches_a_gradient(cell: str) -> None:
     torch.manual_seed(0)
-    config = ModelConfig(cell=cell, input_size=2, hidden_size=3, num_outputs=2, bidirectional=True)  # type: ignore[arg-type]
+    config = ModelConfig(cell=cell, input_size=2, hidden_size=3, num_outputs=2, bidirectional=True)
     model = SequenceClassifier(config)
     gradients = []
     for padding in (0.0, float("nan")):

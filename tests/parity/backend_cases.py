@@ -182,7 +182,7 @@ def _inputs_as_attributes(
             if value:
                 array = np.asarray(inputs.pop(value))
                 of_list = other.attributes[name].type in (defs.OpSchema.AttrType.INTS, defs.OpSchema.AttrType.FLOATS)
-                values, kind = array.tolist() if of_list else array.item(), other.attributes[name].type.value
+                values, kind = array.tolist() if of_list else array.item(), int(other.attributes[name].type)  # type: ignore[call-overload]
                 node.attribute.append(helper.make_attribute(name, values, attr_type=kind))
             del node.input[position]
         elif position >= other.max_input:

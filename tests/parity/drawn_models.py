@@ -96,9 +96,9 @@ def build(spec: Spec) -> onnx.ModelProto:
     return g.model(shapes, given, {"lengths": np.int32})
 
 
-def _weights(spec: Spec, input_size: int, generator: np.random.Generator) -> dict[str, NDArray[np.float64]]:
+def _weights(spec: Spec, input_size: int, generator: np.random.Generator) -> dict[str, NDArray[Any]]:
     """W, R, B, each put together from one block per direction and gate, in the spec's order."""
-    parts: dict[str, list[NDArray[np.float64]]] = {"W": [], "R": [], "B": []}
+    parts: dict[str, list[NDArray[Any]]] = {"W": [], "R": [], "B": []}
     for _ in range(spec.directions):
         blocks = {
             gate: {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from typing import Any
 
 import numpy as np
 import onnx
@@ -40,7 +41,7 @@ def test_all_claims_are_right() -> None:
     assert not {(op_type, v) for op_type, versions in CLAIMED.items() for v in versions} - right
 
 
-def model(op_type: str, opset: int, *shapes: tuple[int, ...], **attributes: object) -> onnx.ModelProto:
+def model(op_type: str, opset: int, *shapes: tuple[int, ...], **attributes: Any) -> onnx.ModelProto:
     """One node on drawn inputs x0, x1 and so on."""
     names = [f"x{i}" for i in range(len(shapes))]
     node = helper.make_node(op_type, names, ["y"], name="the node", **attributes)

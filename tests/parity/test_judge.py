@@ -20,6 +20,8 @@ from rnnexport.errors import NoReferenceError
 from rnnexport.parity import onnx_float64
 from rnnexport.parity.float64 import graph as float64_graph
 from rnnexport.parity.float64.claims import CLAIMED
+from rnnexport.parity.float64.control_flow import CONTROL_FLOW
+from rnnexport.parity.operators import evaluate
 from rnnexport.parity.verify import verify
 from tests.parity.backend_cases import all_cases, outcome
 from tests.parity.drawn_graphs import KINDS, feeds, graph
@@ -53,7 +55,7 @@ def _wrong(fault: str, value: Any) -> Any:
 @pytest.fixture
 def plant(monkeypatch: pytest.MonkeyPatch) -> Plant:
     """Plant a fault in the evaluator's outputs of an operator."""
-    real, control_flow = onnx_float64._kernel, dict(float64_graph.CONTROL_FLOW)
+    real, control_flow = onnx_float64._kernel, dict(CONTROL_FLOW)
 
     def plant(op_type: str, fault: str) -> None:
         def faulty(compute: Callable[..., tuple[Any, ...]]) -> Callable[..., tuple[Any, ...]]:
@@ -109,7 +111,7 @@ def test_a_fault_in_any_operator_of_the_evaluator_leaves_no_verdict(
 def test_a_fault_that_only_a_later_call_shows_leaves_no_verdict(plant: Plant, tmp_path: Path) -> None:
     """Every node is held on the first call; here the fault lies where that call does not go."""
     model = graph("conv-norm-lstm")
-    real = onnx_float64.evaluate
+    real = evaluate
 
     def short_only(op_type: str, inputs: Sequence[Any], **attributes: Any) -> Any:
         outputs = real(op_type, inputs, **attributes)

@@ -1,5 +1,7 @@
 """The float64 operators are the ones that PyTorch and ONNX Runtime compute."""
 
+from typing import Any
+
 import numpy as np
 import onnx
 import pytest
@@ -46,7 +48,7 @@ def test_against_torch_on_packed_sequences(cell, bidirectional, bias, sizes, len
         x[length:, row] = padding
     b = np.concatenate([onnx_weights(layer, "bias_ih"), onnx_weights(layer, "bias_hh")], axis=1) if bias else None
     weights = onnx_weights(layer, "weight_ih"), onnx_weights(layer, "weight_hh"), b
-    attributes = {"direction": "bidirectional"} if bidirectional else {}
+    attributes: dict[str, Any] = {"direction": "bidirectional"} if bidirectional else {}
     if cell == "GRU":
         attributes["linear_before_reset"] = 1
     inputs = [x.numpy(), *weights, lengths, *(state.numpy() for state in states)][: 7 if cell == "LSTM" else 6]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -144,7 +145,7 @@ def test_a_frozen_axis_is_told_from_one_that_has_one_size_wherever_the_other_fit
     bundle = rnnexport.export(module, tmp_path / "split", inputs=["x:float32[batch,time,5]"], output_names=["y"])
     module.frozen = {axis: size}
     axes = {name: {0: "batch", 1: "time"} for name in ("x", "y")}
-    names = {"input_names": ["x"], "output_names": ["y"], "dynamic_axes": axes}
+    names: dict[str, Any] = {"input_names": ["x"], "output_names": ["y"], "dynamic_axes": axes}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.onnx.export(module, (torch.zeros(3, 7, 5),), str(bundle.model_path), dynamo=False, **names)

@@ -37,7 +37,7 @@ def residual() -> ir.Model:
 
     first = gru(g.op("Transpose", "x", perm=[1, 0, 2]), 1)
     g.op("Add", first, gru(g.op("Transpose", first, perm=[1, 0, 2]), 2), outputs=["y"])
-    shape = ["batch", "time", 8]
+    shape: list[int | str] = ["batch", "time", 8]
     return ir.from_proto(g.model({"x": shape, "lengths": ["batch"]}, {"y": shape}, {"lengths": np.int32}))
 
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rnnexport.errors import ExportError
-from rnnexport.parity.operators import evaluate_gru, evaluate_lstm
+from rnnexport.parity.operators import evaluate
 from rnnexport.passes.lengths import ExactLengths
 from tests.graphs import in_both_branches
 
@@ -73,7 +73,9 @@ def test_peepholes_are_kept_where_y_c_is_not_used(stack, load):
     model.graph.initializer.append(onnx.numpy_helper.from_array(peepholes, "P"))
     model.graph.node[0].input.extend(["", "", "P"])
     feeds = drawn.feeds([5, 0, 3], 5, padding=1e30)
-    y, y_h, _ = evaluate_lstm(feeds["X"], *drawn.weights(0), feeds["lengths"], p=peepholes, direction="bidirectional")
+    y, y_h, _ = evaluate(
+        "LSTM", [feeds["X"], *drawn.weights(0), feeds["lengths"], None, None, peepholes], direction="bidirectional"
+    )
     assert_close(load(with_exact_lengths(model), "onnxruntime").run(feeds), {"Y.0": y, "Y_h.0": y_h})
 
 
@@ -187,8 +189,8 @@ def test_layers_may_have_lengths_of_their_own(engine, stack, load):
     model.graph.node[2].input[4] = "longer"
     model.graph.input.append(onnx.helper.make_tensor_value_info("longer", onnx.TensorProto.INT32, ["batch"]))
     feeds = drawn.feeds([2, 0, 3], 5) | {"longer": np.array([5, 3, 4], np.int32)}
-    y, y_h = evaluate_gru(feeds["X"], *drawn.weights(0), feeds["lengths"])
-    top, top_h = evaluate_gru(y[:, 0], *drawn.weights(1), feeds["longer"])
+    y, y_h = evaluate("GRU", [feeds["X"], *drawn.weights(0), feeds["lengths"]])
+    top, top_h = evaluate("GRU", [y[:, 0], *drawn.weights(1), feeds["longer"]])
     actual = load(with_exact_lengths(model), engine).run(feeds)
     assert_close(actual, {"Y_h.0": y_h, "Y.1": top, "Y_h.1": top_h})
 

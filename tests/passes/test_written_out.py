@@ -1,6 +1,7 @@
 """Written-out cells become operators that give the same; what only looks like a cell stays as it is."""
 
 from collections import Counter
+from typing import Any
 
 import numpy as np
 import onnx
@@ -77,7 +78,8 @@ class Looped(nn.Module):
         self.cells = nn.ModuleList(cell(size, 4, bias=bias) for size in sizes)
 
     def forward(self, x):
-        states, outputs = [None] * len(self.cells), []
+        states: list[Any] = [None] * len(self.cells)
+        outputs = []
         for t in range(x.shape[1]):
             y = x[:, t]
             for layer, cell in enumerate(self.cells):
@@ -92,7 +94,7 @@ class Looped(nn.Module):
 @pytest.mark.parametrize(("cell", "layers", "bias"), [(nn.LSTMCell, 2, True), (nn.GRUCell, 3, False)])
 def test_what_pytorch_unrolls(load, tmp_path, cell, layers, bias, dynamo):
     x, path = torch.randn(2, 5, 3), tmp_path / "unrolled.onnx"
-    options = {"external_data": False, "verbose": False} if dynamo else {}
+    options: dict[str, Any] = {"external_data": False, "verbose": False} if dynamo else {}
     torch.onnx.export(Looped(cell, layers, bias).eval(), (x,), path, input_names=["x"], dynamo=dynamo, **options)
     model = onnx.load(path)
     result, _ = fused(model)

@@ -1,6 +1,7 @@
 """Builds models whose LSTM or GRU is written out, in the ways that people and exporters write it."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from hypothesis import strategies as st
@@ -42,8 +43,10 @@ class Written:
         """Map x [B, T, I] (or [T, B, I]) to y, the h of all steps stacked like x, and the last h and c."""
         g, generator = Graph(self.opset), np.random.default_rng(self.seed)
         batch_first = self.time_axis == 1
-        x_shape = ["batch", self.steps, self.inputs] if batch_first else [self.steps, "batch", self.inputs]
-        inputs, outputs = {"x": x_shape}, {}
+        x_shape: list[int | str] = (
+            ["batch", self.steps, self.inputs] if batch_first else [self.steps, "batch", self.inputs]
+        )
+        inputs, outputs = {"x": x_shape}, dict[str, list[int | str]]()
         xs = self.time_steps(g)
         order = range(self.steps)[::-1] if self.reverse else range(self.steps)
         for layer in range(self.layers):
@@ -249,7 +252,7 @@ def scan_model(written, change=None, axis=0, direction=0):
     for shape, size in ((x_shape, written.inputs), (y_shape, written.hidden)):
         shape[:] = ["batch", "time", size] if axis else ["time", "batch", size]
     names = [name for name, _ in states]
-    attributes = {"scan_input_axes": [axis], "scan_output_axes": [axis]}
+    attributes: dict[str, Any] = {"scan_input_axes": [axis], "scan_output_axes": [axis]}
     attributes |= {"scan_input_directions": [direction], "scan_output_directions": [direction]}
     scan = helper.make_node(
         "Scan", [*(f"{n}_0" for n in names), "x"], [*(f"{n}_n" for n in names), "y"], "scan", num_scan_inputs=1,

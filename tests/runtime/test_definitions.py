@@ -162,7 +162,7 @@ def test_engine_of_another_package_is_found(plugins):
 
 def test_broken_engine_is_named_only_when_it_is_asked_for(plugins, folder):
     assert "broken" in engine_names()
-    assert load_definition("ort-cpu", folder)
+    assert load_definition("ort-cpu", folder).engine == "onnxruntime"
     message = r"engine 'broken' \(fake_engines:ThereIsNoSuchEngine\) cannot be loaded: AttributeError: .*ThereIsNoSuch"
     with pytest.raises(EngineError, match=message):
         get_engine("broken")

@@ -176,7 +176,7 @@ def test_results_come_as_soon_as_they_are_there():
     results = infer(Path("m.onnx"), FAKE, [{"how": np.array("well")}, {"how": np.array("hang")}])
     pid = process_of(next(results))
     assert is_running(pid)
-    results.close()
+    results.close()  # type: ignore[attr-defined]
     assert not is_running(pid)
 
 

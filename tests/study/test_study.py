@@ -86,7 +86,7 @@ def test_the_interval_is_that_of_students_t() -> None:
 
 @pytest.mark.parametrize("cell", sorted(CELLS))
 def test_parameters_are_counted_as_pytorch_has_them(cell: str) -> None:
-    model = SequenceClassifier(ModelConfig(cell=cell, input_size=5, hidden_size=7, num_outputs=2))  # type: ignore[arg-type]
+    model = SequenceClassifier(ModelConfig(cell=cell, input_size=5, hidden_size=7, num_outputs=2))
     assert layer_parameters(cell, 5, 7) == sum(p.numel() for p in model.rnn.parameters())
 
 
@@ -123,7 +123,7 @@ def learned(run_: TrainingRun, updates: int | None) -> RunResult:
 def plan(*tasks: str, seeds: int = 2) -> list[TrainingRun]:
     """LSTM runs of a study."""
     shared = {"cell": "lstm", "hidden_size": 8, "epochs": 2, "settings": "", "version": "0"}
-    return [TrainingRun(task=task, seed=seed, **shared) for seed in range(seeds) for task in tasks]  # type: ignore[arg-type]
+    return [TrainingRun(task=task, seed=seed, **shared) for seed in range(seeds) for task in tasks]
 
 
 def test_a_longer_length_waits_for_a_seed_that_learned_the_shorter() -> None:

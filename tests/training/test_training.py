@@ -299,4 +299,4 @@ def test_a_training_that_diverges_later_keeps_its_best_epoch(tmp_path: Path, mon
     assert result.stopped is not None
     assert "the training diverged in epoch 3: the loss is nan" in result.stopped
     assert len(result.history) == 2
-    assert load_model(tmp_path / "model.json", tmp_path / "model.safetensors")
+    assert load_model(tmp_path / "model.json", tmp_path / "model.safetensors").config.hidden_size == 4

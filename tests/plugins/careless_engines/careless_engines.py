@@ -5,6 +5,7 @@ import signal
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import openvino  # noqa: TID251 - as people use it who do not use ours
@@ -70,7 +71,7 @@ class Wrapped:
 class Stale(Wrapped):
     """From its third call on it answers as much of the second call's answer as it needs."""
 
-    kept = None
+    kept: Any = None
 
     def run(self, feeds):
         outputs = super().run(feeds)
@@ -105,6 +106,8 @@ class Hungry(Wrapped):
 
 
 class WrappingEngine(OnnxRuntimeEngine):
+    session: Any
+
     def load(self, model, definition):
         return self.session(super().load(model, definition))
 

@@ -2,6 +2,7 @@
 
 import os
 import signal
+from typing import Any
 
 import onnx
 
@@ -53,6 +54,8 @@ class ForgetfulSession(FaultySession):
 
 
 class FaultyEngine(OnnxRuntimeEngine):
+    session: Any
+
     def load(self, model, definition):
         return self.session(super().load(model, definition), onnx.load(model).graph.node)
 
