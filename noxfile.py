@@ -61,8 +61,8 @@ def tests(session: nox.Session) -> None:
 @nox.session
 def coverage(session: nox.Session) -> None:
     """The share of lines that the fast tests run; lines that run in worker processes are not counted."""
-    install_group(session, "tests")
-    install(session, "-e", ".[keras,study]", "pytest-cov")
+    install_group(session, "coverage")
+    install(session, "-e", ".[keras,study]")
     session.run(*PYTEST, "--cov=rnnexport", "--cov-report=term:skip-covered", *session.posargs)
 
 
