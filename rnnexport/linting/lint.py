@@ -13,8 +13,8 @@ from rnnexport.bundle.bundle import load_bundle
 from rnnexport.engines.contract import Definition
 from rnnexport.errors import InputError
 from rnnexport.files.targets import check_new_file
-from rnnexport.inspecting.decomposed_cells import decomposed_cells
 from rnnexport.inspecting.layers import layer_nodes
+from rnnexport.linting.checked_model import CheckedModel
 from rnnexport.linting.proof import Proof, prove
 from rnnexport.linting.rule import Rule, Severity
 from rnnexport.linting.rules import all_rules
@@ -93,17 +93,17 @@ def lint(
     if repaired is not None:
         check_new_file(Path(repaired), "repaired")
     on_progress("rules")
-    model = _read(path)
-    findings = _find(model)
+    checked = CheckedModel(_read(path))
+    findings = _find(checked)
     on_progress("loading in each runtime")
     findings += _loading(path)
     report = LintReport(
         path=str(path),
         findings=findings,
         rules=len(all_rules()),
-        layers=len(layer_nodes(model)) + len(decomposed_cells(model)),
+        layers=len(layer_nodes(checked.model)) + len(checked.decomposed_cells),
         unknown_operators=sorted(
-            {f"{node.domain}::{node.op_type}" for node in model.graph.all_nodes() if node.domain not in _KNOWN_DOMAINS}
+            {f"{n.domain}::{n.op_type}" for n in checked.model.graph.all_nodes() if n.domain not in _KNOWN_DOMAINS}
         ),
     )
     if bundle:
@@ -125,7 +125,7 @@ def find(path: Path) -> list[Finding]:
     Raises:
         InputError: The file cannot be read.
     """
-    return _find(_read(path))
+    return _find(CheckedModel(_read(path)))
 
 
 def _read(path: Path) -> onnx_ir.Model:
@@ -136,7 +136,7 @@ def _read(path: Path) -> onnx_ir.Model:
     return model
 
 
-def _find(model: onnx_ir.Model) -> list[Finding]:
+def _find(checked: CheckedModel) -> list[Finding]:
     return [
         Finding(
             rule=rule.name,
@@ -145,10 +145,10 @@ def _find(model: onnx_ir.Model) -> list[Finding]:
             where=where,
             what=what,
             consequences=rule.consequences,
-            repairable=rule.repairs(model, where),
+            repairable=rule.repairs(checked, where),
         )
         for rule in all_rules()
-        for where, what in rule.check(model)
+        for where, what in rule.check(checked)
     ]
 
 

@@ -8,6 +8,8 @@ from typing import ClassVar, Literal
 
 import onnx_ir as ir
 
+from rnnexport.linting.checked_model import CheckedModel
+
 Severity = Literal["error", "warning", "note"]
 """`error`: some runtime computes something else or nothing; `warning`: it may; `note`: good to know."""
 
@@ -26,10 +28,10 @@ class Rule(abc.ABC):
     """Whether the repair gives other numbers than the file as its runtimes should read it."""
 
     @abc.abstractmethod
-    def check(self, model: ir.Model) -> Iterator[tuple[str, str]]:
-        """Yield (where, what exactly) for each place; the model's shapes are inferred, and it must not be changed."""
+    def check(self, checked: CheckedModel) -> Iterator[tuple[str, str]]:
+        """Yield (where, what exactly) for each place."""
 
-    def repairs(self, model: ir.Model, where: str) -> bool:
+    def repairs(self, checked: CheckedModel, where: str) -> bool:
         """Whether the repair takes away what `check` found at `where`."""
         return self.repair() is not None
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import onnx_ir as ir
 
-from rnnexport.inspecting.decomposed_cells import decomposed_cells
+from rnnexport.linting.checked_model import CheckedModel
 from rnnexport.linting.rule import Rule
 from rnnexport.passes.fuse_cells import FuseCells
 
@@ -14,9 +14,9 @@ from rnnexport.passes.fuse_cells import FuseCells
 class _Decomposed(Rule):
     """What both rules share."""
 
-    def repairs(self, model: ir.Model, where: str) -> bool:
+    def repairs(self, checked: CheckedModel, where: str) -> bool:
         """Whether this is an LSTM or GRU, and not only like one."""
-        return any(cell.fusible for cell in decomposed_cells(model) if cell.node == where)
+        return any(cell.fusible for cell in checked.decomposed_cells if cell.node == where)
 
     def repair(self) -> ir.passes.InPlacePass:
         """Put the operator in its place."""
@@ -40,9 +40,9 @@ class Unrolled(_Decomposed):
     title = "a cell is unrolled over time"
     consequences = {"every runtime": "the number of time steps is fixed, and the fused kernel is not used"}
 
-    def check(self, model: ir.Model) -> Iterator[tuple[str, str]]:
+    def check(self, checked: CheckedModel) -> Iterator[tuple[str, str]]:
         """Look for cells with the same weights."""
-        for cell in decomposed_cells(model):
+        for cell in checked.decomposed_cells:
             if cell.steps > 2:
                 hint = "" if cell.fusible else "; export it as an operator"
                 yield cell.node, f"one {cell.cell} stands there {cell.steps} times{hint}"
@@ -64,8 +64,8 @@ class Decomposed(_Decomposed):
     title = "a cell is written as MatMul, Sigmoid and Tanh"
     consequences = {"every runtime": "the same function without the fused kernel; for single steps that matters little"}
 
-    def check(self, model: ir.Model) -> Iterator[tuple[str, str]]:
+    def check(self, checked: CheckedModel) -> Iterator[tuple[str, str]]:
         """Look for cells that stand there once or twice."""
-        for cell in decomposed_cells(model):
+        for cell in checked.decomposed_cells:
             if cell.steps <= 2:
                 yield cell.node, f"{'an' if cell.cell == 'LSTM' else 'a'} {cell.cell} cell"

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import onnx_ir as ir
 
 from rnnexport.inspecting.layers import recurrent_nodes
+from rnnexport.linting.checked_model import CheckedModel
 from rnnexport.linting.rule import Rule
 from rnnexport.onnx_files.nodes import node_name, optional_input
 
@@ -25,9 +26,9 @@ class FixedBatch(Rule):
     title = "the batch size is fixed"
     consequences = {"every runtime": "another batch size is refused; a server cannot batch requests"}
 
-    def check(self, model: ir.Model) -> Iterator[tuple[str, str]]:
+    def check(self, checked: CheckedModel) -> Iterator[tuple[str, str]]:
         """Look at X and the initial states of each recurrent node."""
-        for node in recurrent_nodes(model):
+        for node in recurrent_nodes(checked.model):
             batch_first = node.attributes.get_int("layout", 0) == 1
             sizes = [_size(node, position, 0 if batch_first else 1) for position in (0, 5, 6)]
             if fixed := [size for size in sizes if size is not None]:
@@ -48,9 +49,9 @@ class FixedTimeRule(Rule):
     title = "the number of time steps is fixed"
     consequences = {"every runtime": "series of another length are refused, or have to be cut and padded"}
 
-    def check(self, model: ir.Model) -> Iterator[tuple[str, str]]:
+    def check(self, checked: CheckedModel) -> Iterator[tuple[str, str]]:
         """Look at X of each recurrent node; one step is a step graph, and meant so."""
-        for node in recurrent_nodes(model):
+        for node in recurrent_nodes(checked.model):
             steps = _size(node, 0, 1 if node.attributes.get_int("layout", 0) == 1 else 0)
             if steps is not None and steps > 1:
                 yield node_name(node), f"it runs for {steps} steps, always"

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import onnx_ir as ir
-
 from rnnexport.inspecting.layers import recurrent_nodes
+from rnnexport.linting.checked_model import CheckedModel
 from rnnexport.linting.rule import Rule
 from rnnexport.onnx_files.nodes import node_name
 
@@ -28,10 +27,10 @@ class ResetBeforeFromPyTorch(Rule):
         "every runtime": "another function than the PyTorch model's; onnxscript up to 0.7.0 writes every nn.GRU so"
     }
 
-    def check(self, model: ir.Model) -> Iterator[tuple[str, str]]:
+    def check(self, checked: CheckedModel) -> Iterator[tuple[str, str]]:
         """Look at `linear_before_reset`; from Keras (reset_after=False) and others it is what was meant."""
-        if (model.producer_name or "").lower() not in ("pytorch", "onnxscript"):
+        if (checked.model.producer_name or "").lower() not in ("pytorch", "onnxscript"):
             return
-        for node in recurrent_nodes(model):
+        for node in recurrent_nodes(checked.model):
             if node.op_type == "GRU" and not node.attributes.get_int("linear_before_reset", 0):
                 yield node_name(node), "linear_before_reset is 0; export again with onnxscript 0.7.1 or later"

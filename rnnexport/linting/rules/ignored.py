@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import onnx_ir as ir
-
 from rnnexport.inspecting.layers import recurrent_nodes
+from rnnexport.linting.checked_model import CheckedModel
 from rnnexport.linting.rule import Rule
 from rnnexport.onnx_files.nodes import node_name, optional_input
 from rnnexport.onnx_files.operators import P
@@ -27,9 +26,9 @@ class Ignored(Rule):
     title = "the layer has peepholes, coupled gates, or other activations in its reverse half"
     consequences = {"OpenVINO": "ignores them without a word: the layer is computed as if it had none"}
 
-    def check(self, model: ir.Model) -> Iterator[tuple[str, str]]:
+    def check(self, checked: CheckedModel) -> Iterator[tuple[str, str]]:
         """Look at P, `input_forget` and `activations`."""
-        for node in recurrent_nodes(model):
+        for node in recurrent_nodes(checked.model):
             if node.op_type == "LSTM" and optional_input(node, P) is not None:
                 yield node_name(node), "it has peepholes (P)"
             if node.op_type == "LSTM" and node.attributes.get_int("input_forget", 0) == 1:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import onnx_ir as ir
 
+from rnnexport.linting.checked_model import CheckedModel
 from rnnexport.linting.rule import Rule
 from rnnexport.passes.output_shapes import OutputShapes, contradictions, contradicts, dynamic_dimensions
 
@@ -16,10 +17,10 @@ class _Declared:
     false: bool
     """Whether the rule is about declarations that are false, or about those that say too little."""
 
-    def check(self, model: ir.Model) -> Iterator[tuple[str, str]]:
+    def check(self, checked: CheckedModel) -> Iterator[tuple[str, str]]:
         """Compare with what shape inference finds."""
-        dynamic = dynamic_dimensions(model)
-        for value, inferred in contradictions(model):
+        dynamic = dynamic_dimensions(checked.model)
+        for value, inferred in contradictions(checked.model):
             if contradicts(value.shape, inferred, dynamic) is self.false:
                 declared = "no shape" if value.shape is None else list(map(str, value.shape))
                 yield value.name or "", f"declared {declared}, inferred {[str(size) for size in inferred]}"

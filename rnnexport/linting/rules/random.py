@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import onnx_ir as ir
-
+from rnnexport.linting.checked_model import CheckedModel
 from rnnexport.linting.rule import Rule
 from rnnexport.onnx_files.nodes import node_name
 
@@ -31,8 +30,8 @@ class RandomValues(Rule):
         "every runtime": "another answer at every call, so that nothing can be proved; export without the noise"
     }
 
-    def check(self, model: ir.Model) -> Iterator[tuple[str, str]]:
+    def check(self, checked: CheckedModel) -> Iterator[tuple[str, str]]:
         """Look for the operators whose output is drawn; a Dropout in training mode is `training-mode`."""
-        for node in model.graph.all_nodes():
+        for node in checked.model.graph.all_nodes():
             if node.op_type in _RANDOM and not node.domain:
                 yield node_name(node), f"{node.op_type} draws its output"

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import onnx_ir as ir
 
+from rnnexport.linting.checked_model import CheckedModel
 from rnnexport.linting.rule import Rule
 from rnnexport.onnx_files.nodes import node_name
 from rnnexport.passes.evaluation_mode import EvaluationMode, trains
@@ -29,9 +30,9 @@ class TrainingMode(Rule):
     }
     changes_results = True
 
-    def check(self, model: ir.Model) -> Iterator[tuple[str, str]]:
+    def check(self, checked: CheckedModel) -> Iterator[tuple[str, str]]:
         """Look at `training_mode`."""
-        for node in model.graph.all_nodes():
+        for node in checked.model.graph.all_nodes():
             if trains(node):
                 yield node_name(node), f"{node.op_type} is in training mode"
 
