@@ -9,6 +9,7 @@ FLAGS: dict[str, str | None] = {
     "bench cells": "--cell",
     "compare_with": "--compare",
     "export inputs": "--input",
+    "features": "--feature",
     "hidden_sizes": "--hidden-size",
     "max_wait_ms": "--max-wait",
     "openvino": "--format openvino",

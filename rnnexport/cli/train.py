@@ -10,6 +10,7 @@ import typer
 
 from rnnexport.cli.options import Json
 from rnnexport.cli.output import print_result, say
+from rnnexport.data.options import DataFile, TableColumns
 from rnnexport.training.distributed import is_first_process
 from rnnexport.training.options import TrainOptions
 
@@ -18,15 +19,11 @@ BOTH = ("lstm", "gru")
 
 def train(
     options: TrainOptions,
+    columns: TableColumns,
     cell: Annotated[str, typer.Option(help="lstm, gru, gru-reset-before, or both (lstm and gru).")] = "both",
     data: Annotated[
         Path | None,
         typer.Option(help="Your own series in place of --task: .csv, .parquet, .npz or .ts.", show_default=False),
-    ] = None,
-    series_column: Annotated[str, typer.Option(help="Of a table: which series a row belongs to.")] = "series",
-    label_column: Annotated[str, typer.Option(help="Of a table: the series' class.")] = "label",
-    feature: Annotated[
-        list[str] | None, typer.Option(help="Of a table: a column to read; repeat it. Default: all others.")
     ] = None,
     json: Json = False,
 ) -> None:
@@ -34,17 +31,13 @@ def train(
 
     Example: rnnexport train --task vowels --cell gru --seed 1
     """
-    from rnnexport.data.files import LABEL_COLUMN, SERIES_COLUMN, DataFile
-    from rnnexport.errors import InputError
     from rnnexport.report.training import training_table
     from rnnexport.training.training import train_with
 
-    if data is None and (feature or (series_column, label_column) != (SERIES_COLUMN, LABEL_COLUMN)):
-        raise InputError("--feature, --series-column and --label-column are for --data; leave them out")
-    if data is not None:
-        columns = tuple(feature or ())
-        file = DataFile(path=str(data), series_column=series_column, label_column=label_column, features=columns)
-        options = replace(options, data=file)
+    if data is None:
+        columns.refuse_all_but((), "a training without `data`")
+    else:
+        options = replace(options, data=DataFile(path=str(data), **vars(columns)))
     cells = BOTH if cell == "both" else (cell,)
     if options.out is not None and len(cells) > 1:
         chosen = [replace(options, cell=each, out=Path(options.out) / each) for each in cells]

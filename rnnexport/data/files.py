@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
 
 from rnnexport.data.defaults import TrainingDefaults
+from rnnexport.data.options import DataFile
 from rnnexport.data.task import Dataset, Split, Task, split_off_validation
 from rnnexport.errors import InputError
 from rnnexport.files.arrays import map_array
@@ -26,21 +26,6 @@ HELD_OUT = 0.2
 ROWS_AT_ONCE = 10_000
 FEWEST = 5
 """Series of a class, so that each part has one."""
-
-
-SERIES_COLUMN, LABEL_COLUMN = "series", "label"
-
-
-class DataFile(BaseModel):
-    """Where the data lie, and what the columns of a table mean."""
-
-    model_config = ConfigDict(frozen=True)
-
-    path: str
-    series_column: str = SERIES_COLUMN
-    label_column: str = LABEL_COLUMN
-    features: tuple[str, ...] = ()
-    """Columns that are read; all others where none is named."""
 
 
 def file_task(file: DataFile) -> Task:

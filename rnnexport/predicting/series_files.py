@@ -15,11 +15,13 @@ from pathlib import Path
 
 import numpy as np
 
-from rnnexport.data.files import LABEL_COLUMN, SERIES_COLUMN
+from rnnexport.data.options import TableColumns
 from rnnexport.data.tasks.names import encode
 from rnnexport.errors import InputError
 from rnnexport.files.arrays import read_npy, read_npz
 from rnnexport.predicting.series import Series
+
+_COLUMNS = TableColumns()
 
 
 def read_series(path: Path, vocabulary: tuple[str, ...] = (), *, tokens: bool = False) -> dict[str, Series]:
@@ -86,10 +88,10 @@ def _read_csv(path: Path) -> dict[str, Series]:
     rows: dict[str, list[list[float]]] = {}
     with path.open(newline="", encoding="utf-8") as file:
         for line, row in enumerate(csv.DictReader(file), start=2):
-            name = row.pop(SERIES_COLUMN, path.stem)
+            name = row.pop(_COLUMNS.series_column, path.stem)
             if name is None:
-                raise InputError(f"{path}, line {line}: it is short of the field {SERIES_COLUMN!r}")
-            row.pop(LABEL_COLUMN, None)
+                raise InputError(f"{path}, line {line}: it is short of the field {_COLUMNS.series_column!r}")
+            row.pop(_COLUMNS.label_column, None)
             try:
                 rows.setdefault(name, []).append([float(value) for value in row.values()])
             except (TypeError, ValueError) as exc:
@@ -103,7 +105,7 @@ def _read_parquet(path: Path) -> dict[str, Series]:
     import pandas as pd
 
     table = pd.read_parquet(path)
-    features = [column for column in table.columns if column not in (SERIES_COLUMN, LABEL_COLUMN)]
+    features = [column for column in table.columns if column not in (_COLUMNS.series_column, _COLUMNS.label_column)]
     if table.empty or not features:
         raise InputError(f"{path} has no {'rows' if table.empty else 'column of features'}")
     values = table[features].apply(pd.to_numeric, errors="coerce").to_numpy(np.float64)
@@ -111,7 +113,7 @@ def _read_parquet(path: Path) -> dict[str, Series]:
         raise InputError(
             f"{path}, row {row + 1}: {table[features[column]].iloc[row]!r} in {features[column]!r} is no number"
         )
-    if SERIES_COLUMN not in table.columns:
+    if _COLUMNS.series_column not in table.columns:
         return {path.stem: values}
-    places = table.groupby(table[SERIES_COLUMN].astype(str), sort=False).indices
+    places = table.groupby(table[_COLUMNS.series_column].astype(str), sort=False).indices
     return {str(name): values[rows] for name, rows in places.items()}

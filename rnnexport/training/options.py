@@ -2,16 +2,14 @@
 
 from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 from annotated_doc import Doc
 from annotated_types import Ge, Gt, Lt
 
 from rnnexport.arguments.options import Options, Seed
 from rnnexport.data.defaults import Schedule
-
-if TYPE_CHECKING:
-    from rnnexport.data.files import DataFile
+from rnnexport.data.options import DataFile
 
 Precision = Literal["float32", "bfloat16-mixed", "float16-mixed"]
 Strategy = Literal["auto", "ddp"]
@@ -42,7 +40,7 @@ class TrainOptions(Options):
     num_nodes: Annotated[int, Ge(1), Doc("Hosts; torchrun starts the processes on each.")] = 1
     strategy: Annotated[Strategy, Doc("auto takes ddp where processes share a batch.")] = "auto"
     log: Annotated[Log | None, Doc("Write the losses of each epoch to OUT/logs.")] = None
-    data: Annotated["DataFile | None", Doc("A file of your own series in place of `task`.")] = None
+    data: Annotated[DataFile | None, Doc("A file of your own series in place of `task`.")] = None
     seed: Seed = 0
     out: Annotated[str | Path | None, Doc("Folder of the checkpoint. Default: checkpoints/TASK-CELL.")] = None
     resume: Annotated[bool, Doc("Go on with a training that was interrupted.")] = False

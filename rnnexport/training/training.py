@@ -21,8 +21,9 @@ from pydantic import BaseModel
 from rnnexport.arguments.options import with_arguments
 from rnnexport.data.checks import check_dataset
 from rnnexport.data.defaults import Schedule, TrainingDefaults
-from rnnexport.data.files import DataFile, file_task
+from rnnexport.data.files import file_task
 from rnnexport.data.metrics import best_baseline, get_metric
+from rnnexport.data.options import DataFile
 from rnnexport.data.task import Dataset, Task
 from rnnexport.data.tasks import get_task
 from rnnexport.errors import CheckpointError, InputError

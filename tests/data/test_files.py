@@ -14,7 +14,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rnnexport.data.files import DataFile, file_task
+from rnnexport.data.files import file_task
+from rnnexport.data.options import DataFile
 from rnnexport.data.task import Dataset
 from rnnexport.errors import InputError, TrainingError
 from rnnexport.training.training import train
@@ -125,7 +126,7 @@ MEMORY = """
 import resource, sys
 from pathlib import Path
 import torch, rnnexport.training.loop, sktime.datasets
-from rnnexport.data.files import DataFile
+from rnnexport.data.options import DataFile
 from rnnexport.training.training import train
 torch.set_num_threads(1)
 train(cell="gru", data=DataFile(path=sys.argv[1]), epochs=1, hidden_size=4, out=sys.argv[3])

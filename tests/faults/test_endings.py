@@ -72,7 +72,7 @@ def test_code_of_the_users_cannot_end_a_command(name: str, work: Path) -> None:
         (["export", "--checkpoint", "c", "--inputs", "s.npz"], "--inputs is not for a checkpoint"),
         (["verify", "--from", "parity.json", "--grid", "full"], "--grid is not for an earlier result"),
         (["lint", "m.onnx", "--inputs", "s.npz"], "--inputs are to prove a repair with"),
-        (["train", "--feature", "a"], "are for --data"),
+        (["train", "--feature", "a"], "--feature is not for a training without --data"),
         (["train", "--hidden-size", "999999999"], "GiB to train, and"),
         (["bench", GRU, "--time-steps", "99999999999"], "--time-steps 99999999999 is more than any memory holds"),
         (["verify", f"{GRU}/model.onnx"], "is a file of a bundle; give the folder: "),
