@@ -10,10 +10,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 
@@ -28,9 +27,9 @@ from rnnexport.benchmark.interleaving import (
 )
 from rnnexport.benchmark.timing import JOB
 from rnnexport.benchmark.verdicts import judge
-from rnnexport.engines import reads_source
 from rnnexport.parity.oracle import feeds_for
 from rnnexport.tuning.results import Candidate
+from rnnexport.tuning.variant_files import VariantFiles
 from rnnexport.tuning.workload import TIME_LIMIT_SECONDS, Workload
 
 AT_ONCE = 6
@@ -62,21 +61,18 @@ class Search:
     """Rounds over candidates, the first of which that is not dropped is the baseline they are measured beside."""
 
     workload: Workload
-    files: Mapping[str, Path]
-    """By variant."""
+    files: VariantFiles
     clock: Clock
     seconds: float
     """Of timed calls for each candidate and shape in the last round."""
     on_progress: Callable[[str], None]
-    on_measured: Callable[[Sequence[Candidate]], None]
-    """Is given each group of a short round."""
     final: dict[str, Samples] = field(default_factory=dict)
     """What the last round measured, by candidate."""
     _startup_seconds: float = 0.0
     """What a process takes beside its timed calls: the largest mean of a short round."""
 
-    def short_round(self, candidates: Sequence[Candidate]) -> None:
-        """Give every candidate that is alive its figures, group by group, until the time is up."""
+    def short_round(self, candidates: Sequence[Candidate]) -> Iterator[list[Candidate]]:
+        """Give every candidate that is alive its figures until the time is up; yields each group that was measured."""
         effort = Effort(self.seconds / 10, 1, _LEAST_WINDOWS, TIME_LIMIT_SECONDS)
         while waiting := [c for c in _alive(candidates) if c.times_plain is None]:
             baseline = _alive(candidates)[0]
@@ -89,7 +85,7 @@ class Search:
                     return
             self.on_progress(f"{len(waiting)} candidates to go, {self.clock.left:.0f} s left")
             self._measure(baseline, group, effort)
-            self.on_measured([baseline, *group])
+            yield [baseline, *group]
             if baseline.outcome == "dropped":
                 for candidate in candidates:
                     candidate.times_plain = None
@@ -158,16 +154,10 @@ class Search:
 
     def _target(self, candidate: Candidate, number: int) -> Target:
         definition = candidate.definition
-        arguments = {"model": str(self.file_of(candidate)), "definition": definition.model_dump()}
+        arguments = {"model": str(self.files.loaded_by(candidate)), "definition": definition.model_dump()}
         (feeds,) = feeds_for(definition, [self.workload.calls[number][0]])
         fault = partial(self.workload.fault, definition, number, lossy=candidate.lossy)
         return Target(JOB, arguments, feeds, fault)
-
-    def file_of(self, candidate: Candidate) -> Path:
-        """What the candidate's engine loads."""
-        if reads_source(candidate.definition):
-            return self.workload.bundle.description_path
-        return self.files[candidate.form]
 
     def _keep(self, candidate: Candidate, figure: Figures, samples: Samples) -> None:
         if figure.failure is not None:

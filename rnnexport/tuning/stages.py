@@ -13,18 +13,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 
 from rnnexport.benchmark.results_log import ResultsLog
 from rnnexport.bundle.purpose import Purpose
 from rnnexport.engines import reads_source
 from rnnexport.errors import RnnexportError
-from rnnexport.optimizing.rewrite import CANDIDATES, LayerOutcome
+from rnnexport.optimizing.rewrite import CANDIDATES
 from rnnexport.tuning.bounds import drop_by_bound
 from rnnexport.tuning.budget import Budget, Quality
-from rnnexport.tuning.graph_variants import BASELINE, GraphVariant, mixed_precision, write_variant
+from rnnexport.tuning.graph_variants import BASELINE, GraphVariant, mixed_precision
 from rnnexport.tuning.results import Candidate, Shape, TuneReport
 from rnnexport.tuning.search import Clock, Search, drop, leave_out
+from rnnexport.tuning.variant_files import VariantFiles
 from rnnexport.tuning.workload import SequenceWorkload, StepWorkload
 from rnnexport.versions import machine, tool_versions
 
@@ -43,15 +43,12 @@ class Stages:
         purpose: Purpose,
         candidates: list[Candidate],
         variants: dict[str, GraphVariant],
-        folder: Path,
+        files: VariantFiles,
         results_log: ResultsLog,
     ) -> None:
         self.workload, self.budget, self.purpose = workload, budget, purpose
         self.candidates, self.variants = candidates, variants
-        self.folder, self.results_log = folder, results_log
-        self.files = {BASELINE.name: workload.source}
-        self.layers: dict[str, list[LayerOutcome]] = {}
-        """Those that a variant rewrites."""
+        self.files, self.results_log = files, results_log
         self._qualities: dict[tuple[str, str, str], Quality | str] = {}
         """By variant, engine and precision: threads change the order of sums, not the answer."""
 
@@ -59,7 +56,7 @@ class Stages:
         """Fill the candidates in."""
         self._restore()
         self._weigh(BASELINE)
-        search = Search(self.workload, self.files, clock, seconds, on_progress, self._keep)
+        search = Search(self.workload, self.files, clock, seconds, on_progress)
         in_order = sorted(self.variants.values(), key=lambda variant: (variant is not BASELINE, not variant.lossy))
         self._try(BASELINE, self._of(BASELINE), search)
         for variant in in_order:
@@ -70,7 +67,7 @@ class Stages:
             self._try(variant, self._of(variant), search)
         for variant in self._mixed_precision():
             self._try(variant, self._of(variant), search)
-        self._choose(search, on_progress)
+        self._choose(search)
 
     def _try(self, variant: GraphVariant, candidates: Sequence[Candidate], search: Search) -> None:
         """Write a variant, judge it, and time what holds the budget; what is done already is not done again."""
@@ -84,7 +81,9 @@ class Stages:
             search.on_progress(f"writing {variant.name}")
             self._write(variant)
         self._judge(variant, candidates, search)
-        search.short_round([c for c in self.candidates if c.error is not None and c.form in self.files])
+        judged = [c for c in self.candidates if c.error is not None and c.form in self.files]
+        for measured in search.short_round(judged):
+            self._keep(measured)
 
     def _restore(self) -> None:
         """Take over what an interrupted search found."""
@@ -99,19 +98,17 @@ class Stages:
             self.results_log.append(candidate.model_dump(mode="json"))
 
     def _write(self, variant: GraphVariant) -> None:
-        """Write a variant's file."""
-        path = self.folder / f"{len(self.files)}.onnx"
+        """Write a variant's file, or drop the variant."""
         try:
-            self.layers[variant.name] = write_variant(variant, self.workload.source, path, self.workload.calibration)
+            self.files.write(variant)
         except RnnexportError as exc:
             self._drop_variant(variant, str(exc))
-            return
-        self.files[variant.name] = path
-        self._weigh(variant)
+        else:
+            self._weigh(variant)
 
     def _weigh(self, variant: GraphVariant) -> None:
         for candidate in self._of(variant):
-            candidate.bytes = self.files[variant.name].stat().st_size
+            candidate.bytes = self.files.path(variant.name).stat().st_size
 
     def _of(self, variant: GraphVariant) -> list[Candidate]:
         return [candidate for candidate in self.candidates if candidate.form == variant.name]
@@ -139,7 +136,7 @@ class Stages:
 
     def _float32_parts(self, variant: GraphVariant) -> Iterator[GraphVariant]:
         """All layers without the gate that errs most, then without each layer in turn."""
-        layers = self.layers.get(variant.name, [])
+        layers = self.files.layers(variant.name)
         if variant.rewrite is not None and variant.rewrite.lowering != "fused":
             gates = [f"{layer.name}:{CANDIDATES[layer.cell]}" for layer in layers]
             yield mixed_precision(variant, gates, "candidate gate float32")
@@ -159,13 +156,14 @@ class Stages:
                 continue
             if key not in self._qualities:
                 search.on_progress(f"the errors of {candidate.name}")
-                self._qualities[key] = self._quality(search.file_of(candidate), candidate)
+                self._qualities[key] = self._quality(candidate)
             self._apply(candidate, self._qualities[key])
             self._keep([candidate])
 
-    def _quality(self, path: Path, candidate: Candidate) -> Quality | str:
+    def _quality(self, candidate: Candidate) -> Quality | str:
+        """How good its answers are, or why it gives none."""
         try:
-            return self.workload.quality(path, candidate.definition)
+            return self.workload.quality(self.files.loaded_by(candidate), candidate.definition)
         except RnnexportError as exc:
             return str(exc)
 
@@ -180,13 +178,13 @@ class Stages:
             fault = quality.float32_fault if not self.budget.lossy else None
             drop(candidate, f"over the budget: {fault or f'{excess:.2g} times {self.budget}'}")
 
-    def _choose(self, search: Search, on_progress: Callable[[str], None]) -> None:
+    def _choose(self, search: Search) -> None:
         """Take the best that also holds at other calls than those timed."""
         ranked = self._by_size() if self.purpose == "size" else search.last_round(self.candidates)
         while ranked:
             best = ranked[0] if self.purpose == "size" else search.simplest(ranked, self.candidates)
-            on_progress(f"other calls of {best.name}")
-            fault = self.workload.why_refused(search.file_of(best), best.definition, lossy=best.lossy)
+            search.on_progress(f"other calls of {best.name}")
+            fault = self.workload.why_refused(self.files.loaded_by(best), best.definition, lossy=best.lossy)
             if fault is None:
                 best.outcome = "chosen"
                 if best is self.candidates[0]:

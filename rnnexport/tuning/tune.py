@@ -24,6 +24,7 @@ from rnnexport.tuning.options import TuneOptions
 from rnnexport.tuning.results import TuneReport
 from rnnexport.tuning.search import Clock
 from rnnexport.tuning.stages import Stages
+from rnnexport.tuning.variant_files import VariantFiles
 from rnnexport.tuning.workload import SequenceWorkload, StepWorkload
 from rnnexport.versions import tool_versions
 
@@ -73,7 +74,8 @@ def tune_with(path: str | Path, options: TuneOptions) -> TuneReport:
         results_log = _results_log(bundle, settings, resume=options.resume)
         tried = {candidate.form for candidate in candidates}
         by_name = {variant.name: variant for variant in variants if variant.name in tried}
-        stages = Stages(workload, limit, purpose, candidates, by_name, Path(folder), results_log)
+        files = VariantFiles(workload, Path(folder))
+        stages = Stages(workload, limit, purpose, candidates, by_name, files, results_log)
         stages.run(clock, options.seconds, options.on_progress)
         report = stages.report(options.time_limit_seconds)
         if report.chosen is not None:
@@ -129,7 +131,7 @@ def _keep(bundle: Bundle, kind: GraphKind, stages: Stages, report: TuneReport) -
         graph = stages.workload.source.name
     else:
         graph = graph_name(kind)
-        bundle.write_file(graph, stages.files[best.form].read_bytes())
+        bundle.write_file(graph, stages.files.path(best.form).read_bytes())
     first = stages.workload.shapes[0]
     judgement = None
     if best.lossy:
