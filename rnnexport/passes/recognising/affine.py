@@ -6,24 +6,20 @@ Gather, with the weights transposed, scaled or negated — their maps are the sa
 1. A product with constants ends the search: what it multiplies is a source, or several where it is a Concat.
 2. A value that is no affine map of anything is a source as it is, and is said to be `direct`.
 3. A time step of an affine map is the affine map of a time step, so projections made for all steps at once count.
-4. The same arithmetic on the same constants gives the same array, so that many steps take the memory of one.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import onnx_ir as ir
-from numpy.typing import NDArray
 
 from rnnexport.onnx_files.nodes import optional_input
 from rnnexport.passes.recognising.constants import Constants
 from rnnexport.passes.recognising.selections import LARGEST_STATE, Columns, SelectedValue, Selections
-
-Array = NDArray[Any]
+from rnnexport.passes.recognising.shared_arrays import Array, SharedArrays
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +40,8 @@ class AffineMaps:
     def __init__(self, constants: Constants) -> None:
         self.constants = constants
         self.selections = Selections(constants)
+        self.arrays = SharedArrays()
         self._known: dict[ir.Value, Affine | None] = {}
-        self._arrays: dict[tuple[Any, ...], tuple[Array, tuple[Any, ...]]] = {}
 
     def of(self, value: ir.Value) -> Affine | None:
         """The map of a value; `None` where its last axis has no known size."""
@@ -57,28 +53,8 @@ class AffineMaps:
         """Some of the columns of a map."""
         if columns is None or np.array_equal(columns, np.arange(len(affine.bias))):
             return affine
-        key = columns.tobytes()
-        terms = {s: self._once(("take", key), lambda m: m[:, columns], m) for s, m in affine.terms.items()}
+        terms = {source: self.arrays.columns(matrix, columns) for source, matrix in affine.terms.items()}
         return Affine(terms, affine.bias[columns], affine.direct)
-
-    def beside(self, matrices: list[Array]) -> Array:
-        """Matrices side by side."""
-        return self._once(("beside",), lambda *each: np.concatenate(each, axis=1), *matrices)
-
-    def zeros(self, rows: int, columns: int) -> Array:
-        """A matrix of zeros."""
-        return self._once(("zeros", rows, columns), lambda: np.zeros((rows, columns), np.float32))
-
-    def negative(self, matrix: Array) -> Array:
-        """-matrix."""
-        return self._once(("negative",), np.negative, matrix)
-
-    def _once(self, key: tuple[Any, ...], function: Callable[..., Array], *arrays: Array) -> Array:
-        """The result of arithmetic on arrays that are never changed, from memory where it was done before."""
-        key = (*key, *map(id, arrays))
-        if key not in self._arrays:
-            self._arrays[key] = function(*arrays), arrays  # keeping them keeps their ids
-        return self._arrays[key][0]
 
     def _constant(self, value: ir.Value) -> Affine | None:
         array = self.constants.of(value)
@@ -94,8 +70,7 @@ class AffineMaps:
         if width is None or value.dtype != ir.DataType.FLOAT:
             return None
         source = self.selections.source(value)
-        identity = self._once(("identity", width), lambda: np.eye(width, dtype=np.float32))
-        return Affine({source: identity}, np.zeros(width), frozenset([source]))
+        return Affine({source: self.arrays.identity(width)}, np.zeros(width), frozenset([source]))
 
     def _computed(self, value: ir.Value) -> Affine | None:
         node = value.producer()
@@ -145,10 +120,8 @@ class AffineMaps:
             return None
         alpha = node.attributes.get_float("alpha", 1.0)
         if node.attributes.get_int("transB", 0):
-            weight = self._once(("transpose",), np.transpose, weight)
-        if alpha != 1:
-            weight = self._once(("scale", alpha), lambda array: array * np.float32(alpha), weight)
-        product = self._product(data, weight, np.zeros(weight.shape[1]))
+            weight = self.arrays.transposed(weight)
+        product = self._product(data, self.arrays.scaled(weight, alpha), np.zeros(weight.shape[1]))
         added = optional_input(node, 2)
         if product is None or added is None:
             return product
@@ -168,7 +141,7 @@ class AffineMaps:
         first = 0
         for part, width in zip(parts, widths, strict=True):
             source, last = self.selections.source(part), first + (width or 0)
-            rows = self._once(("rows", first, last), lambda w, a=first, b=last: w[a:b], weight)
+            rows = self.arrays.rows(weight, first, last)
             terms[source] = terms[source] + rows if source in terms else rows
             first = last
         return Affine(terms, bias)
@@ -198,10 +171,8 @@ class AffineMaps:
         terms: dict[SelectedValue, Array] = {}
         for each, sign in zip(maps, signs, strict=True):
             for source, matrix in each.terms.items():
-                signed = (
-                    self._once(("scale", sign), lambda m, s=sign: m * np.float32(s), matrix) if sign != 1 else matrix
-                )
-                terms[source] = self._once(("add",), np.add, terms[source], signed) if source in terms else signed
+                signed = self.arrays.scaled(matrix, sign)
+                terms[source] = self.arrays.added(terms[source], signed) if source in terms else signed
         bias = sum((sign * each.bias for each, sign in zip(maps, signs, strict=True)), np.zeros(width))
         return Affine(terms, bias, frozenset().union(*(each.direct for each in maps)))
 
@@ -217,7 +188,7 @@ class AffineMaps:
         if factor is None or inner is None or factor.dtype != np.float32 or factor.size not in (1, len(inner.bias)):
             return None
         row = factor.reshape(-1) if node.op_type == "Mul" else 1 / factor.reshape(-1)
-        terms = {s: self._once(("scale", row.tobytes()), lambda m: m * row, m) for s, m in inner.terms.items()}
+        terms = {source: self.arrays.scaled(matrix, row) for source, matrix in inner.terms.items()}
         return Affine(terms, inner.bias * row, inner.direct)
 
     def _concatenated(self, node: ir.Node) -> Affine | None:
@@ -231,8 +202,9 @@ class AffineMaps:
             return None
         sources = list(dict.fromkeys(source for part in parts for source in part.terms))
         rows = {source: len(part.terms[source]) for part in parts for source in part.terms}
+        blank = self.arrays.zeros
         terms = {
-            s: self.beside([p.terms[s] if s in p.terms else self.zeros(rows[s], len(p.bias)) for p in parts])
+            s: self.arrays.beside([p.terms[s] if s in p.terms else blank(rows[s], len(p.bias)) for p in parts])
             for s in sources
         }
         return Affine(terms, np.concatenate([p.bias for p in parts]), frozenset().union(*(p.direct for p in parts)))

@@ -129,7 +129,7 @@ class StepFinder:
         if update is None or new is None or len(update.bias) != len(new.bias):
             return None
         if swapped:
-            update = Affine({s: self.maps.negative(m) for s, m in update.terms.items()}, -update.bias)
+            update = Affine({s: self.maps.arrays.scaled(m, -1) for s, m in update.terms.items()}, -update.bias)
         state = self.maps.selections.source(h.value)
         inner = [source for source in new.terms if source not in update.terms or source in new.direct]
         if len(inner) != 1 or state in new.terms:
@@ -185,8 +185,11 @@ class StepFinder:
 
     def _stacked(self, gates: list[Affine]) -> dict[SelectedValue, Array]:
         rows = {source: len(gate.terms[source]) for gate in gates for source in gate.terms}
-        blank = {source: self.maps.zeros(n, len(gates[0].bias)) for source, n in rows.items()}
-        return {source: self.maps.beside([gate.terms.get(source, blank[source]) for gate in gates]) for source in rows}
+        blank = {source: self.maps.arrays.zeros(n, len(gates[0].bias)) for source, n in rows.items()}
+        return {
+            source: self.maps.arrays.beside([gate.terms.get(source, blank[source]) for gate in gates])
+            for source in rows
+        }
 
 
 def _states(model: ir.Model, maps: AffineMaps) -> Iterator[ir.Value]:
