@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import zip_longest
 from typing import Any
 
 from rnnexport.keras_files.configuration import MODELS, LayerConfig, refuse, refuse_class
@@ -11,7 +12,7 @@ from rnnexport.keras_files.layers import LAYERS
 from rnnexport.keras_files.layers.attention import Attention, MultiHeadAttention
 from rnnexport.keras_files.layers.convolution import GlobalPool
 from rnnexport.keras_files.layers.dense import Embedding
-from rnnexport.keras_files.layers.layer import KerasLayer
+from rnnexport.keras_files.layers.layer import KerasLayer, broadcast
 from rnnexport.keras_files.layers.masks import (
     MASK_OPERATIONS,
     AnyTrue,
@@ -23,6 +24,7 @@ from rnnexport.keras_files.layers.masks import (
     Select,
 )
 from rnnexport.keras_files.layers.merging import Concatenate, Merge
+from rnnexport.keras_files.layers.normalization import Softmax
 from rnnexport.keras_files.layers.recurrent import Bidirectional, Recurrent
 from rnnexport.keras_files.layers.shaping import FoldTime, UnfoldTime
 from rnnexport.keras_files.model import Kind, LayerCall, Model, Tensor
@@ -34,7 +36,8 @@ class CallArguments:
     """What a layer is called with."""
 
     inputs: list[Tensor]
-    mask: Tensor | None = None
+    masks: Sequence[Tensor | None] = ()
+    """Of the inputs in their order, where the call says them; of a MultiHeadAttention also that of query and value."""
     states: list[Tensor] = field(default_factory=list)
     keywords: Mapping[str, Any] = field(default_factory=dict)
 
@@ -61,9 +64,11 @@ class LayerCalls:
         """Call any layer, a model among them."""
         if layer.class_name in MODELS:
             self.names[layer.owner] = layer.name
-            if arguments.mask is not None:
-                arguments.inputs[0] = replace(arguments.inputs[0], mask=arguments.mask)
-            return self._run_model(layer, arguments.inputs)
+            inputs = [
+                replace(tensor, mask=mask or tensor.mask)
+                for tensor, mask in zip_longest(arguments.inputs, arguments.masks)
+            ]
+            return self._run_model(layer, inputs)
         if layer.class_name == "TimeDistributed":
             return self._call_distributed(layer, arguments)
         if layer.class_name in MASK_OPERATIONS:
@@ -94,22 +99,29 @@ class LayerCalls:
         return read
 
     def _call_layer(self, layer: LayerConfig, read: KerasLayer, arguments: CallArguments) -> list[Tensor]:
-        inputs, masks = arguments.inputs, [tensor.mask for tensor in arguments.inputs]
-        wanted = "bool" if inputs[0].kind == "bool" else "int" if read.reads_integers else "float"
+        inputs = arguments.inputs
+        masks = [mask or tensor.mask for tensor, mask in zip_longest(inputs, arguments.masks[: len(inputs)])]
+        joins_masks = isinstance(read, Concatenate) and inputs[0].kind == "bool"
+        wanted = "bool" if joins_masks else "int" if read.reads_integers else "float"
         if any(not tensor.kind.startswith(wanted) for tensor in inputs):
             refuse(layer, f"it takes {inputs[0].kind} values; make its input {wanted}")
-        if arguments.mask is not None:
-            masks[0] = arguments.mask
+        if read.takes_mask:
+            self._check_masks(layer, read, inputs, masks)
         if isinstance(read, Recurrent | Bidirectional):
             return self._call_recurrent(layer, read, arguments, masks[0])
         if arguments.states:
             refuse(layer, "it is called with an initial state")
-        if isinstance(read, Attention | MultiHeadAttention) and arguments.keywords.get("use_causal_mask"):
-            read = replace(read, causal=True)
-        if isinstance(read, MultiHeadAttention) and any(masks):
-            refuse(layer, "its inputs are masked, which is not supported; leave out mask_zero or Masking before it")
-        if layer.class_name == "Softmax" and any(masks):
-            refuse(layer, "its input is masked, which is not supported; use Activation('softmax')")
+        if isinstance(read, Attention | MultiHeadAttention):
+            scores = bool(arguments.keywords.get("return_attention_scores"))
+            read = replace(
+                read, causal=bool(arguments.keywords.get("use_causal_mask", read.causal)), gives_weights=scores
+            )
+        if isinstance(read, MultiHeadAttention):
+            read = replace(read, blanks=not self._keras_2 and (read.blanks or read.gives_weights))
+            for mask in arguments.masks[len(inputs) :]:
+                if mask is not None:
+                    broadcast([(*inputs[0].shape[:2], inputs[1].shape[1]), mask.shape])
+                masks.append(mask)
         if isinstance(read, Merge) and not self._keras_2 and any(masks):
             return self._call_masked_merge(layer, read, inputs, masks)
         outputs = self.emit(
@@ -124,7 +136,7 @@ class LayerCalls:
     ) -> list[Tensor]:
         """Keras 3 multiplies by 1 where a step does not count; where none does, the product is 0."""
         if read.operation in ("Maximum", "Minimum"):
-            refuse(layer, "its inputs are masked, which is not supported")
+            return self._call_masked_extreme(layer, read, inputs, masks)
         mask = self._joined(layer, masks)
         if read.operation != "Multiply":
             (output,) = self.emit(layer.name, read, inputs)
@@ -137,13 +149,43 @@ class LayerCalls:
         output.mask = mask
         return [output]
 
-    def _selected(self, tensor: Tensor, mask: Tensor | None, otherwise: float) -> Tensor:
-        """A tensor with another number on masked steps."""
+    def _call_masked_extreme(
+        self, layer: LayerConfig, read: Merge, inputs: list[Tensor], masks: list[Tensor | None]
+    ) -> list[Tensor]:
+        """One input after another, each with the others' values where it does not count."""
+        output, mask = inputs[0], masks[0]
+        for tensor, own in zip(inputs[1:], masks[1:], strict=True):
+            given = self._selected(tensor, own, output)
+            output = self._selected(output, mask, given)
+            (output,) = self.emit(f"{layer.name}.of_two", read, [output, given])
+            mask = self._joined(layer, [mask, own])
+        output.name, output.mask = self.fresh_name(layer.name), mask
+        return [output]
+
+    def _selected(self, tensor: Tensor, mask: Tensor | None, otherwise: float | Tensor) -> Tensor:
+        """A tensor with another number on masked steps, or another's."""
         if mask is None:
             return tensor
         (by_element,) = self.emit(f"{tensor.name}.counts", ExpandDims(len(mask.shape)), [mask], "bool")
-        (selected,) = self.emit(f"{tensor.name}.selected", Select(otherwise), [tensor, by_element])
+        other = [otherwise] if isinstance(otherwise, Tensor) else []
+        select = Select() if isinstance(otherwise, Tensor) else Select(otherwise)
+        (selected,) = self.emit(f"{tensor.name}.selected", select, [tensor, by_element, *other])
         return selected
+
+    def _check_masks(
+        self, layer: LayerConfig, read: KerasLayer, inputs: list[Tensor], masks: list[Tensor | None]
+    ) -> None:
+        """Refuse masks of another shape than the layer can read, as Keras does.
+
+        Raises:
+            SameSizeError: Open dimensions of a mask and of what it masks must be the same.
+        """
+        for tensor, mask in zip(inputs, masks, strict=True):
+            dimensions = len(tensor.shape) if isinstance(read, Softmax) else 2
+            if mask is not None and len(mask.shape) != dimensions:
+                refuse(layer, f"its mask has {len(mask.shape)} dimensions, and it reads masks of {dimensions}")
+            if mask is not None:
+                broadcast([tensor.shape[:dimensions], mask.shape])
 
     def _call_recurrent(
         self, layer: LayerConfig, read: Recurrent | Bidirectional, arguments: CallArguments, mask: Tensor | None
@@ -153,7 +195,7 @@ class LayerCalls:
         if states and len(states) != read.states:
             refuse(layer, f"it is called with {len(states)} states, it has {read.states}")
         # Keras 3 does not hand the mask on to a layer that is called with several tensors, unless it is asked to.
-        used = arguments.mask if states and not self._keras_2 else mask
+        used = next(iter(arguments.masks), None) if states and not self._keras_2 else mask
         if (read if isinstance(read, Recurrent) else read.forward).stateful:
             self._model.notes.append(
                 f"layer {layer.name!r} keeps its states from call to call in Keras; here every call starts at zero"
@@ -182,6 +224,8 @@ class LayerCalls:
             case Concatenate():
                 return self._concatenated(layer, read, inputs, masks)
             case Attention():
+                return masks[0]
+            case MultiHeadAttention():
                 return masks[0]
             case GlobalPool():
                 return None
@@ -214,7 +258,7 @@ class LayerCalls:
     def _call_distributed(self, layer: LayerConfig, arguments: CallArguments) -> list[Tensor]:
         self.names[layer.owner] = layer.name
         (tensor,) = arguments.inputs
-        mask = arguments.mask or tensor.mask
+        mask = next(iter(arguments.masks), None) or tensor.mask
         wrapped = layer.config["layer"]
         class_name, config = str(wrapped["class_name"]), wrapped["config"]
         inner = LayerConfig(class_name, config, str(config.get("name")), (*layer.owner, "layer"), layer.top)
@@ -227,15 +271,28 @@ class LayerCalls:
             if len(tensor.shape) < 3:
                 refuse(layer, f"its input has {len(tensor.shape)} dimensions, not 3 or more")
             before = len(self._model.calls)
-            folded = self.emit(f"{layer.name}.folded", FoldTime(), [unmasked], tensor.kind)
-            results = self.call(inner, CallArguments(folded))
-            if mask is not None and any(call.layer.takes_mask for call in self._model.calls[before:]):
-                refuse(layer, f"its input is masked, and its layer, a {class_name}, reads masks")
+            (folded,) = self.emit(f"{layer.name}.folded", FoldTime(), [unmasked], tensor.kind)
+            if mask is not None and len(mask.shape) > 2:
+                (folded.mask,) = self.emit(f"{layer.name}.folded_mask", FoldTime(), [mask], "bool")
+            results = self.call(inner, CallArguments([folded]))
+            reads = any(call.layer.takes_mask for call in self._model.calls[before:])
+            if mask is not None and folded.mask is None and reads:
+                refuse(layer, f"its input's mask says nothing of the steps that its layer, a {class_name}, reads")
             if len(results) != 1:
                 refuse(layer, f"its layer has {len(results)} outputs")
             (output,) = self.emit(layer.name, UnfoldTime(), [results[0], unmasked], results[0].kind)
+            if self._keras_2 and mask is not None:
+                mask = self._of_outer_steps(layer, mask, results[0].mask, unmasked)
         output.mask = mask
         return [output]
+
+    def _of_outer_steps(self, layer: LayerConfig, mask: Tensor, inner: Tensor | None, outer: Tensor) -> Tensor:
+        """Keras 2 gives the mask of `TimeDistributed`'s layer, or which steps have any that counts."""
+        if inner is not None:
+            return self.emit(f"{layer.name}.mask", UnfoldTime(), [inner, outer], "bool")[0]
+        while len(mask.shape) > 2:
+            (mask,) = self.emit(f"{layer.name}.mask", AnyTrue(), [mask], "bool")
+        return mask
 
     def emit(
         self,

@@ -27,6 +27,8 @@ class LayerConfig:
     owner: tuple[str, ...]
     top: str
     """The layer of the outermost model that it is or belongs to."""
+    is_operation: bool = False
+    """Whether it is an operation of `keras.ops`, and no layer."""
 
 
 def layer_configs(
@@ -42,7 +44,7 @@ def layer_configs(
         if counted and not (class_name == "Sequential" and kind == "InputLayer"):
             number = counts[place] = counts.get(place, -1) + 1
             place = f"{place}_{number}" if number else place
-        yield LayerConfig(kind, config, name, (*owner, "layers", place), top or name), found
+        yield LayerConfig(kind, config, name, (*owner, "layers", place), top or name, _is_operation(found)), found
 
 
 def refuse(layer: LayerConfig, reason: str) -> NoReturn:
@@ -133,6 +135,8 @@ def input_kind(config: Mapping[str, Any]) -> Kind:
     dtype = config.get("dtype")
     if not isinstance(dtype, str) or dtype.startswith(("float", "mixed")):
         return "float"
+    if dtype == "bool":
+        return "bool"
     if config.get("sparse") or config.get("ragged") or not dtype.startswith(("int", "uint")):
         raise ExportError(f"input {config.get('name')!r} is {dtype}, which cannot be exported")
     return "int64" if dtype in ("int64", "uint32", "uint64") else "int32"

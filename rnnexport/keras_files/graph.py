@@ -28,14 +28,17 @@ from rnnexport.keras_files.configuration import (
     refuse,
 )
 from rnnexport.keras_files.layers.dense import Pass
-from rnnexport.keras_files.layers.layer import SameSizeError, Shape
-from rnnexport.keras_files.layers.masks import NotEqual
+from rnnexport.keras_files.layers.layer import KerasLayer, SameSizeError, Shape
+from rnnexport.keras_files.layers.masks import MASK_OPERATIONS, NotEqual
+from rnnexport.keras_files.layers.operations import ARITHMETIC, Arithmetic, read_part
 from rnnexport.keras_files.model import Kind, Model, Tensor
 from rnnexport.keras_files.options import SizeNeededError
 from rnnexport.keras_files.weights import join
 
 _BATCH, _TIME = "batch", "time"
 _QUIET_KEYWORDS = ("training", "mask", "initial_state", "use_causal_mask", "return_attention_scores", "constants")
+_OF_ATTENTION = ("query", "value", "key")
+"""What a MultiHeadAttention is called with, in this order."""
 
 
 def read_model(file: KerasFile) -> Model:
@@ -55,20 +58,18 @@ def read_model(file: KerasFile) -> Model:
 
 def _build(file: KerasFile) -> tuple[_Builder, Model]:
     """Build the model, again for each size that it turns out to need."""
-    fixed: set[str] = set()
+    fixed: dict[str, int] = {}
     same: dict[str, str] = {}
     while True:  # each turn learns one size more
         builder = _Builder(file, fixed, same)
         try:
             return builder, builder.build()
         except SizeNeededError as exc:
-            open_dimension = builder.declared_within(exc.dimension)
-            if open_dimension is None:
+            if not builder.fix(exc.dimension, fixed):
                 raise ExportError(
                     f"layer {exc.name!r} ({exc.class_name}) needs to know how many time steps there are, and the file "
                     "does not say; give them to keras.Input(shape=...)"
                 ) from exc
-            fixed.add(open_dimension)
         except SameSizeError as exc:
             builder.unite(exc, fixed, same)
         except (KeyError, TypeError, IndexError, AttributeError, ValueError, RecursionError) as exc:
@@ -80,9 +81,10 @@ def _build(file: KerasFile) -> tuple[_Builder, Model]:
 class _Builder:
     """Builds a model, with what is known of its open dimensions."""
 
-    def __init__(self, file: KerasFile, fixed: set[str], same: dict[str, str]) -> None:
+    def __init__(self, file: KerasFile, fixed: dict[str, int], same: dict[str, str]) -> None:
         self._file, self._fixed, self._same = file, fixed, same
         self._declared: dict[str, int] = {}
+        self._time_major = _has_time_major(file.config)
         self._model = Model(file.path.stem)
         keras_2 = file.keras_version.startswith(("1.", "2."))
         self.calls = LayerCalls(self._model, self._run_inner, keras_2=keras_2)
@@ -107,35 +109,46 @@ class _Builder:
 
     # Dimensions
 
-    def declared_within(self, dimension: str) -> str | None:
-        """The open dimension that another one was computed from, if the file names its size."""
-        return next((name for name in sorted(self._declared, key=len, reverse=True) if name in dimension), None)
+    def fix(self, dimension: str, fixed: dict[str, int]) -> bool:
+        """Fix the open dimension that one was computed from, if the file names its size; returns whether it does."""
+        name = next((name for name in sorted(self._declared, key=len, reverse=True) if name in dimension), None)
+        if name is not None:
+            fixed[name] = self._declared[name]
+        return name is not None
 
-    def unite(self, exc: SameSizeError, fixed: set[str], same: dict[str, str]) -> None:
+    def unite(self, exc: SameSizeError, fixed: dict[str, int], same: dict[str, str]) -> None:
         """Take two open dimensions for one, or for what the file says."""
-        inputs = {size for tensor in self._model.inputs for size in tensor.shape if isinstance(size, str)}
-        if {exc.first, exc.second} <= inputs and _BATCH not in (exc.first, exc.second):
+        inputs = {size for tensor in self._model.inputs for size in tensor.shape if isinstance(size, str)} - {_BATCH}
+        if isinstance(exc.second, int):
+            if exc.first in inputs:
+                fixed[exc.first] = exc.second
+                return
+        elif {exc.first, exc.second} <= inputs:
             same[exc.second] = exc.first
             return
-        declared = self.declared_within(exc.first) or self.declared_within(exc.second)
-        if declared is None:
+        if not self.fix(exc.first, fixed) and not self.fix(str(exc.second), fixed):
             raise ExportError(f"two layers' outputs of {exc.first} and {exc.second} steps are merged") from exc
-        fixed.add(declared)
 
     def _input_shape(self, name: str, sizes: Sequence[int | None], *, tokens: bool) -> Shape:
         number = len(self._model.inputs) + 1
-        shape: list[int | str] = [_BATCH]
-        for axis, size in enumerate(sizes[1:], 1):
-            is_time = axis == 1 and (len(sizes) > 2 or tokens)
-            symbol = (_TIME if number == 1 else f"{_TIME}_{number}") if is_time else f"{name}_{axis}"
-            if size is not None and (not is_time or symbol in self._fixed):
+        time = _TIME if number == 1 else f"{_TIME}_{number}"
+        has_steps = len(sizes) > 2 or tokens
+        names = [_BATCH, time] if has_steps else [_BATCH]
+        if self._time_major and has_steps:
+            names.reverse()
+        shape: list[int | str] = []
+        for axis, size in enumerate(sizes):
+            symbol = names[axis] if axis < len(names) else f"{name}_{axis}"
+            if symbol == _BATCH:
+                shape.append(_BATCH)
+            elif size is not None and symbol != time:
                 shape.append(size)
-                continue
-            if size is not None:
-                self._declared[symbol] = size
-            while symbol in self._same:
-                symbol = self._same[symbol]
-            shape.append(symbol)
+            else:
+                if size is not None:
+                    self._declared[symbol] = size
+                while symbol in self._same:
+                    symbol = self._same[symbol]
+                shape.append(self._fixed.get(symbol, symbol))
         return tuple(shape)
 
     # Models
@@ -244,24 +257,55 @@ class _Builder:
         tensors = [known[reference] for argument in args for reference in references(argument)]
         if layer.class_name == "NotEqual":
             return self.calls.emit(layer.name, NotEqual(float(args[1])), tensors, "bool")
+        if layer.is_operation and layer.class_name not in MASK_OPERATIONS and tensors[0].kind == "float":
+            return self.calls.emit(layer.name, _operation(layer, args, keywords), tensors)
         _check_keywords(layer, keywords)
-        mask = [known[reference] for reference in references(keywords.get("mask"))]
-        if len(mask) > 1:
-            refuse(layer, "it is called with several masks")
         states = [known[reference] for reference in references(keywords.get("initial_state"))]
-        for key in ("value", "key"):  # of a MultiHeadAttention
-            tensors += [known[reference] for reference in references(keywords.pop(key, None))]
-        return self.calls.call(layer, CallArguments(tensors, mask[0] if mask else None, states, keywords))
+        given = keywords.get("mask")
+        named = [given] if references(given) and not _is_list(given) else list(given or ())
+        if layer.class_name == "MultiHeadAttention":
+            for key in _OF_ATTENTION:
+                tensors += [known[reference] for reference in references(keywords.pop(key, None))]
+            named = [keywords.get(f"{key}_mask") for key in _OF_ATTENTION[: len(tensors)]]
+            named.append(keywords.pop("attention_mask", None))
+        masks = [self._mask(layer, known[references(each)[0]]) if references(each) else None for each in named]
+        return self.calls.call(layer, CallArguments(tensors, masks, states, keywords))
+
+    def _mask(self, layer: LayerConfig, tensor: Tensor) -> Tensor:
+        """A mask that a call names; where it has numbers, those that are not 0 count."""
+        if tensor.kind == "bool":
+            return tensor
+        return self.calls.emit(f"{layer.name}.given_mask", NotEqual(0.0), [tensor], "bool")[0]
+
+
+def _operation(layer: LayerConfig, args: Sequence[Any], keywords: Mapping[str, Any]) -> KerasLayer:
+    """An operation on numbers."""
+    numbers = [argument for argument in args if isinstance(argument, int | float)]
+    if layer.class_name in ARITHMETIC and len(args) == 2 and not keywords:
+        operation = ARITHMETIC[layer.class_name]
+        return Arithmetic(operation, float(numbers[0]), numbers[0] is args[0]) if numbers else Arithmetic(operation)
+    part = read_part(args[1]) if layer.class_name == "GetItem" and len(args) == 2 else None
+    return part or refuse(layer, "this operation cannot be exported; use a layer of Keras")
+
+
+def _has_time_major(structure: Any) -> bool:
+    """Whether a recurrent layer somewhere in a configuration has its time axis before that of the batch."""
+    if isinstance(structure, Mapping):
+        return structure.get("time_major") is True or _has_time_major(list(structure.values()))
+    return isinstance(structure, list) and any(_has_time_major(each) for each in structure)
+
+
+def _is_list(structure: Any) -> bool:
+    """Whether it is a list of tensors, and not one of Keras 2's tensors, [layer, node, tensor]."""
+    return isinstance(structure, list) and not (structure and isinstance(structure[0], str))
 
 
 def _check_keywords(layer: LayerConfig, keywords: Mapping[str, Any]) -> None:
     for key, value in keywords.items():
-        is_mask = key.endswith("_mask") and key != "attention_mask"
-        if value is None or key in _QUIET_KEYWORDS or is_mask or (key in ("value", "key") and references(value)):
+        of_attention = key.endswith("_mask") or (key in _OF_ATTENTION and references(value))
+        if value is None or key in _QUIET_KEYWORDS or of_attention:
             continue
         refuse(layer, f"it is called with {key}={value!r}, which is not supported")
-    if keywords.get("return_attention_scores"):
-        refuse(layer, "it returns its attention scores")
     if keywords.get("constants"):
         refuse(layer, "it is called with constants")
     if keywords.get("training") is True:

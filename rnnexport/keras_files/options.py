@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 
 from rnnexport.errors import ExportError
 from rnnexport.keras_files.activations import ACTIVATION_LAYERS, Activation, read_activation
-from rnnexport.keras_files.weights import Weight
+from rnnexport.keras_files.weights import Array, Weight
 
 _REQUIRED = object()
 _OF_TRAINING = ("_initializer", "_regularizer", "_constraint")
@@ -153,12 +153,19 @@ class LayerOptions:
             self.refuse(f"its option {key!r} describes no layer")
         return self.inner(str(found.get("class_name")), found["config"], path)
 
-    def weight(self, name: str, shape: tuple[int | str, ...], *, trainable: bool = True) -> Weight:
+    def weight(
+        self,
+        name: str,
+        shape: tuple[int | str, ...],
+        *,
+        trainable: bool = True,
+        arrange: Callable[[Array], Array] | None = None,
+    ) -> Weight:
         """Declare the layer's next weight, in the order in which Keras creates them."""
         sizes = tuple(size for size in shape if isinstance(size, int))
         if len(sizes) != len(shape):
             raise SizeNeededError(next(size for size in shape if isinstance(size, str)), self.name, self.class_name)
-        weight = Weight(self.owner, self._weights, self.layer, name, sizes, trainable and self._trainable)
+        weight = Weight(self.owner, self._weights, self.layer, name, sizes, trainable and self._trainable, arrange)
         self._weights += 1
         self._add_weight(weight)
         return weight

@@ -7,7 +7,7 @@ names. A `.h5` file keeps a list for each layer of the outermost model: those th
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -39,7 +39,10 @@ class Weight:
     """The layer of the outermost model that it belongs to, by name."""
     name: str
     shape: tuple[int, ...]
+    """In the file."""
     trainable: bool
+    arrange: Callable[[Array], Array] | None = None
+    """Makes `value` of what the file holds, where that is arranged in another way."""
     value: Array = field(default_factory=lambda: np.empty(0))
 
 
@@ -63,7 +66,7 @@ def join(file: KerasFile, weights: Sequence[Weight], names: dict[tuple[str, ...]
                     f"{file.path}: {place} of layer {weight.layer!r} is {list(array.shape)}, the layer's {weight.name} "
                     f"is {list(weight.shape)}"
                 )
-            weight.value = array
+            weight.value = array if weight.arrange is None else weight.arrange(array)
 
 
 def _from_archive(

@@ -3,7 +3,7 @@
 import json
 import subprocess
 import sys
-import zipfile
+import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +17,8 @@ from rnnexport.parity.oracle import kept_cases
 @pytest.fixture(scope="session")
 def files(tmp_path_factory):
     folder = tmp_path_factory.mktemp("keras")
-    with zipfile.ZipFile(Path(__file__).parents[1] / "keras_files/models.zip") as archive:
-        archive.extractall(folder)
+    with tarfile.open(Path(__file__).parents[1] / "keras_files/models.tar.xz") as archive:
+        archive.extractall(folder, filter="data")
     return folder
 
 

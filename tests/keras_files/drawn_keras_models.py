@@ -43,6 +43,7 @@ ACTIVATIONS = [
     "mish",
     "celu",
 ]
+MERGES = ["Add", "Subtract", "Multiply", "Average", "Concatenate", "Maximum", "Minimum"]
 SIZES = st.integers(1, 6)
 
 
@@ -144,7 +145,9 @@ def sequence_layers():
         ),
         st.tuples(st.just("ZeroPadding1D"), st.just({"padding": (1, 2)})),
         st.tuples(st.just("Cropping1D"), st.just({"cropping": (0, 1)})),
-        st.tuples(st.just("merge"), st.sampled_from(["Add", "Subtract", "Multiply", "Average", "Concatenate"])),
+        st.tuples(st.just("merge"), st.sampled_from(MERGES), st.booleans()),
+        st.tuples(st.just("Softmax"), st.just({"axis": -2})),
+        st.tuples(st.just("operations"), st.floats(-2, 2, width=16)),
         st.tuples(
             st.just("attention"),
             st.sampled_from(["Attention", "AdditiveAttention", "MultiHeadAttention"]),
@@ -239,13 +242,16 @@ def _sequence(layer, x, layers, keras):
         case ("TimeDistributed", "Sequential", units):
             inner = [keras.Input((features,)), layers.RepeatVector(2), layers.Flatten(), layers.Dense(units)]
             return layers.TimeDistributed(keras.Sequential(inner))(x)
-        case ("merge", kind):
+        case ("merge", kind, unmasked):
             other = layers.Dense(features, activation="tanh")(x)
-            return getattr(layers, kind)()([x, other])
+            # a Conv1D ends a mask
+            return getattr(layers, kind)()([x, layers.Conv1D(features, 1)(other) if unmasked else other])
+        case ("Softmax", options):
+            return layers.Softmax(**options)(layers.Conv1D(features, 1)(x))
+        case ("operations", number):
+            return x * number + layers.Dense(features)(x)[:, :, -1:]
         case ("attention", "MultiHeadAttention", causal):
-            # masks are not supported here, and Conv1D ends one
-            x = layers.Conv1D(4, 1)(x)
-            return layers.MultiHeadAttention(2, 3)(x, x, use_causal_mask=causal)
+            return layers.MultiHeadAttention(2, 3, dropout=0.1 * causal)(x, x, use_causal_mask=causal)
         case ("attention", kind, causal):
             made = layers.Attention(use_scale=True, score_mode="concat") if causal else getattr(layers, kind)()
             return made([x, layers.Dense(features)(x)])

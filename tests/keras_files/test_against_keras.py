@@ -32,7 +32,8 @@ from rnnexport.keras_files.reference import evaluate  # noqa: E402
 from rnnexport.keras_files.writing import write_model  # noqa: E402
 from tests.keras_files.drawn_keras_models import build, feeds, plans  # noqa: E402
 
-pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
+# Three hundred models are one test, and the machine may do other work, too.
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(4 * 3600), pytest.mark.filterwarnings("ignore")]
 EXAMPLES = int(os.environ.get("RNNEXPORT_KERAS_EXAMPLES", "300"))
 WORST = {}
 

@@ -131,6 +131,10 @@ CONFIGS = {
         lambda d: layer(d, "lstm")["config"].update(dtype="bfloat16"),
         r"layer 'lstm\w*' \(LSTM\): it computes in bfloat16",
     ),
+    "operation": (
+        lambda d: layer(d, "dense").update(class_name="Mean", module="keras.src.ops.numpy"),
+        r"layer 'dense\w*' \(Mean\): ",
+    ),
     "own model class": (lambda d: d.update(class_name="MyModel"), "the model is a class of its own, 'MyModel'"),
     "no layers": (lambda d: d["config"].pop("layers"), "its configuration contradicts itself"),
 }

@@ -8,19 +8,20 @@ from rnnexport.keras_files.layers.convolution import Conv, GlobalPool, Pool
 from rnnexport.keras_files.layers.dense import Activate, Dense, Embedding, Pass, PRelu, Rescale
 from rnnexport.keras_files.layers.layer import KerasLayer
 from rnnexport.keras_files.layers.masks import Masking
-from rnnexport.keras_files.layers.merging import Concatenate, Merge
-from rnnexport.keras_files.layers.normalization import BatchNorm, LayerNorm, UnitNorm
+from rnnexport.keras_files.layers.merging import Concatenate, Dot, Merge
+from rnnexport.keras_files.layers.normalization import BatchNorm, LayerNorm, Softmax, UnitNorm
 from rnnexport.keras_files.layers.recurrent import Bidirectional, Recurrent
 from rnnexport.keras_files.layers.shaping import Pad, Permute, Repeat, Reshape
 
 LAYERS: dict[str, type[KerasLayer]] = {
-    **dict.fromkeys(("LSTM", "GRU", "SimpleRNN", "RNN"), Recurrent),
+    **dict.fromkeys(("LSTM", "GRU", "SimpleRNN", "RNN", "CuDNNLSTM", "CuDNNGRU"), Recurrent),
     "Bidirectional": Bidirectional,
     "Dense": Dense,
     "Embedding": Embedding,
     "Masking": Masking,
     **dict.fromkeys(ACTIVATION_LAYERS, Activate),
     "PReLU": PRelu,
+    "Softmax": Softmax,
     **dict.fromkeys(
         (
             "Dropout",
@@ -46,6 +47,7 @@ LAYERS: dict[str, type[KerasLayer]] = {
     **dict.fromkeys(("ZeroPadding1D", "Cropping1D"), Pad),
     **dict.fromkeys(("Add", "Subtract", "Multiply", "Average", "Maximum", "Minimum"), Merge),
     "Concatenate": Concatenate,
+    "Dot": Dot,
     **dict.fromkeys(("Attention", "AdditiveAttention"), Attention),
     "MultiHeadAttention": MultiHeadAttention,
 }

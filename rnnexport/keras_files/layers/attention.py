@@ -28,6 +28,8 @@ class Attention(KerasLayer):
     score_weight: Weight | None
     causal: bool = False
     """Whether a step attends to no later one; said by the call."""
+    gives_weights: bool = False
+    """Whether the second output is what each value counts for each query; said by the call."""
 
     @classmethod
     def read(cls, options: LayerOptions, inputs: Sequence[Shape]) -> Self:
@@ -45,8 +47,9 @@ class Attention(KerasLayer):
         return cls(score, scale, options.weight("concat_score_weight", ()) if score == "concat" else None, causal)
 
     def output_shapes(self, inputs: Sequence[Shape]) -> list[Shape]:
-        """[batch, steps of the query, features of the value]."""
-        return [(*inputs[0][:-1], inputs[1][-1])]
+        """[batch, steps of the query, features of the value], and the weights."""
+        weights: Shape = (*inputs[0][:-1], inputs[1][1])
+        return [(*inputs[0][:-1], inputs[1][-1]), *([weights] if self.gives_weights else [])]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,12 +65,19 @@ class HeadProjection:
 class MultiHeadAttention(KerasLayer):
     """Each head attends on its own, by products of query, key and value; inputs query, value and perhaps key."""
 
+    takes_mask = True
+    passes_mask = True
+
     query: HeadProjection
     key: HeadProjection
     value: HeadProjection
     output: HeadProjection
+    blanks: bool
+    """Whether a query of which no value counts gets zeros, not the mean of all."""
     causal: bool = False
     """Whether a step attends to no later one; said by the call."""
+    gives_weights: bool = False
+    """Whether the second output is what each value counts for each query; said by the call."""
 
     @classmethod
     def read(cls, options: LayerOptions, inputs: Sequence[Shape]) -> Self:
@@ -77,14 +87,19 @@ class MultiHeadAttention(KerasLayer):
         heads, key_size = options.whole("num_heads"), options.whole("key_dim")
         value_size = options.value("value_dim", None) or key_size
         options.choice("attention_axes", (None, [1], [-2]), None)
-        options.choice("output_shape", (None,), None)
+        size = options.value("output_shape", None) or [inputs[0][-1]]
+        features_after = size if isinstance(size, int) else size[0]
+        if not isinstance(size, int) and len(size) != 1:
+            options.refuse(f"its output_shape {size} has several dimensions")
+        # Keras 3 computes the weights by itself, and not by its backend's attention, where it drops some in training.
+        blanks = options.number("dropout", 0.0) > 0 and not options.keras_2
         options.choice("sliding_window", (None,), None)
         options.choice("use_gate", (False,), False)
         use_bias = options.flag("use_bias", True)
-        options.ignore("dropout", "query_shape", "key_shape", "value_shape", "flash_attention")
+        options.ignore("query_shape", "key_shape", "value_shape", "flash_attention")
 
         def projection(place: str, kernel: tuple[int, ...], bias: tuple[int, ...]) -> HeadProjection:
-            own = options.with_weights_at(place)
+            own = options.with_weights_at(f"_{place}" if options.keras_2 else place)
             weight = own.weight("kernel", kernel)
             return HeadProjection(weight, own.weight("bias", bias) if use_bias else None)
 
@@ -92,9 +107,12 @@ class MultiHeadAttention(KerasLayer):
         query = projection("query_dense", (features[0], heads, key_size), (heads, key_size))
         key = projection("key_dense", (features[-1], heads, key_size), (heads, key_size))
         value = projection("value_dense", (features[1], heads, value_size), (heads, value_size))
-        output = projection("output_dense", (heads, value_size, features[0]), (features[0],))
-        return cls(query, key, value, output)
+        output = projection("output_dense", (heads, value_size, features_after), (features_after,))
+        return cls(query, key, value, output, blanks)
 
     def output_shapes(self, inputs: Sequence[Shape]) -> list[Shape]:
-        """That of the query."""
-        return [inputs[0]]
+        """[batch, steps of the query, features], and the weights of each head."""
+        batch, queries, _ = inputs[0]
+        weights: Shape = (batch, self.query.kernel.shape[1], queries, inputs[1][1])
+        output: Shape = (batch, queries, self.output.kernel.shape[2])
+        return [output, *([weights] if self.gives_weights else [])]

@@ -33,9 +33,9 @@ class KerasLayer:
 
 
 class SameSizeError(Exception):
-    """Two dimensions that were left open must be of one size."""
+    """A dimension that was left open must be of one size with another, or of this size."""
 
-    def __init__(self, first: str, second: str) -> None:
+    def __init__(self, first: str, second: str | int) -> None:
         super().__init__(first, second)
         self.first, self.second = first, second
 
@@ -56,14 +56,14 @@ def broadcast(shapes: Sequence[Shape]) -> Shape:
     """The shape of what is computed element by element.
 
     Raises:
-        SameSizeError: Two open dimensions meet.
+        SameSizeError: An open dimension meets another, or a size.
     """
     rank = max(map(len, shapes))
     result: list[int | str] = []
     for sizes in zip(*[(1,) * (rank - len(shape)) + shape for shape in shapes], strict=True):
         others = [size for size in dict.fromkeys(sizes) if size != 1]
         openly = [size for size in others if isinstance(size, str)]
-        if len(openly) > 1:
-            raise SameSizeError(openly[0], openly[1])
-        result.append(next((size for size in others if isinstance(size, int)), others[0] if others else 1))
+        if openly and len(others) > 1:
+            raise SameSizeError(openly[0], next(size for size in others if size != openly[0]))
+        result.append(others[0] if others else 1)
     return tuple(result)

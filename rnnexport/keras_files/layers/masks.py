@@ -103,9 +103,9 @@ class Unchanged(KerasLayer):
 
 @dataclass(frozen=True, slots=True)
 class Select(KerasLayer):
-    """The first input where the second, a mask, is true, and a number elsewhere."""
+    """The first input where the second, a mask, is true, and the third or a number elsewhere."""
 
-    otherwise: float
+    otherwise: float = 0.0
 
 
 MASK_OPERATIONS: dict[str, type[KerasLayer]] = {

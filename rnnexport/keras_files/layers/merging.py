@@ -1,4 +1,4 @@
-"""Layers of several inputs, computed element by element or put together."""
+"""Layers of several inputs: computed element by element, put together, or multiplied as vectors."""
 
 from __future__ import annotations
 
@@ -56,3 +56,31 @@ class Concatenate(KerasLayer):
         whole = [size for size in sizes if isinstance(size, int)]
         common[self.axis] = sum(whole) if len(whole) == len(sizes) else "+".join(map(str, sizes))
         return [tuple(common)]
+
+
+@dataclass(frozen=True, slots=True)
+class Dot(KerasLayer):
+    """Products of two inputs, summed along an axis of each."""
+
+    axes: tuple[int, int]
+    normalize: bool
+    """Whether both are divided by their lengths along these axes first."""
+    least: float
+    """What a length is at least."""
+
+    @classmethod
+    def read(cls, options: LayerOptions, inputs: Sequence[Shape]) -> Self:
+        """Read a Dot layer."""
+        if len(inputs) != 2 or any(not 2 <= len(shape) <= 3 for shape in inputs):
+            options.refuse("it has not two inputs of 2 or 3 dimensions each")
+        given = options.value("axes")
+        pair = [given, given] if isinstance(given, int) else list(given)
+        axes = tuple(axis % len(shape) for axis, shape in zip(pair, inputs, strict=True))
+        if 0 in axes:
+            options.refuse("it sums over the batch")
+        return cls((axes[0], axes[1]), options.flag("normalize", False), 1e-6 if options.keras_2 else 1e-7)
+
+    def output_shapes(self, inputs: Sequence[Shape]) -> list[Shape]:
+        """[batch, axes of the first, axes of the second] without those that were summed; at least two."""
+        first, second = (shape[1:axis] + shape[axis + 1 :] for axis, shape in zip(self.axes, inputs, strict=True))
+        return [(inputs[0][0], *(first + second or (1,)))]

@@ -1,4 +1,4 @@
-"""Normalisations."""
+"""Normalisations, softmax along any axis among them."""
 
 from __future__ import annotations
 
@@ -77,3 +77,20 @@ class UnitNorm(KerasLayer):
         """Read a UnitNormalization layer."""
         given = options.value("axis", -1)
         return cls(tuple(axis % len(inputs[0]) for axis in ([given] if isinstance(given, int) else given)))
+
+
+@dataclass(frozen=True, slots=True)
+class Softmax(KerasLayer):
+    """exp(x) / Σ exp(x) along one axis, over the elements that a mask of the input's shape lets count."""
+
+    passes_mask = True
+    takes_mask = True
+
+    axis: int
+    blanks: bool
+    """Whether there are zeros where no element counts; else all are alike."""
+
+    @classmethod
+    def read(cls, options: LayerOptions, inputs: Sequence[Shape]) -> Self:
+        """Read a Softmax layer."""
+        return cls(options.axis("axis", len(inputs[0])), not options.keras_2)

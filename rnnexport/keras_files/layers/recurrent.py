@@ -7,14 +7,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, Self
 
+import numpy as np
+
 from rnnexport.keras_files.activations import Activation
 from rnnexport.keras_files.layers.layer import KerasLayer, Shape
 from rnnexport.keras_files.options import LayerOptions
-from rnnexport.keras_files.weights import Weight
+from rnnexport.keras_files.weights import Array, Weight
 
 Kind = Literal["LSTM", "GRU", "RNN"]
 _GATES: dict[Kind, int] = {"LSTM": 4, "GRU": 3, "RNN": 1}
 _KINDS: dict[str, Kind] = {"LSTM": "LSTM", "GRU": "GRU", "SimpleRNN": "RNN"}
+_CUDNN_KINDS: dict[str, Kind] = {"CuDNNLSTM": "LSTM", "CuDNNGRU": "GRU"}
 _OF_TRAINING = ("dropout", "recurrent_dropout", "implementation", "unit_forget_bias")
 
 
@@ -50,6 +53,30 @@ class Cell:
         bias = options.weight("bias", size) if use_bias else None
         return cls(kind, units, activation, gate, kernel, recurrent_kernel, bias, reset_after)
 
+    @classmethod
+    def read_cudnn(cls, options: LayerOptions, kind: Kind, input_size: int | str) -> Self:
+        """Read a CuDNNLSTM or CuDNNGRU layer of Keras 2, whose weights lie as cuDNN has them.
+
+        A gate's kernel [I, H] holds the numbers of its transpose [H, I] row by row, and there are two biases.
+        """
+        units, gates = options.whole("units"), _GATES[kind]
+        options.ignore(*_OF_TRAINING)
+
+        def kernel(array: Array) -> Array:
+            turned = [gate.reshape(gate.shape[::-1]).T for gate in np.split(array, gates, axis=1)]
+            return np.concatenate(turned, axis=1)
+
+        def bias(array: Array) -> Array:
+            both = array.reshape(2, -1)
+            return both if kind == "GRU" else both.sum(axis=0)
+
+        weights = (
+            options.weight("kernel", (input_size, gates * units), arrange=kernel),
+            options.weight("recurrent_kernel", (units, gates * units), arrange=kernel),
+            options.weight("bias", (2 * gates * units,), arrange=bias),
+        )
+        return cls(kind, units, Activation("tanh"), Activation("sigmoid"), *weights, kind == "GRU")
+
     @property
     def states(self) -> int:
         """How many states it has."""
@@ -68,15 +95,23 @@ class Recurrent(KerasLayer):
     go_backwards: bool
     zero_output_for_mask: bool
     stateful: bool
+    time_major: bool = False
+    """Whether its input and its sequence are [time, batch, features]; an option of Keras 2."""
 
     @classmethod
     def read(cls, options: LayerOptions, inputs: Sequence[Shape]) -> Self:
         """Read a LSTM, GRU, SimpleRNN or RNN layer."""
         flags = [
             options.flag(key, False)
-            for key in ("return_sequences", "return_state", "go_backwards", "zero_output_for_mask", "stateful")
+            for key in (
+                "return_sequences",
+                "return_state",
+                "go_backwards",
+                "zero_output_for_mask",
+                "stateful",
+                "time_major",
+            )
         ]
-        options.choice("time_major", (False,), False)
         options.ignore("unroll", "input_dim", "input_length")
         if len(inputs[0]) != 3:
             options.refuse(f"its input has {len(inputs[0])} dimensions, not 3 (batch, time, features)")
@@ -84,6 +119,8 @@ class Recurrent(KerasLayer):
             cells = _read_cells(options.inner_of("cell", ("cell",)), inputs[0][2])
         elif options.class_name in _KINDS:
             cells = (Cell.read(options.with_weights_at("cell"), _KINDS[options.class_name], inputs[0][2]),)
+        elif options.class_name in _CUDNN_KINDS:
+            cells = (Cell.read_cudnn(options, _CUDNN_KINDS[options.class_name], inputs[0][2]),)
         else:
             options.refuse("it is not a recurrent layer that can be exported; LSTM, GRU, SimpleRNN and RNN are")
         return cls(cells, *flags)
@@ -95,9 +132,9 @@ class Recurrent(KerasLayer):
 
     def output_shapes(self, inputs: Sequence[Shape]) -> list[Shape]:
         """The output, then the states of the cells in their order."""
-        batch, time, _ = inputs[0]
+        batch = inputs[0][1 if self.time_major else 0]
         units = self.cells[-1].units
-        output: Shape = (batch, time, units) if self.return_sequences else (batch, units)
+        output: Shape = (*inputs[0][:2], units) if self.return_sequences else (batch, units)
         states: list[Shape] = [(batch, cell.units) for cell in self.cells for _ in range(cell.states)]
         return [output, *(states if self.return_state else [])]
 
@@ -159,6 +196,8 @@ class Bidirectional(KerasLayer):
             options.refuse("both of its layers run in one direction")
         if (first.return_sequences, first.return_state) != (second.return_sequences, second.return_state):
             options.refuse("its two layers return different things")
+        if first.time_major != second.time_major:
+            options.refuse("its two layers read the axes of their input differently")
         return cls(first, second, merge_mode)
 
     @property

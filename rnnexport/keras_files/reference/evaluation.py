@@ -24,8 +24,9 @@ from rnnexport.keras_files.layers.masks import (
     Select,
     Unchanged,
 )
-from rnnexport.keras_files.layers.merging import Concatenate, Merge
-from rnnexport.keras_files.layers.normalization import BatchNorm, LayerNorm, UnitNorm
+from rnnexport.keras_files.layers.merging import Concatenate, Dot, Merge
+from rnnexport.keras_files.layers.normalization import BatchNorm, LayerNorm, Softmax, UnitNorm
+from rnnexport.keras_files.layers.operations import Arithmetic, Part
 from rnnexport.keras_files.layers.recurrent import Bidirectional, Recurrent
 from rnnexport.keras_files.layers.shaping import FoldTime, Pad, Permute, Repeat, Reshape, UnfoldTime
 from rnnexport.keras_files.model import Model
@@ -240,16 +241,60 @@ _MERGES: dict[str, Callable[[Array, Array], Array]] = {
 }
 
 
+_ARITHMETIC: dict[str, Callable[[Array, Array], Array]] = {
+    "Add": np.add,
+    "Sub": np.subtract,
+    "Mul": np.multiply,
+    "Div": np.divide,
+    "Max": np.maximum,
+    "Min": np.minimum,
+}
+
+
+@compute.register
+def _(layer: Arithmetic, inputs: list[Array], masks: Masks) -> list[Array]:
+    both = inputs if layer.number is None else [inputs[0], inputs[0].dtype.type(layer.number)]
+    return [_ARITHMETIC[layer.operation](*(reversed(both) if layer.number_first else both))]
+
+
+@compute.register
+def _(layer: Part, inputs: list[Array], masks: Masks) -> list[Array]:
+    return [inputs[0][layer.picks]]
+
+
 @compute.register
 def _(layer: Concatenate, inputs: list[Array], masks: Masks) -> list[Array]:
     return [np.concatenate(inputs, axis=layer.axis)]
 
 
-def _softmax(scores: Array, counts: Array | None) -> Array:
+@compute.register
+def _(layer: Dot, inputs: list[Array], masks: Masks) -> list[Array]:
+    a, b = inputs
+    if layer.normalize:
+        a, b = (
+            x / np.maximum(np.sqrt(np.sum(x**2, axis=axis, keepdims=True)), x.dtype.type(layer.least))
+            for x, axis in zip(inputs, layer.axes, strict=True)
+        )
+    a, b = np.moveaxis(a, layer.axes[0], -1), np.moveaxis(b, layer.axes[1], -1)
+    y = np.einsum("bik,bjk->bij", a.reshape(len(a), -1, a.shape[-1]), b.reshape(len(b), -1, b.shape[-1]))
+    return [y.reshape(len(y), *(a.shape[1:-1] + b.shape[1:-1] or (1,)))]
+
+
+def _softmax(scores: Array, counts: Array | None, axis: int = -1, *, blanks: bool = False) -> Array:
+    """Of the elements that count; where none does, all count alike, or, with `blanks`, are 0.
+
+    Keras subtracts 1e9 from the others, and in float32 nothing of them is left then.
+    """
     if counts is not None:
-        scores = np.where(counts, scores, scores - scores.dtype.type(1e9))
-    e = np.exp(scores - scores.max(axis=-1, keepdims=True))
-    return np.asarray(e / e.sum(axis=-1, keepdims=True))
+        scores = np.where(counts.any(axis=axis, keepdims=True), np.where(counts, scores, -np.inf), 0)
+    e = np.exp(scores - scores.max(axis=axis, keepdims=True))
+    y = e / e.sum(axis=axis, keepdims=True)
+    return np.asarray(np.where(counts, y, 0) if blanks and counts is not None else y)
+
+
+@compute.register
+def _(layer: Softmax, inputs: list[Array], masks: Masks) -> list[Array]:
+    return [_softmax(inputs[0], masks[0], layer.axis, blanks=layer.blanks)]
 
 
 def _no_later(queries: int, keys: int) -> Array:
@@ -274,8 +319,10 @@ def _(layer: Attention, inputs: list[Array], masks: Masks) -> list[Array]:
     if layer.causal:
         causal = _no_later(query.shape[1], key.shape[1])
         counts = causal if counts is None else counts & causal
-    y = _softmax(scores, counts) @ value
-    return [y if masks[0] is None else np.where(masks[0][..., None], y, 0)]
+    weights = _softmax(scores, counts)
+    y = weights @ value
+    y = y if masks[0] is None else np.where(masks[0][..., None], y, 0)
+    return [y, weights] if layer.gives_weights else [y]
 
 
 def _projected(projection: HeadProjection, x: Array) -> Array:
@@ -291,10 +338,24 @@ def _(layer: MultiHeadAttention, inputs: list[Array], masks: Masks) -> list[Arra
         for projection, x in ((layer.query, inputs[0]), (layer.key, inputs[-1]), (layer.value, inputs[1]))
     )
     scores = query @ np.swapaxes(key, -1, -2) / query.dtype.type(math.sqrt(query.shape[-1]))
-    if layer.causal:
-        scores = np.where(_no_later(query.shape[2], key.shape[2]), scores, -np.inf)
-    y = np.einsum("bhts,hsf->btf", _softmax(scores, None) @ value, _of(layer.output.kernel, query))
-    return [y if layer.output.bias is None else y + _of(layer.output.bias, y)]
+    of_query, of_value, *others = masks
+    of_key = others[0] if len(inputs) > 2 else None
+    parts = [
+        None if of_query is None else of_query[:, :, None],
+        *(None if mask is None else mask[:, None] for mask in (of_value, of_key)),
+        *others[len(inputs) - 2 :],
+        _no_later(query.shape[2], key.shape[2]) if layer.causal else None,
+    ]
+    counts = None
+    for part in parts:
+        if part is not None:
+            counts = part if counts is None else counts & part
+    if counts is not None:
+        counts = np.broadcast_to(counts, (len(query), query.shape[2], key.shape[2]))[:, None]
+    weights = _softmax(scores, counts, blanks=layer.blanks)
+    y = np.einsum("bhts,hsf->btf", weights @ value, _of(layer.output.kernel, query))
+    y = y if layer.output.bias is None else y + _of(layer.output.bias, y)
+    return [y, weights] if layer.gives_weights else [y]
 
 
 @compute.register
@@ -334,4 +395,5 @@ def _(layer: Unchanged, inputs: list[Array], masks: Masks) -> list[Array]:
 
 @compute.register
 def _(layer: Select, inputs: list[Array], masks: Masks) -> list[Array]:
-    return [np.where(inputs[1], inputs[0], inputs[0].dtype.type(layer.otherwise))]
+    otherwise = inputs[2] if len(inputs) > 2 else inputs[0].dtype.type(layer.otherwise)
+    return [np.where(inputs[1], inputs[0], otherwise)]

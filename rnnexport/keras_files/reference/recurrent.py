@@ -7,6 +7,7 @@ first step that counts, or where the layer says so.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,11 @@ Mask = NDArray[np.bool_]
 
 def run_recurrent(layer: Recurrent, x: Array, states: list[Array], mask: Mask | None) -> list[Array]:
     """Return the output [batch, (time,) units] and, if the layer gives them, the last states [batch, units]."""
+    if layer.time_major:
+        output, *last = run_recurrent(
+            replace(layer, time_major=False), np.swapaxes(x, 0, 1), states, None if mask is None else mask.T
+        )
+        return [np.swapaxes(output, 0, 1) if layer.return_sequences else output, *last]
     batch_size, time_steps, _ = x.shape
     if not states:
         states = [np.zeros((batch_size, c.units), x.dtype) for c in layer.cells for _ in range(c.states)]
@@ -45,7 +51,7 @@ def run_bidirectional(layer: Bidirectional, x: Array, states: list[Array], mask:
     first, *first_states = run_recurrent(layer.forward, x, states[:half], mask)
     second, *second_states = run_recurrent(layer.backward, x, states[half:], mask)
     if layer.forward.return_sequences:
-        second = second[:, ::-1]
+        second = second[::-1] if layer.backward.time_major else second[:, ::-1]
     last = [*first_states, *second_states]
     match layer.merge_mode:
         case "concat":

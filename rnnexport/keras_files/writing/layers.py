@@ -25,8 +25,9 @@ from rnnexport.keras_files.layers.masks import (
     Select,
     Unchanged,
 )
-from rnnexport.keras_files.layers.merging import Concatenate, Merge
-from rnnexport.keras_files.layers.normalization import BatchNorm, LayerNorm, UnitNorm
+from rnnexport.keras_files.layers.merging import Concatenate, Dot, Merge
+from rnnexport.keras_files.layers.normalization import BatchNorm, LayerNorm, Softmax, UnitNorm
+from rnnexport.keras_files.layers.operations import Arithmetic, Part
 from rnnexport.keras_files.layers.shaping import FoldTime, Pad, Permute, Repeat, Reshape, UnfoldTime
 from rnnexport.keras_files.writing.activations import activated
 from rnnexport.keras_files.writing.nodes import Nodes
@@ -48,8 +49,8 @@ class Given:
 
 
 @singledispatch
-def write(layer: KerasLayer, nodes: Nodes, given: Given) -> ir.Value:
-    """Write a layer of one output."""
+def write(layer: KerasLayer, nodes: Nodes, given: Given) -> ir.Value | list[ir.Value]:
+    """Write a layer; a list where it can have several outputs."""
     raise NotImplementedError(type(layer).__name__)
 
 
@@ -228,8 +229,64 @@ def _(layer: Merge, nodes: Nodes, given: Given) -> ir.Value:
 
 
 @write.register
+def _(layer: Arithmetic, nodes: Nodes, given: Given) -> ir.Value:
+    both = [*given.values, *([] if layer.number is None else [nodes.floats(layer.number)])]
+    return nodes.op(layer.operation, *(reversed(both) if layer.number_first else both))
+
+
+@write.register
+def _(layer: Part, nodes: Nodes, given: Given) -> ir.Value:
+    x = given.x
+    for axis, pick in reversed([*enumerate(layer.picks)]):  # from the last, since axes go
+        if isinstance(pick, int):
+            x = nodes.pick(x, pick, axis)
+        elif pick != slice(None):
+            x = nodes.cut(x, axis, pick.start or 0, 2**31 - 1 if pick.stop is None else pick.stop)
+    return x
+
+
+@write.register
 def _(layer: Concatenate, nodes: Nodes, given: Given) -> ir.Value:
     return nodes.op("Concat", *given.values, axis=layer.axis)
+
+
+@write.register
+def _(layer: Dot, nodes: Nodes, given: Given) -> ir.Value:
+    a, b = (
+        _unit(nodes, x, axis, layer.least) if layer.normalize else x
+        for x, axis in zip(given.values, layer.axes, strict=True)
+    )
+    if len(given.shapes[0]) == 2:
+        a = nodes.unsqueeze(a, 1)
+    elif layer.axes[0] == 1:
+        a = nodes.transpose(a, (0, 2, 1))
+    if len(given.shapes[1]) == 2:
+        b = nodes.unsqueeze(b, 2)
+    elif layer.axes[1] == 2:
+        b = nodes.transpose(b, (0, 2, 1))
+    y = nodes.op("MatMul", a, b)  # [batch, axis of the first or 1, axis of the second or 1]
+    if len(given.shapes[0]) == 2:
+        return nodes.squeeze(y, 1)
+    return nodes.squeeze(y, 2) if len(given.shapes[1]) == 2 else y
+
+
+def _unit(nodes: Nodes, x: ir.Value, axis: int, least: float) -> ir.Value:
+    """Vectors along an axis, divided by their lengths."""
+    length = nodes.op("Sqrt", nodes.reduce("Sum", nodes.op("Mul", x, x), [axis], keepdims=True))
+    return nodes.op("Div", x, nodes.op("Max", length, nodes.floats(least, "least")))
+
+
+def _softmax(nodes: Nodes, scores: ir.Value, counts: ir.Value | None, axis: int = -1, *, blanks: bool) -> ir.Value:
+    """Of the elements that count; where none does, all count alike, or, with `blanks`, are 0."""
+    if counts is not None:
+        scores = nodes.op("Where", counts, scores, nodes.floats(-1e9, "far"))
+    y = nodes.op("Softmax", scores, axis=axis)
+    return nodes.op("Where", counts, y, nodes.floats(0.0, "zero")) if blanks and counts is not None else y
+
+
+@write.register
+def _(layer: Softmax, nodes: Nodes, given: Given) -> ir.Value:
+    return _softmax(nodes, given.x, given.masks[0], layer.axis, blanks=layer.blanks)
 
 
 def _no_later(nodes: Nodes, query: ir.Value, key: ir.Value, axis: int) -> ir.Value:
@@ -243,7 +300,7 @@ def _no_later(nodes: Nodes, query: ir.Value, key: ir.Value, axis: int) -> ir.Val
 
 
 @write.register
-def _(layer: Attention, nodes: Nodes, given: Given) -> ir.Value:
+def _(layer: Attention, nodes: Nodes, given: Given) -> list[ir.Value]:
     query, value, key = given.x, given.values[1], given.values[-1] if len(given.values) > 2 else given.values[1]
     if layer.score == "dot":
         scores = nodes.op("MatMul", query, nodes.transpose(key, (0, 2, 1)))
@@ -254,12 +311,11 @@ def _(layer: Attention, nodes: Nodes, given: Given) -> ir.Value:
     if layer.causal:
         causal = _no_later(nodes, query, key, 1)
         counts = causal if counts is None else nodes.op("And", counts, causal)
-    if counts is not None:
-        scores = nodes.op("Where", counts, scores, nodes.op("Sub", scores, nodes.floats(1e9, "far")))
-    y = nodes.op("MatMul", nodes.op("Softmax", scores, axis=-1), value)
-    if given.masks[0] is None:
-        return y
-    return nodes.op("Where", nodes.unsqueeze(given.masks[0], 2), y, nodes.floats(0.0, "zero"))
+    weights = _softmax(nodes, scores, counts, blanks=False)
+    y = nodes.op("MatMul", weights, value)
+    if given.masks[0] is not None:
+        y = nodes.op("Where", nodes.unsqueeze(given.masks[0], 2), y, nodes.floats(0.0, "zero"))
+    return [y, weights] if layer.gives_weights else [y]
 
 
 def _scores_of_sums(layer: Attention, nodes: Nodes, sums: ir.Value) -> ir.Value:
@@ -284,20 +340,32 @@ def _projected(nodes: Nodes, projection: HeadProjection, x: ir.Value, order: Seq
 
 
 @write.register
-def _(layer: MultiHeadAttention, nodes: Nodes, given: Given) -> ir.Value:
+def _(layer: MultiHeadAttention, nodes: Nodes, given: Given) -> list[ir.Value]:
     query = _projected(nodes.called("query"), layer.query, given.x, (0, 2, 1, 3))
     key = _projected(nodes.called("key"), layer.key, given.values[-1], (0, 2, 3, 1))
     value = _projected(nodes.called("value"), layer.value, given.values[1], (0, 2, 1, 3))
     query = nodes.op("Mul", query, nodes.floats(1 / math.sqrt(layer.query.kernel.shape[2]), "scale"))
     scores = nodes.op("MatMul", query, key)
-    if layer.causal:
-        causal = _no_later(nodes, given.x, given.values[-1], 1)
-        scores = nodes.op("Where", causal, scores, nodes.floats(-1e30, "never"))
+    weights = _softmax(nodes, scores, _counts_of_heads(layer, nodes, given), blanks=layer.blanks)
     heads, size, features = layer.output.kernel.shape
-    y = nodes.transpose(nodes.op("MatMul", nodes.op("Softmax", scores, axis=-1), value), (0, 2, 1, 3))
+    y = nodes.transpose(nodes.op("MatMul", weights, value), (0, 2, 1, 3))
     kernel = nodes.floats(layer.output.kernel.value.reshape(heads * size, features), "output_kernel")
-    y = nodes.op("MatMul", nodes.reshape(y, (0, 0, heads * size)), kernel)
-    return nodes.add(y, layer.output.bias)
+    y = nodes.add(nodes.op("MatMul", nodes.reshape(y, (0, 0, heads * size)), kernel), layer.output.bias)
+    return [y, weights] if layer.gives_weights else [y]
+
+
+def _counts_of_heads(layer: MultiHeadAttention, nodes: Nodes, given: Given) -> ir.Value | None:
+    """[batch or 1, 1, queries or 1, keys]: which step attends to which, by all masks together."""
+    of_query, of_value, *others = given.masks
+    of_key = others[0] if len(given.values) > 2 else None
+    parts = [
+        None if of_query is None else nodes.unsqueeze(of_query, 1, 3),
+        *(None if mask is None else nodes.unsqueeze(mask, 1, 2) for mask in (of_value, of_key)),
+        *(nodes.unsqueeze(mask, 1) for mask in others[len(given.values) - 2 :] if mask is not None),
+        _no_later(nodes, given.x, given.values[-1], 1) if layer.causal else None,
+    ]
+    found = [part for part in parts if part is not None]
+    return reduce(lambda x, y: nodes.op("And", x, y), found) if found else None
 
 
 @write.register
@@ -352,4 +420,5 @@ def _(layer: Unchanged, nodes: Nodes, given: Given) -> ir.Value:
 
 @write.register
 def _(layer: Select, nodes: Nodes, given: Given) -> ir.Value:
-    return nodes.op("Where", given.values[1], given.x, nodes.floats(layer.otherwise, "otherwise"))
+    otherwise = given.values[2] if len(given.values) > 2 else nodes.floats(layer.otherwise, "otherwise")
+    return nodes.op("Where", given.values[1], given.x, otherwise)

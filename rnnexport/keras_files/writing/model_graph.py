@@ -66,22 +66,26 @@ class _Calls:
         inputs = [self._values[tensor.name] for tensor in call.inputs]
         match call.layer:
             case Recurrent():
-                results = write_recurrent(nodes, call.layer, inputs[0], inputs[1:], self._step_mask(call))
+                results = write_recurrent(nodes, call.layer, inputs[0], inputs[1:], self._step_mask(call, call.layer))
             case Bidirectional():
-                results = write_bidirectional(nodes, call.layer, inputs[0], inputs[1:], self._step_mask(call))
+                mask = self._step_mask(call, call.layer.forward)
+                results = write_bidirectional(nodes, call.layer, inputs[0], inputs[1:], mask)
             case _:
                 masks = [None if mask is None else self._values[mask.name] for mask in call.masks]
                 given = Given(inputs, masks, [tensor.shape for tensor in call.inputs])
-                results = [write(call.layer, nodes, given)]
+                written = write(call.layer, nodes, given)
+                results = written if isinstance(written, list) else [written]
         for tensor, value in zip(call.outputs, results, strict=True):
+            value.type = value.type or ir.TensorType(_TYPES[tensor.kind])
             self._values[tensor.name] = value
 
-    def _step_mask(self, call: LayerCall) -> StepMask | None:
+    def _step_mask(self, call: LayerCall, layer: Recurrent) -> StepMask | None:
         mask = call.masks[0]
         if mask is None:
             return None
         if mask.name not in self._masks:
-            self._masks[mask.name] = StepMask(Nodes(self._writer, mask.name), self._values[mask.name])
+            nodes = Nodes(self._writer, mask.name)
+            self._masks[mask.name] = StepMask(nodes, self._values[mask.name], time_major=layer.time_major)
         return self._masks[mask.name]
 
     def output(self, tensor: Tensor) -> ir.Value:

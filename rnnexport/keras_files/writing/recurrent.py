@@ -43,7 +43,7 @@ def write_recurrent(
     nodes: Nodes, layer: Recurrent, x: ir.Value, states: Sequence[ir.Value], mask: StepMask | None
 ) -> list[ir.Value]:
     """Write a layer over x [B, T, I]; returns its outputs as Keras orders them."""
-    run = _run(nodes, layer, nodes.transpose(x, (1, 0, 2)), states, mask)
+    run = _run(nodes, layer, _time_first(nodes, layer, x), states, mask)
     return [_output(nodes, layer, run, flipped=layer.go_backwards), *(run.states if layer.return_state else [])]
 
 
@@ -51,7 +51,7 @@ def write_bidirectional(
     nodes: Nodes, layer: Bidirectional, x: ir.Value, states: Sequence[ir.Value], mask: StepMask | None
 ) -> list[ir.Value]:
     """Write two layers over x [B, T, I]; returns their outputs as Keras orders them."""
-    x = nodes.transpose(x, (1, 0, 2))
+    x = _time_first(nodes, layer.forward, x)
     half = layer.forward.states
     if _is_one_operator(layer, masked=mask is not None):
         if layer.merge_mode == "concat" and not layer.forward.return_state and layer.forward.return_sequences:
@@ -85,8 +85,12 @@ def _output(nodes: Nodes, layer: Recurrent, run: _RecurrentRun, *, flipped: bool
     """[B, T, units] or [B, units]."""
     if not layer.return_sequences:
         return run.last
-    sequence = nodes.reversed(run.sequence, 0) if flipped else run.sequence
-    return nodes.transpose(sequence, (1, 0, 2))
+    return _time_first(nodes, layer, nodes.reversed(run.sequence, 0) if flipped else run.sequence)
+
+
+def _time_first(nodes: Nodes, layer: Recurrent, x: ir.Value) -> ir.Value:
+    """[T, B, features] of what the layer takes or gives, and the other way round."""
+    return x if layer.time_major else nodes.transpose(x, (1, 0, 2))
 
 
 def _is_fused(cell: Cell) -> bool:
@@ -179,7 +183,7 @@ def _joined(
     sequence = nodes.reshape(nodes.transpose(y, (0, 2, 1, 3)), (0, 0, units))
     if mask is not None:
         sequence = mask.back(nodes, sequence, units, backwards=False, repeat=False)
-    return nodes.transpose(sequence, (1, 0, 2))
+    return _time_first(nodes, layer.forward, sequence)
 
 
 def _two_directions(

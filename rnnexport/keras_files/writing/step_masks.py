@@ -13,11 +13,11 @@ from rnnexport.keras_files.writing.nodes import Nodes
 
 
 class StepMask:
-    """One mask [batch, time], written out once for all layers that read it."""
+    """One mask [batch, time], or [time, batch], written out once for all layers that read it."""
 
-    def __init__(self, nodes: Nodes, mask: ir.Value) -> None:
+    def __init__(self, nodes: Nodes, mask: ir.Value, *, time_major: bool) -> None:
         self._nodes = nodes
-        self.counts = nodes.transpose(mask, (1, 0))
+        self.counts = mask if time_major else nodes.transpose(mask, (1, 0))
         """[T, B]"""
         self._numbers = nodes.cast(self.counts, ir.DataType.INT64)
         self._up_to = nodes.op("CumSum", self._numbers, nodes.whole(0, "time_axis"), as_="up_to")
