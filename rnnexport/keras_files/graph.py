@@ -257,7 +257,7 @@ class _Builder:
         tensors = [known[reference] for argument in args for reference in references(argument)]
         if layer.class_name == "NotEqual":
             return self.calls.emit(layer.name, NotEqual(float(args[1])), tensors, "bool")
-        if layer.is_operation and layer.class_name not in MASK_OPERATIONS and tensors[0].kind == "float":
+        if _is_operation(layer, args) and tensors[0].kind == "float":
             return self.calls.emit(layer.name, _operation(layer, args, keywords), tensors)
         _check_keywords(layer, keywords)
         states = [known[reference] for reference in references(keywords.get("initial_state"))]
@@ -276,6 +276,13 @@ class _Builder:
         if tensor.kind == "bool":
             return tensor
         return self.calls.emit(f"{layer.name}.given_mask", NotEqual(0.0), [tensor], "bool")[0]
+
+
+def _is_operation(layer: LayerConfig, args: Sequence[Any]) -> bool:
+    """Whether it is an operation on numbers; a `.h5` file does not say so, but layers take their inputs as one list."""
+    if layer.class_name in MASK_OPERATIONS:
+        return False
+    return layer.is_operation or (layer.class_name in (*ARITHMETIC, "GetItem") and len(args) == 2)
 
 
 def _operation(layer: LayerConfig, args: Sequence[Any], keywords: Mapping[str, Any]) -> KerasLayer:
