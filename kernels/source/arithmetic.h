@@ -2,9 +2,9 @@
 //   Floats, Ints             GCC vectors of kWidth float and int32
 //   fma(a, b, c)             a * b + c, rounded once where the CPU can
 //   widen(const int16_t*)    kWidth values as Floats
-//   pack(const int32_t*, uint8_t*)                           sixteen rounded activations
-//   dot8<rows>(panel, const Row*, int32_t (*sums)[kUnits])   without the correction for + 128
-//   dot4_block<rows>(weights, groups, rounded, sums)         one block, without the correction for + 8
+//   kPackedBytes, pack(const int32_t*, uint8_t*)             a group of rounded activations, and what it takes
+//   dot8<rows>(weights, groups, const Row*, sums)            without the correction for + 128
+//   dot4<rows>(weights, groups, const Row*, offset, sums)    one block, from that byte on, without that for + 8
 // Nothing here is contracted into fused products unless it says fma: so integer paths and gates give the same bits
 // everywhere. No header of the standard library with inline functions may be included: the linker keeps one copy of
 // such a function, perhaps that of the newest instruction set.
@@ -121,11 +121,11 @@ void quantize(const float* values, int columns, int levels, int block, rnn::Row&
   }
 
   const float magic = 12582912.0f;  // 1.5 * 2^23: adding it rounds to an integer, halves to even
-  uint8_t* to = static_cast<uint8_t*>(row.rounded);
+  uint8_t* to = row.rounded;
   int32_t total = 0;
   int32_t* block_sum = row.sums + 1;
   Ints sum = {};
-  for (int column = 0; column < columns; column += rnn::kUnits, to += 2 * rnn::kUnits) {
+  for (int column = 0; column < columns; column += rnn::kUnits, to += kPackedBytes) {
     alignas(64) int32_t rounded[rnn::kUnits];
     for (int unit = 0; unit < rnn::kUnits; unit += kWidth) {
       Floats scaled = factor == 0.0f ? Floats{} : load(at(column) + unit) * factor;
@@ -201,7 +201,7 @@ inline Floats as_floats(const int32_t* from) {
 template <int rows>
 void multiply_8(const rnn::GatePanel& panel, const rnn::Row* row, float* out, ptrdiff_t stride) {
   alignas(64) int32_t sums[rows][rnn::kUnits];
-  dot8<rows>(panel, row, sums);
+  dot8<rows>(static_cast<const uint8_t*>(panel.weights), (panel.columns + rnn::kGroup - 1) / rnn::kGroup, row, sums);
   for (int r = 0; r < rows; ++r) {
     for (int unit = 0; unit < rnn::kUnits; ++unit) {
       sums[r][unit] = int32_t(uint32_t(sums[r][unit]) - 128u * uint32_t(row[r].sums[0]));
@@ -220,10 +220,10 @@ void multiply_4(const rnn::GatePanel& panel, const rnn::Row* row, float* out, pt
   Floats total[rows][kParts] = {};
   for (int begin = 0, block = 0; begin < panel.columns; begin += panel.block, ++block, scales += rnn::kUnits) {
     const int columns = begin + panel.block < panel.columns ? panel.block : panel.columns - begin;
-    const int groups = (columns + 7) / 8;
+    const int groups = (columns + rnn::kGroup - 1) / rnn::kGroup;
     alignas(64) int32_t sums[rows][rnn::kUnits];
-    dot4_block<rows>(weights, groups, row, begin, sums);
-    weights += ptrdiff_t(groups) * 4 * rnn::kUnits;
+    dot4<rows>(weights, groups, row, ptrdiff_t(begin / rnn::kGroup) * kPackedBytes, sums);
+    weights += ptrdiff_t(groups) * rnn::kGroup / 2 * rnn::kUnits;
     for (int r = 0; r < rows; ++r) {
       const int32_t correction = 8 * row[r].sums[1 + block];
       for (int unit = 0; unit < rnn::kUnits; ++unit) sums[r][unit] -= correction;
@@ -245,16 +245,15 @@ void multiply_rows(const rnn::GatePanel& panel, const rnn::Row* row, float* out,
   if (panel.bits == 32) return multiply_floats<32, rows>(panel, row, out, stride);
   if (panel.bits == 16) return multiply_floats<16, rows>(panel, row, out, stride);
   if (panel.bits == 8) return multiply_8<rows>(panel, row, out, stride);
-  return multiply_4<rows>(panel, row, out, stride);
+  if constexpr (rows <= 2) multiply_4<rows>(panel, row, out, stride);
 }
 
 void multiply(const rnn::GatePanel& panel, const rnn::Row* row, int rows, float* out, ptrdiff_t stride) {
-  for (; rows >= 4; rows -= 4, row += 4, out += 4 * stride) multiply_rows<4>(panel, row, out, stride);
-  if (rows & 2) {
-    multiply_rows<2>(panel, row, out, stride);
-    row += 2, out += 2 * stride;
+  if (panel.bits > 4) {  // whose products need fewer registers
+    for (; rows >= 4; rows -= 4, row += 4, out += 4 * stride) multiply_rows<4>(panel, row, out, stride);
   }
-  if (rows & 1) multiply_rows<1>(panel, row, out, stride);
+  for (; rows >= 2; rows -= 2, row += 2, out += 2 * stride) multiply_rows<2>(panel, row, out, stride);
+  if (rows) multiply_rows<1>(panel, row, out, stride);
 }
 
 }  // namespace

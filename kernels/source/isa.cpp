@@ -12,30 +12,32 @@ namespace rnn {
 namespace {
 
 #ifdef RNNEXPORT_X86
-// The registers that the operating system saves: without that a CPU's instructions cannot be used.
-uint64_t saved_registers() {
-  unsigned a, b, c, d;
-  if (!__get_cpuid(1, &a, &b, &c, &d) || !(c & bit_OSXSAVE)) return 0;
-  __asm__("xgetbv" : "=a"(a), "=d"(d) : "c"(0));
-  return uint64_t(d) << 32 | a;
+struct Registers {
+  unsigned a = 0, b = 0, c = 0, d = 0;
+};
+
+Registers ask_cpu(unsigned leaf) {
+  Registers r;
+  __get_cpuid_count(leaf, 0, &r.a, &r.b, &r.c, &r.d);
+  return r;
 }
 
-bool has_avx2() {
-  unsigned a, b, c, d;
-  if ((saved_registers() & 0x6) != 0x6) return false;
-  __get_cpuid(1, &a, &b, &c, &d);
-  if (!(c & bit_FMA)) return false;
-  return __get_cpuid_count(7, 0, &a, &b, &c, &d) && (b & bit_AVX2);
+// Whether the operating system saves these registers: without that a CPU's instructions cannot be used.
+bool saves(unsigned registers) {
+  if (!(ask_cpu(1).c & bit_OSXSAVE)) return false;
+  unsigned low, high;
+  __asm__("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+  return (low & registers) == registers;
 }
+
+bool has_avx2() { return saves(0x06) && (ask_cpu(1).c & bit_FMA) && (ask_cpu(7).b & bit_AVX2); }
 
 bool has_avx512vnni() {
 #ifdef RNNEXPORT_EMULATE_AVX512
   return true;
 #else
-  unsigned a, b, c, d;
-  if ((saved_registers() & 0xe6) != 0xe6 || !has_avx2()) return false;
-  __get_cpuid_count(7, 0, &a, &b, &c, &d);
-  return (b & bit_AVX512F) && (b & bit_AVX512BW) && (b & bit_AVX512VL) && (b & bit_AVX512DQ) && (c & bit_AVX512VNNI);
+  const unsigned needed = bit_AVX512F | bit_AVX512BW | bit_AVX512VL | bit_AVX512DQ;
+  return saves(0xe6) && has_avx2() && (ask_cpu(7).b & needed) == needed && (ask_cpu(7).c & bit_AVX512VNNI);
 #endif
 }
 #endif

@@ -8,14 +8,15 @@ namespace rnn {
 
 constexpr int kUnits = 16;             // hidden units in a panel
 constexpr int kMostColumns = 8192;     // 127 * 2047 * 8192 < 2^31: sums of 8-bit weights fit
-constexpr int kQuantizedGranule = 16;  // rounded activations are padded with zeros to a multiple of it
+constexpr int kGroup = 16;             // columns of 8 and 4 bits, and rounded activations, are padded to a multiple of it
+constexpr int kMostPackedBytes = 64;   // that a group of rounded activations takes
 
 enum class Cell { kLstm, kGruResetAfter, kGruResetBefore, kRnnTanh, kRnnRelu };
 
 // The weights of sixteen units of one gate, in the order in which they are read:
 //   32 and 16 bits   [columns][16]
-//   8 bits           [columns / 4][16][4] as value + 128
-//   4 bits           [columns / 8][16][4] as value + 8, column j below column j + 4 in a byte
+//   8 bits           [padded columns / 4][16][4] as value + 128
+//   4 bits           [padded columns / 8][16][4] as value + 8, column j below column j + 4 in a byte
 // with scales [16], for 4 bits [blocks][16].
 struct GatePanel {
   int bits;
@@ -29,7 +30,7 @@ struct GatePanel {
 // One vector of activations as the products want it.
 struct Row {
   const float* values;  // for weights of 32 and 16 bits
-  void* rounded;        // for 8 and 4 bits; 2 bytes a column, in an order of the instruction set's own
+  uint8_t* rounded;     // for 8 and 4 bits; in a form of the instruction set's own
   int32_t* sums;        // of the rounded: in all, then of each block
   float scale;
 };

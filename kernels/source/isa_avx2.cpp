@@ -1,5 +1,8 @@
-// AVX2 with FMA. Rounded activations are int16; within four columns in the order 0 2 1 3, so that bytes 0 and 2 of the
-// weights meet the first pair, bytes 1 and 3 the second, each by one multiply-add of 16-bit pairs, which can't overflow.
+// AVX2 with FMA. A group of sixteen rounded activations is packed twice, for two kinds of products that never saturate:
+//   for weights of 8 bits as int16, within four columns in the order 0 2 1 3: bytes 0 and 2 of the weights meet the first
+//   pair, bytes 1 and 3 the second;
+//   for 4 bits as 64 * high + low, both int8: for each eight columns high 0-3, high 4-7, low 0-3, low 4-7. Products with
+//   weights up to 15 are summed in 16 bits over a block: 64 / 4 times 2 * 15 * 63 is below 2^15.
 #include <immintrin.h>
 
 #include "isa.h"
@@ -17,76 +20,88 @@ inline Floats widen(const int16_t* from) {
   return (Floats)_mm256_cvtepi32_ps(_mm256_cvtepi16_epi32(narrow));
 }
 
+constexpr int kPackedBytes = 64;
+
+inline __m256i load_bytes(const void* from) { return _mm256_load_si256(static_cast<const __m256i*>(from)); }
+inline void store_bytes(void* to, __m256i bytes) { _mm256_store_si256(static_cast<__m256i*>(to), bytes); }
+
 void pack(const int32_t* rounded, uint8_t* to) {
   const __m256i order = _mm256_setr_epi8(0, 1, 4, 5, 2, 3, 6, 7, 8, 9, 12, 13, 10, 11, 14, 15,  //
                                          0, 1, 4, 5, 2, 3, 6, 7, 8, 9, 12, 13, 10, 11, 14, 15);
-  const __m256i low = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(rounded));
-  const __m256i high = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(rounded + 8));
-  const __m256i narrow = _mm256_permute4x64_epi64(_mm256_packs_epi32(low, high), 0xd8);
-  _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), _mm256_shuffle_epi8(narrow, order));
+  const __m256i packed = _mm256_packs_epi32(load_bytes(rounded), load_bytes(rounded + 8));
+  const __m256i narrow = _mm256_permute4x64_epi64(packed, 0xd8);
+  store_bytes(to, _mm256_shuffle_epi8(narrow, order));
+  const __m256i low = _mm256_and_si256(narrow, _mm256_set1_epi16(63));
+  store_bytes(to + 32, _mm256_packs_epi16(_mm256_srai_epi16(narrow, 6), low));
 }
 
-inline __m256i pair(const void* rounded, ptrdiff_t index) {
-  int32_t both;
-  __builtin_memcpy(&both, static_cast<const uint8_t*>(rounded) + 4 * index, sizeof both);
-  return _mm256_set1_epi32(both);
+// The 32 bits at `index`, in all lanes.
+inline __m256i everywhere(const uint8_t* rounded, int index) {
+  int32_t word;
+  __builtin_memcpy(&word, rounded + 4 * index, sizeof word);
+  return _mm256_set1_epi32(word);
 }
-
-inline __m256i load_bytes(const uint8_t* from) { return _mm256_load_si256(reinterpret_cast<const __m256i*>(from)); }
 
 inline void add_products(__m256i& sum, __m256i weights, __m256i activations) {
   sum = _mm256_add_epi32(sum, _mm256_madd_epi16(weights, activations));
 }
 
+inline void add_byte_products(__m256i& sum, __m256i weights, __m256i activations) {
+  sum = _mm256_add_epi16(sum, _mm256_maddubs_epi16(weights, activations));
+}
+
 template <int rows>
-void dot8(const rnn::GatePanel& panel, const rnn::Row* row, int32_t (*sums)[rnn::kUnits]) {
+void dot8(const uint8_t* weights, int groups, const rnn::Row* row, int32_t (*sums)[rnn::kUnits]) {
   const __m256i low_bytes = _mm256_set1_epi16(0x00ff);
-  const uint8_t* weights = static_cast<const uint8_t*>(panel.weights);
-  const int groups = (panel.columns + 3) / 4;
   __m256i sum[rows][2] = {};
-#pragma GCC unroll 2
-  for (int group = 0; group < groups; ++group, weights += 4 * rnn::kUnits) {
-    for (int half = 0; half < 2; ++half) {
-      const __m256i w = load_bytes(weights + 32 * half);
-      const __m256i even = _mm256_and_si256(w, low_bytes);
-      const __m256i odd = _mm256_srli_epi16(w, 8);
+  for (ptrdiff_t group = 0; group < groups; ++group) {
+#pragma GCC unroll 1  // unrolled, GCC takes more registers than there are
+    for (int four = 0; four < 4; ++four, weights += 4 * rnn::kUnits) {
+      const __m256i w0 = load_bytes(weights), w1 = load_bytes(weights + 32);
+      const __m256i even0 = _mm256_and_si256(w0, low_bytes), odd0 = _mm256_srli_epi16(w0, 8);
+      const __m256i even1 = _mm256_and_si256(w1, low_bytes), odd1 = _mm256_srli_epi16(w1, 8);
       for (int r = 0; r < rows; ++r) {
-        add_products(sum[r][half], even, pair(row[r].rounded, 2 * group));
-        add_products(sum[r][half], odd, pair(row[r].rounded, 2 * group + 1));
+        const uint8_t* x = row[r].rounded + group * kPackedBytes;
+        const __m256i even = everywhere(x, 2 * four), odd = everywhere(x, 2 * four + 1);
+        add_products(sum[r][0], even0, even);
+        add_products(sum[r][1], even1, even);
+        add_products(sum[r][0], odd0, odd);
+        add_products(sum[r][1], odd1, odd);
       }
     }
   }
   for (int r = 0; r < rows; ++r) {
-    for (int half = 0; half < 2; ++half) {
-      _mm256_store_si256(reinterpret_cast<__m256i*>(sums[r] + 8 * half), sum[r][half]);
-    }
+    for (int half = 0; half < 2; ++half) store_bytes(sums[r] + 8 * half, sum[r][half]);
   }
 }
 
 template <int rows>
-inline void dot4_block(const uint8_t* weights, int groups, const rnn::Row* row, int begin,
-                       int32_t (*sums)[rnn::kUnits]) {
-  const __m256i low_nibble = _mm256_set1_epi16(0x000f);
-  __m256i sum[rows][2] = {};
-  for (int group = 0; group < groups; ++group, weights += 4 * rnn::kUnits) {
-    const ptrdiff_t at = begin / 2 + 4 * group;
-    for (int half = 0; half < 2; ++half) {
-      const __m256i w = load_bytes(weights + 32 * half);
-      const __m256i columns_0_2 = _mm256_and_si256(w, low_nibble);
-      const __m256i columns_4_6 = _mm256_and_si256(_mm256_srli_epi16(w, 4), low_nibble);
-      const __m256i columns_1_3 = _mm256_and_si256(_mm256_srli_epi16(w, 8), low_nibble);
-      const __m256i columns_5_7 = _mm256_srli_epi16(w, 12);
-      for (int r = 0; r < rows; ++r) {
-        add_products(sum[r][half], columns_0_2, pair(row[r].rounded, at));
-        add_products(sum[r][half], columns_1_3, pair(row[r].rounded, at + 1));
-        add_products(sum[r][half], columns_4_6, pair(row[r].rounded, at + 2));
-        add_products(sum[r][half], columns_5_7, pair(row[r].rounded, at + 3));
+inline void dot4(const uint8_t* weights, int groups, const rnn::Row* row, ptrdiff_t offset,
+                 int32_t (*sums)[rnn::kUnits]) {
+  const __m256i low_nibbles = _mm256_set1_epi8(0x0f);
+  __m256i high[rows][2] = {}, low[rows][2] = {};
+  for (ptrdiff_t group = 0; group < groups; ++group) {
+#pragma GCC unroll 1
+    for (int eight = 0; eight < 2; ++eight) {
+      for (int half = 0; half < 2; ++half, weights += 32) {
+        const __m256i w = load_bytes(weights);
+        const __m256i first = _mm256_and_si256(w, low_nibbles);
+        const __m256i second = _mm256_and_si256(_mm256_srli_epi16(w, 4), low_nibbles);
+        for (int r = 0; r < rows; ++r) {
+          const uint8_t* x = row[r].rounded + offset + group * kPackedBytes + 32 + 16 * eight;
+          add_byte_products(high[r][half], first, everywhere(x, 0));
+          add_byte_products(high[r][half], second, everywhere(x, 1));
+          add_byte_products(low[r][half], first, everywhere(x, 2));
+          add_byte_products(low[r][half], second, everywhere(x, 3));
+        }
       }
     }
   }
   for (int r = 0; r < rows; ++r) {
     for (int half = 0; half < 2; ++half) {
-      _mm256_store_si256(reinterpret_cast<__m256i*>(sums[r] + 8 * half), sum[r][half]);
+      __m256i sum = _mm256_madd_epi16(high[r][half], _mm256_set1_epi16(64));
+      add_products(sum, low[r][half], _mm256_set1_epi16(1));
+      store_bytes(sums[r] + 8 * half, sum);
     }
   }
 }

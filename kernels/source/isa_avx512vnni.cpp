@@ -32,18 +32,21 @@ inline Floats widen(const int16_t* from) {
 }
 #endif
 
+constexpr int kPackedBytes = 32;
+
 void pack(const int32_t* rounded, uint8_t* to) {
-  for (int i = 0; i < rnn::kUnits; ++i) {
-    uint8_t* group = to + i / 4 * 8 + i % 4;
-    group[0] = uint8_t(rounded[i] >> 6);
-    group[4] = uint8_t(rounded[i] & 63);
+  for (int i = 0; i < rnn::kGroup; ++i) {
+    uint8_t* four = to + i / 4 * 8 + i % 4;
+    four[0] = uint8_t(rounded[i] >> 6);
+    four[4] = uint8_t(rounded[i] & 63);
   }
 }
 
-inline __m512i four(const void* rounded, ptrdiff_t index) {
-  int32_t bytes;
-  __builtin_memcpy(&bytes, static_cast<const uint8_t*>(rounded) + 4 * index, sizeof bytes);
-  return _mm512_set1_epi32(bytes);
+// The 32 bits at `index`, in all lanes.
+inline __m512i everywhere(const uint8_t* rounded, int index) {
+  int32_t word;
+  __builtin_memcpy(&word, rounded + 4 * index, sizeof word);
+  return _mm512_set1_epi32(word);
 }
 
 inline void store_sums(int32_t* to, __m512i high, __m512i low) {
@@ -51,36 +54,38 @@ inline void store_sums(int32_t* to, __m512i high, __m512i low) {
 }
 
 template <int rows>
-void dot8(const rnn::GatePanel& panel, const rnn::Row* row, int32_t (*sums)[rnn::kUnits]) {
-  const uint8_t* weights = static_cast<const uint8_t*>(panel.weights);
-  const int groups = (panel.columns + 3) / 4;
+void dot8(const uint8_t* weights, int groups, const rnn::Row* row, int32_t (*sums)[rnn::kUnits]) {
   __m512i high[rows] = {}, low[rows] = {};
-#pragma GCC unroll 2
-  for (int group = 0; group < groups; ++group, weights += 4 * rnn::kUnits) {
-    const __m512i w = load_bytes(weights);
-    for (int r = 0; r < rows; ++r) {
-      high[r] = _mm512_dpbusd_epi32(high[r], w, four(row[r].rounded, 2 * group));
-      low[r] = _mm512_dpbusd_epi32(low[r], w, four(row[r].rounded, 2 * group + 1));
+  for (ptrdiff_t group = 0; group < groups; ++group) {
+    for (int four = 0; four < 4; ++four, weights += 4 * rnn::kUnits) {
+      const __m512i w = load_bytes(weights);
+      for (int r = 0; r < rows; ++r) {
+        const uint8_t* x = row[r].rounded + group * kPackedBytes;
+        high[r] = _mm512_dpbusd_epi32(high[r], w, everywhere(x, 2 * four));
+        low[r] = _mm512_dpbusd_epi32(low[r], w, everywhere(x, 2 * four + 1));
+      }
     }
   }
   for (int r = 0; r < rows; ++r) store_sums(sums[r], high[r], low[r]);
 }
 
 template <int rows>
-inline void dot4_block(const uint8_t* weights, int groups, const rnn::Row* row, int begin,
-                       int32_t (*sums)[rnn::kUnits]) {
-  const __m512i low_nibble = _mm512_set1_epi8(0x0f);
+inline void dot4(const uint8_t* weights, int groups, const rnn::Row* row, ptrdiff_t offset,
+                 int32_t (*sums)[rnn::kUnits]) {
+  const __m512i low_nibbles = _mm512_set1_epi8(0x0f);
   __m512i high[rows] = {}, low[rows] = {};
-  for (int group = 0; group < groups; ++group, weights += 4 * rnn::kUnits) {
-    const ptrdiff_t at = begin / 2 + 4 * group;
-    const __m512i w = load_bytes(weights);
-    const __m512i columns_0_3 = _mm512_and_si512(w, low_nibble);
-    const __m512i columns_4_7 = _mm512_and_si512(_mm512_srli_epi16(w, 4), low_nibble);
-    for (int r = 0; r < rows; ++r) {
-      high[r] = _mm512_dpbusd_epi32(high[r], columns_0_3, four(row[r].rounded, at));
-      low[r] = _mm512_dpbusd_epi32(low[r], columns_0_3, four(row[r].rounded, at + 1));
-      high[r] = _mm512_dpbusd_epi32(high[r], columns_4_7, four(row[r].rounded, at + 2));
-      low[r] = _mm512_dpbusd_epi32(low[r], columns_4_7, four(row[r].rounded, at + 3));
+  for (ptrdiff_t group = 0; group < groups; ++group) {
+    for (int eight = 0; eight < 2; ++eight, weights += 4 * rnn::kUnits) {
+      const __m512i w = load_bytes(weights);
+      const __m512i first = _mm512_and_si512(w, low_nibbles);
+      const __m512i second = _mm512_and_si512(_mm512_srli_epi16(w, 4), low_nibbles);
+      for (int r = 0; r < rows; ++r) {
+        const uint8_t* x = row[r].rounded + offset + group * kPackedBytes;
+        high[r] = _mm512_dpbusd_epi32(high[r], first, everywhere(x, 4 * eight));
+        low[r] = _mm512_dpbusd_epi32(low[r], first, everywhere(x, 4 * eight + 1));
+        high[r] = _mm512_dpbusd_epi32(high[r], second, everywhere(x, 4 * eight + 2));
+        low[r] = _mm512_dpbusd_epi32(low[r], second, everywhere(x, 4 * eight + 3));
+      }
     }
   }
   for (int r = 0; r < rows; ++r) store_sums(sums[r], high[r], low[r]);

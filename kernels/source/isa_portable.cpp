@@ -13,22 +13,25 @@ inline Floats widen(const int16_t* from) {
   return Floats{float(from[0]), float(from[1]), float(from[2]), float(from[3])};
 }
 
+constexpr int kPackedBytes = 2 * rnn::kGroup;
+
 void pack(const int32_t* rounded, uint8_t* to) {
-  int16_t narrow[rnn::kUnits];
-  for (int i = 0; i < rnn::kUnits; ++i) narrow[i] = int16_t(rounded[i]);
+  int16_t narrow[rnn::kGroup];
+  for (int i = 0; i < rnn::kGroup; ++i) narrow[i] = int16_t(rounded[i]);
   __builtin_memcpy(to, narrow, sizeof narrow);
 }
 
+inline const int16_t* unpacked(const uint8_t* rounded) { return reinterpret_cast<const int16_t*>(rounded); }
+
 template <int rows>
-void dot8(const rnn::GatePanel& panel, const rnn::Row* row, int32_t (*sums)[rnn::kUnits]) {
+void dot8(const uint8_t* weights, int groups, const rnn::Row* row, int32_t (*sums)[rnn::kUnits]) {
   for (int r = 0; r < rows; ++r) {
-    const uint8_t* weights = static_cast<const uint8_t*>(panel.weights);
-    const int16_t* rounded = static_cast<const int16_t*>(row[r].rounded);
+    const uint8_t* w = weights;
+    const int16_t* x = unpacked(row[r].rounded);
     uint32_t sum[rnn::kUnits] = {};
-    for (int column = 0; column < panel.columns; column += 4, weights += 4 * rnn::kUnits, rounded += 4) {
-      for (int unit = 0; unit < rnn::kUnits; ++unit) {
-        const uint8_t* w = weights + 4 * unit;
-        sum[unit] += uint32_t(w[0] * rounded[0] + w[1] * rounded[1] + w[2] * rounded[2] + w[3] * rounded[3]);
+    for (int four = 0; four < 4 * groups; ++four, x += 4) {
+      for (int unit = 0; unit < rnn::kUnits; ++unit, w += 4) {
+        sum[unit] += uint32_t(w[0] * x[0] + w[1] * x[1] + w[2] * x[2] + w[3] * x[3]);
       }
     }
     __builtin_memcpy(sums[r], sum, sizeof sum);
@@ -36,14 +39,14 @@ void dot8(const rnn::GatePanel& panel, const rnn::Row* row, int32_t (*sums)[rnn:
 }
 
 template <int rows>
-void dot4_block(const uint8_t* weights, int groups, const rnn::Row* row, int begin, int32_t (*sums)[rnn::kUnits]) {
+void dot4(const uint8_t* weights, int groups, const rnn::Row* row, ptrdiff_t offset, int32_t (*sums)[rnn::kUnits]) {
   for (int r = 0; r < rows; ++r) {
-    const int16_t* rounded = static_cast<const int16_t*>(row[r].rounded) + begin;
     const uint8_t* w = weights;
+    const int16_t* x = unpacked(row[r].rounded + offset);
     int32_t sum[rnn::kUnits] = {};
-    for (int group = 0; group < groups; ++group, rounded += 8) {
+    for (int eight = 0; eight < 2 * groups; ++eight, x += 8) {
       for (int unit = 0; unit < rnn::kUnits; ++unit, w += 4) {
-        for (int j = 0; j < 4; ++j) sum[unit] += (w[j] & 15) * rounded[j] + (w[j] >> 4) * rounded[j + 4];
+        for (int j = 0; j < 4; ++j) sum[unit] += (w[j] & 15) * x[j] + (w[j] >> 4) * x[j + 4];
       }
     }
     __builtin_memcpy(sums[r], sum, sizeof sum);

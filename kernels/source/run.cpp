@@ -140,7 +140,7 @@ class Run {
     }
   }
 
-  size_t rounded_bytes() const { return 2 * round_up(size_t(columns_), kQuantizedGranule); }
+  size_t rounded_bytes() const { return round_up(size_t(columns_), kGroup) / kGroup * kMostPackedBytes; }
   size_t sum_count() const { return 1 + (size_t(columns_) + 31) / 32; }
 
   Rows place_rows(Arena& arena, size_t count) {

@@ -33,7 +33,7 @@ size_t row_scales(int bits, int columns, int block) {
 }
 
 size_t packed_bytes(int bits, int columns) {
-  const size_t wide = bits == 8 ? round_up(columns, 4) : bits == 4 ? round_up(columns, 8) : size_t(columns);
+  const size_t wide = bits <= 8 ? round_up(size_t(columns), kGroup) : size_t(columns);
   return round_up(wide * kUnits * bits / 8, kCacheLine);
 }
 
