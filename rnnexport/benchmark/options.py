@@ -16,7 +16,7 @@ Bundles = Annotated[Sequence[str | Path], Doc("Exported folders. Default: the tw
 Seconds = Annotated[float, Ge(0.01), Doc("How long each row is measured, after its warm-up.")]
 Repetitions = Annotated[int, Ge(1), Doc("Fresh processes for each row, which share its seconds.")]
 TimeLimit = Annotated[float, Ge(1), Doc("Seconds after which a call counts as hanging.")]
-SeriesSteps = Annotated[int, Ge(1), Doc("Steps per series.")]
+FixedSteps = Annotated[int | None, Ge(1), Doc("Steps per series. Default: 25, or what the model fixes.")]
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class ThroughputOptions(Options):
     bundles: Bundles = ()
     runtimes: Runtimes = ()
     _: KW_ONLY
-    time_steps: SeriesSteps = 25
+    time_steps: FixedSteps = None
     seconds: Seconds = 3.0
     repetitions: Repetitions = 2
     largest_batch: Annotated[int, Ge(1), Doc("Where the search ends in any case.")] = 4096
@@ -88,7 +88,7 @@ class ServerOptions(Options):
     ] = None
     max_batch_size: Annotated[int, Ge(1), Doc("Requests that may share a call.")] = 1
     max_wait_ms: Annotated[float, Ge(0), Doc("Milliseconds a request waits for others.")] = 0.0
-    time_steps: SeriesSteps = 25
+    time_steps: FixedSteps = None
     seconds: Seconds = 3.0
     seed: Seed = 0
     time_limit_seconds: TimeLimit = 600.0

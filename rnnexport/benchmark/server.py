@@ -17,6 +17,7 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import BaseModel, Field
 
+from rnnexport.benchmark.fixed_sizes import shapes_for
 from rnnexport.benchmark.options import ServerOptions
 from rnnexport.benchmark.scenarios import ScenarioRow, batch_axes, check, pack, percentiles, run_one, unpack
 from rnnexport.benchmark.statistics import LEAST_SAMPLES
@@ -25,7 +26,7 @@ from rnnexport.bundle.bundle import Bundle
 from rnnexport.engines import reads_source
 from rnnexport.engines.contract import Definition, Feeds, Session
 from rnnexport.errors import InputError
-from rnnexport.parity.grid import CaseShape, draw_feeds
+from rnnexport.parity.grid import draw_feeds
 from rnnexport.parity.oracle import feeds_for, references
 from rnnexport.runtime.worker import Arrays, Extras
 
@@ -83,7 +84,7 @@ class Server(ServerOptions):
         axes = batch_axes(inputs, (*inputs, *bundle.manifest.outputs))
         if reads_source(definition):
             axes = {**axes, "lengths": 0}
-        shape = CaseShape(1, self.time_steps, from_series=True, mixed_lengths=False)
+        (shape,) = shapes_for(bundle, (), () if self.time_steps is None else (self.time_steps,))
         generator = np.random.default_rng(self.seed)
         requests = [draw_feeds(inputs, bundle.series, shape, generator) for _ in range(_REQUESTS)]
         expected = references(bundle, requests)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from rnnexport.arguments.options import with_arguments
+from rnnexport.benchmark.fixed_sizes import fixes_the_batch, shapes_for
 from rnnexport.benchmark.interleaving import Effort
 from rnnexport.benchmark.options import ThroughputOptions
 from rnnexport.benchmark.results import BenchReport, ConditionsWatch, Measurement
@@ -23,6 +25,8 @@ GROWTH = 0.05
 def throughput_with(options: ThroughputOptions) -> BenchReport:
     """Measure batches of 1, 2, 4 … until a doubling no longer gives 5 % more series per second.
 
+    A bundle that fixes its batch is measured at that one.
+
     Every bundle and runtime stops where it stops growing; the rows of all batches are kept, and `BenchReport.best`
     names the best. `bench-throughput.json` is written into each bundle.
 
@@ -36,10 +40,13 @@ def throughput_with(options: ThroughputOptions) -> BenchReport:
     for bundle in [load_bundle(Path(path)) for path in options.bundles or reference_bundles()]:
         own: list[Measurement] = []
         growing = list(definitions)
-        batch_size = 1
-        while growing and batch_size <= options.largest_batch:
+        (smallest,) = shapes_for(bundle, (), () if options.time_steps is None else (options.time_steps,))
+        batch_size, largest = smallest.batch_size, options.largest_batch
+        if fixes_the_batch(bundle):
+            largest = batch_size
+        while growing and batch_size <= largest:
             options.on_progress(f"{bundle.path.name} with batches of {batch_size}")
-            own += _measure(bundle, growing, batch_size, options)
+            own += _measure(bundle, growing, replace(smallest, batch_size=batch_size), options)
             growing = [definition for definition in growing if _grows(own, definition)]
             report = _report(own, options.seconds, not_usable, watch)
             bundle.write_evidence("bench-throughput.json", report.model_dump(mode="json"))
@@ -65,9 +72,8 @@ def _report(
 
 
 def _measure(
-    bundle: Bundle, definitions: Sequence[Definition], batch_size: int, options: ThroughputOptions
+    bundle: Bundle, definitions: Sequence[Definition], shape: CaseShape, options: ThroughputOptions
 ) -> list[Measurement]:
-    shape = CaseShape(batch_size, options.time_steps, from_series=True, mixed_lengths=False)
     effort = Effort(options.seconds, options.repetitions, time_limit_seconds=options.time_limit_seconds)
     return measure_shape([Prepared.make(bundle, [shape], options.seed)], definitions, shape, effort)
 

@@ -7,7 +7,9 @@ from onnx import TensorProto, helper, numpy_helper
 
 import rnnexport
 from rnnexport.benchmark.fixed_sizes import shapes_for
+from rnnexport.benchmark.throughput import throughput
 from rnnexport.bundle.bundle import reference_bundles
+from rnnexport.errors import InputError
 
 INPUTS, HIDDEN = 4, 8
 
@@ -50,3 +52,17 @@ def test_a_file_of_fixed_or_unnamed_sizes_is_measured_at_its_own(shape, batch_si
 def test_what_the_user_asks_for_is_not_replaced():
     bundle = rnnexport.load(reference_bundles()[0]).bundle
     assert [(shape.batch_size, shape.time_steps) for shape in shapes_for(bundle, [2], [3, 4])] == [(2, 3), (2, 4)]
+
+
+def test_another_size_than_the_file_fixes_is_refused(tmp_path):
+    bundle = rnnexport.export(lstm_file(tmp_path / "lstm.onnx", [10, 2, INPUTS]), out=tmp_path / "bundle")
+    with pytest.raises(InputError, match=r"fixes `batch_size=2`, so it cannot be 8; leave it out"):
+        shapes_for(bundle, [2, 8], [])
+    with pytest.raises(InputError, match=r"fixes `time_steps=10`, so it cannot be 3; leave it out"):
+        shapes_for(bundle, [], [3])
+
+
+def test_throughput_of_a_file_of_fixed_sizes_is_that_of_its_own(tmp_path):
+    bundle = rnnexport.export(lstm_file(tmp_path / "lstm.onnx", [10, 2, INPUTS]), out=tmp_path / "bundle")
+    report = throughput([bundle.path], runtimes=["ort-cpu"], seconds=0.05, repetitions=1)
+    assert [(row.batch_size, row.time_steps, row.failure) for row in report.measurements] == [(2, 10, None)]
