@@ -130,6 +130,14 @@ def ignored_steps(model):
     model.graph.output[0].type.tensor_type.shape.dim[0].dim_value = 1
 
 
+def limited_sizes(model):
+    """The layer's output becomes rows of the batch that the exporter's example had."""
+    model.graph.initializer.append(numpy_helper.from_array(np.array([7, -1, HIDDEN]), "example"))
+    model.graph.node.append(helper.make_node("Reshape", ["y", "example"], ["z"], "rows"))
+    output = model.graph.output[0]
+    output.CopyFrom(helper.make_tensor_value_info("z", FLOAT, [7, None, HIDDEN]))
+
+
 def half_weights(model):
     weight = model.graph.initializer[0]
     weight.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(weight).astype(np.float16), "W16"))
@@ -234,6 +242,7 @@ FAULTS: dict[str, Change] = {
     "random": random,
     "saturates": saturates,
     "ignored-steps": ignored_steps,
+    "limited-sizes": limited_sizes,
     "half-weights": half_weights,
     "two-layouts": two_layouts,
     "ignored-by-openvino": peepholes,
