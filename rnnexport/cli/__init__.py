@@ -20,7 +20,9 @@ def _call() -> int | None:
 
     from rnnexport.cli.app import app
     from rnnexport.cli.output import warnings_as_lines
+    from rnnexport.onnx_files.lazy_imports import import_rarely_used_lazily
 
+    import_rarely_used_lazily()
     logging.getLogger("onnx_ir").addHandler(logging.NullHandler())  # a file that contradicts itself is named by us
     logging.getLogger("onnx_ir").propagate = False
     with warnings_as_lines():

@@ -1,21 +1,25 @@
-"""Conv and ConvTranspose, by PyTorch in float64."""
+"""Conv and ConvTranspose, by PyTorch in float64; it is imported where a file has them, since that takes seconds."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch.nn import functional
 
 from rnnexport.errors import NoReferenceError
 from rnnexport.parity.float64.node import GraphNode, Kernel
 
+if TYPE_CHECKING:
+    import torch
+
 
 def _conv(node: GraphNode, x: NDArray[Any], w: NDArray[Any], b: NDArray[Any] | None = None) -> tuple[NDArray[Any], ...]:
     """X [N, C, *size], w [M, C / group, *kernel], b [M] → [N, M, *out]."""
+    import torch
+    from torch.nn import functional
+
     axes = _spatial_axes(node, x)
     strides, dilations = node.get("strides", [1] * axes), node.get("dilations", [1] * axes)
     begin, end = same_or_given_pads(node, x.shape[2:], w.shape[2:], strides, dilations)
@@ -56,6 +60,9 @@ def _conv_transpose(
 
     The whole result is computed, then cropped by the pads; what `output_padding` adds holds nothing but the bias.
     """
+    import torch
+    from torch.nn import functional
+
     axes = _spatial_axes(node, x)
     strides, dilations = node.get("strides", [1] * axes), node.get("dilations", [1] * axes)
     extra = np.array(node.get("output_padding", [0] * axes))
@@ -108,6 +115,8 @@ def _spatial_axes(node: GraphNode, x: NDArray[Any]) -> int:
 
 def _padded(x: torch.Tensor, begin: NDArray[Any], end: NDArray[Any]) -> torch.Tensor:
     """Zeros added, or elements cut off, at both ends of the spatial axes."""
+    from torch.nn import functional
+
     return functional.pad(x, [int(n) for pair in zip(begin[::-1], end[::-1], strict=True) for n in pair])
 
 

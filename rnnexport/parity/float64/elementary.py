@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
+from scipy import special
 
 from rnnexport.errors import NoReferenceError
 from rnnexport.parity.float64.node import GraphNode, Kernel
@@ -73,11 +73,11 @@ def _einsum(node: GraphNode, *operands: NDArray[Any]) -> _Arrays:
 
 
 def _sigmoid(_: GraphNode, x: NDArray[Any]) -> _Arrays:
-    return (torch.sigmoid(torch.from_numpy(x)).numpy(),)
+    return (special.expit(x),)
 
 
 def _erf(_: GraphNode, x: NDArray[Any]) -> _Arrays:
-    return (torch.erf(torch.from_numpy(x)).numpy(),)
+    return (special.erf(x),)
 
 
 def _celu(node: GraphNode, x: NDArray[Any]) -> _Arrays:
@@ -92,7 +92,7 @@ def _unsqueeze(node: GraphNode, x: NDArray[Any], axes: NDArray[Any] | None = Non
 def _gelu(node: GraphNode, x: NDArray[Any]) -> _Arrays:
     if node.get("approximate", "none") == "tanh":
         return (0.5 * x * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3))),)
-    return (0.5 * x * (1 + torch.erf(torch.from_numpy(x) / np.sqrt(2)).numpy()),)
+    return (0.5 * x * (1 + special.erf(x / np.sqrt(2))),)
 
 
 def _hard_swish(_: GraphNode, x: NDArray[Any]) -> _Arrays:
