@@ -118,12 +118,18 @@ class ReferenceCheck(_Strict):
     """Nodes that agree with ONNX Runtime, each run alone on the same inputs."""
     not_held: tuple[str, ...]
     """Operators of which some node could not be; those rest on onnx's own cases alone."""
+    outside: tuple[str, ...] = ()
+    """Calls that were drawn and cannot be evaluated, each with the node that refuses it; they are not judged."""
 
     @property
     def summary(self) -> str:
         """One sentence for people."""
         rest = f"; not held, but right in onnx's own cases: {', '.join(self.not_held)}" if self.not_held else ""
-        return f"reference: the file in float64; {self.held} nodes held against ONNX Runtime one by one{rest}"
+        if self.outside:
+            calls = f"{len(self.outside)} calls" if len(self.outside) > 1 else "a call"
+            rest += f"; {calls} left out, which cannot be evaluated: {self.outside[0]}"
+        nodes = "1 node" if self.held == 1 else f"{self.held} nodes"
+        return f"reference: the file in float64; {nodes} held against ONNX Runtime one by one{rest}"
 
 
 class StepGraphInfo(_Strict):

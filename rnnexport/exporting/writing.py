@@ -39,6 +39,7 @@ def input_infos(graph: onnx_ir.Model) -> Infos:
             counted_dimension=kinds[value.name or ""].counted_dimension,
         )
         for value in graph.graph.inputs
+        if value.const_value is None  # files of old versions name their constants among the inputs
     ]
     found = [[_symbol(size) or "" for size in call_dimensions(node) or ()] for node in recurrent_nodes(graph)]
     batches, times = ({sizes[axis] for sizes in found if sizes} for axis in (0, 1))

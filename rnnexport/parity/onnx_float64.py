@@ -21,12 +21,13 @@ from rnnexport.engines.contract import Feeds
 from rnnexport.errors import InputError, NoReferenceError
 from rnnexport.onnx_files.operators import RECURRENT
 from rnnexport.parity.crosscheck import ROUNDINGS, CrossCheck, load_unoptimised, run_unoptimised
-from rnnexport.parity.float64.claims import proven_kernel
-from rnnexport.parity.float64.graph import Compiler, Graph, Step, Watch
+from rnnexport.parity.float64.claims import check_claimed, proven_kernel
+from rnnexport.parity.float64.formats import FLOAT16, HALF_UNITS, narrow_values
+from rnnexport.parity.float64.graph import Compiler, Graph, NodeFailedError, Step, Watch
 from rnnexport.parity.float64.node import GraphNode, Kernel
 from rnnexport.parity.float64.widening import wide
 from rnnexport.parity.operators import Arithmetic, Rounding, evaluate
-from rnnexport.parity.rounding import HALF_UNIT, SMALLEST, to_float32, within_a_unit
+from rnnexport.parity.rounding import HALF_UNIT, SMALLEST, to_bfloat16, to_float16, to_float32, within_a_unit
 
 if TYPE_CHECKING:
     import onnx
@@ -50,7 +51,7 @@ class Alteration:
     constant: Rounding = _unchanged
     """Of every floating-point constant."""
     value: Rounding = _unchanged
-    """Of every floating-point input of the graph and output of a node outside sub-graphs."""
+    """Of every floating-point input of the graph and output of a node."""
 
 
 def everything_in(rounding: Rounding) -> Alteration:
@@ -79,40 +80,41 @@ class Float64Model:
         alteration: Alteration = Alteration(),
         altered_node: str | None = None,
     ) -> None:
-        self._name = source.name if isinstance(source, Path) else "the graph"
+        self.name = source.name if isinstance(source, Path) else "the graph"
         self._value = alteration.value
         kernel = partial(_kernel, alteration, altered_node)
         try:
             model, outside = _read(source, alteration.constant)
             self.opset = next((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), 1)
             self.graph = Graph(model.graph, Compiler(self.opset, kernel, alteration.constant), extra_outputs)
+            self.narrow = narrow_values(model)
         except NoReferenceError as exc:
-            raise NoReferenceError(f"{self._name} has no reference: none is proven for {exc}") from exc
+            raise NoReferenceError(f"{self.name} has no reference: none is proven for {exc}") from exc
         except Exception as exc:  # whatever a contradictory file makes the reader raise
-            raise InputError(f"{self._name} cannot be evaluated in float64: {_first_line(exc)}") from exc
+            raise InputError(f"{self.name} cannot be evaluated in float64: {_first_line(exc)}") from exc
         self.graph.constants |= outside
         self.outputs = [*self.graph.outputs, *extra_outputs]
 
     def run(self, feeds: Feeds, watch: Watch | None = None) -> dict[str, NDArray[Any]]:
         """Return all outputs, floating-point ones as float64.
 
-        `watch` sees the nodes outside bodies one by one; see `graph.Watch`.
+        `watch` sees the nodes one by one; see `graph.Watch`.
 
         Raises:
             NoReferenceError: On these feeds an operator has a form that is not proven.
             InputError: An operator fails on these feeds.
         """
-        given = {name: _rounded(self._value, wide(array)) for name, array in feeds.items()}
+        given = {name: self._round(name, wide(array)) for name, array in feeds.items()}
         if watch is None and self._value is not _unchanged:
-            watch = self._round
+            watch = self._round_outputs
         try:
             with np.errstate(all="ignore"):  # NaN and infinity are values like others here
                 values = self.graph.run(given, watch=watch)
         except NoReferenceError as exc:
-            raise NoReferenceError(f"{self._name} has no reference: none is proven for {exc}") from exc
-        except Exception as exc:  # a kernel raises what comes
+            raise NoReferenceError(f"{self.name} has no reference: none is proven for {exc}") from exc
+        except NodeFailedError as exc:
             shapes = ", ".join(f"{name} {list(array.shape)}" for name, array in feeds.items())
-            raise InputError(f"{self._name} cannot be evaluated with {shapes}: {_first_line(exc)}") from exc
+            raise InputError(f"{self.name} cannot be evaluated with {shapes}: {exc}") from exc
         return {name: values[name] for name in self.outputs}
 
     def altered(self, path: Path, rounding: Rounding) -> Float64Model:
@@ -121,8 +123,17 @@ class Float64Model:
         model.graph.constants = self.graph.constants
         return model
 
-    def _round(self, _step: Step, _inputs: Sequence[Any], _scope: Any, outputs: tuple[Any, ...]) -> tuple[Any, ...]:
-        return tuple(_rounded(self._value, output) for output in outputs)
+    def _round_outputs(
+        self, step: Step, _inputs: Sequence[Any], _scope: Any, outputs: tuple[Any, ...]
+    ) -> tuple[Any, ...]:
+        return tuple(self._round(name, array) for name, array in zip(step.node.outputs, outputs, strict=False))
+
+    def _round(self, name: str, value: Any) -> Any:
+        """Round a value, and then to what the file keeps it in, where that is less than float32."""
+        rounded = _rounded(self._value, value)
+        if self._value is _unchanged or name not in self.narrow:
+            return rounded
+        return _rounded(to_float16 if self.narrow[name] == FLOAT16 else to_bfloat16, rounded)
 
 
 def _read(source: Path | onnx.ModelProto, constant: Rounding) -> tuple[onnx.ModelProto, dict[str, NDArray[Any]]]:
@@ -165,9 +176,10 @@ def _first_line(exc: Exception) -> str:
 
 def _kernel(alteration: Alteration, altered_node: str | None, node: GraphNode, opset: int) -> Kernel:
     """What computes a node, altered."""
-    kernel = proven_kernel(node, opset, alteration.constant)
     if node.op_type in RECURRENT:
+        check_claimed(node)
         return partial(_recurrent, alteration.recurrent if altered_node in (None, *node.outputs) else evaluate)
+    kernel = proven_kernel(node, opset, alteration.constant)
     if node.op_type in ("MatMul", "Gemm", "Conv") and alteration.operand is not _unchanged:
         return partial(_product, kernel, alteration.operand)
     return kernel
@@ -196,6 +208,8 @@ def float64_job(
     then condemn a runtime that is as exact as float32 can be expected to be. The nodes of the first call are held
     against ONNX Runtime's one by one.
 
+    A call that cannot be evaluated is outside the model's domain: it has no outputs, and the extra `outside` says why.
+
     Raises:
         NoReferenceError: The evaluator cannot be trusted on this file.
     """
@@ -207,35 +221,41 @@ def float64_job(
         model.altered(path, to_float32),
         model.altered(path, partial(within_a_unit, generator=default_rng(0))),
     ]
-    for number, feeds in enumerate(cases):
-        expected = model.run(feeds, watch=check if number == 0 else None)
+    checked = False
+    for feeds in cases:
+        try:
+            expected = model.run(feeds, watch=None if checked else (check := CrossCheck(model.opset)))
+        except NoReferenceError:
+            raise
+        except InputError as exc:
+            yield {}, {"outside": str(exc)}
+            continue
+        checked = True
         if check.found:
             raise NoReferenceError(f"{path.name} has no proven reference, so there is no verdict: {check.found[0]}")
         narrow: list[Feeds] = [nearest.run(feeds), *(random.run(feeds) for _ in range(_DRAWS))]
         if session is not None and (outputs := run_unoptimised(session, feeds)) is not None:
-            _check_explained(path.name, expected, outputs, narrow)
+            _check_explained(model, expected, outputs, narrow)
             narrow.append(outputs)
         worst = {name: max((each[name] for each in narrow), key=partial(_error, expected[name])) for name in expected}
         yield (
             {f"float64/{n}": a for n, a in expected.items()} | {f"float32/{n}": a for n, a in worst.items()},
-            {
-                "held": check.held,
-                "not_held": sorted(check.not_held),
-            },
+            {"held": check.held, "not_held": sorted(check.not_held)},
         )
 
 
-def _check_explained(name: str, expected: Feeds, actual: Feeds, rounded: Sequence[Feeds]) -> None:
+def _check_explained(model: Float64Model, expected: Feeds, actual: Feeds, rounded: Sequence[Feeds]) -> None:
     """Refuse a reference from which ONNX Runtime is further than rounding explains."""
     for output, wide_values in expected.items():
         if wide_values.dtype != np.float64:
             continue
         size = np.abs(wide_values[np.isfinite(wide_values)]).max(initial=0)
-        rounding = max(_error(wide_values, each[output]) for each in rounded) + float(size) * HALF_UNIT + SMALLEST
+        half_unit = HALF_UNITS[model.narrow[output]] / ROUNDINGS if output in model.narrow else HALF_UNIT
+        rounding = max(_error(wide_values, each[output]) for each in rounded) + float(size) * half_unit + SMALLEST
         if (error := _error(wide_values, actual[output])) > ROUNDINGS * rounding:
             raise NoReferenceError(
-                f"{name} has no proven reference, so there is no verdict: ONNX Runtime, unoptimised, differs from it "
-                f"in {output!r} by {error:.2g}, where rounding explains {ROUNDINGS * rounding:.2g}"
+                f"{model.name} has no proven reference, so there is no verdict: ONNX Runtime, unoptimised, differs "
+                f"from it in {output!r} by {error:.2g}, where rounding explains {ROUNDINGS * rounding:.2g}"
             )
 
 

@@ -14,11 +14,11 @@ from rnnexport.bundle.bundle import Bundle
 from rnnexport.bundle.manifest import TensorInfo
 from rnnexport.engines import get_engine, reads_source
 from rnnexport.engines.contract import Definition, Feeds
-from rnnexport.errors import BundleError, NoReferenceError
+from rnnexport.errors import BundleError, InputError, NoReferenceError
 from rnnexport.files.arrays import read_npz
 from rnnexport.parity.compare import Reference, size_of
 from rnnexport.parity.grid import Case, Values
-from rnnexport.runtime.worker import Arrays, Extras, run_job
+from rnnexport.runtime.worker import Arrays, CaseResult, Extras, run_job
 
 KEPT_CASES = "parity_cases.npz"
 _FLOAT64 = Definition(name="oracle", engine="torch", precision="float64")
@@ -36,6 +36,7 @@ def references(
 
     Raises:
         NoReferenceError: The graph holds an operator that is not proven here, or differs from ONNX Runtime at a node.
+        InputError: The graph does not take such a call.
         EngineError: The source model or the graph could not be run.
     """
     if bundle.manifest.source.kind == "builtin":
@@ -46,7 +47,18 @@ def references(
         job = "rnnexport.parity.onnx_float64:float64_job"
         results = run_job(job, {"model": str(bundle.model_path)}, cases)
     kinds = values or ["normal"] * len(cases)
-    return _pooled(kinds, [_unpack(bundle.manifest.outputs, result.checked().outputs) for result in results])
+    return _pooled(kinds, [_unpack(bundle.manifest.outputs, _inside(result)) for result in results])
+
+
+def _inside(result: CaseResult) -> Arrays:
+    """The outputs of a call.
+
+    Raises:
+        InputError: The model does not take it.
+    """
+    if outside := result.checked().extras.get("outside"):
+        raise InputError(outside)
+    return result.outputs
 
 
 def source_feeds(feeds: Feeds) -> Feeds:
@@ -99,18 +111,20 @@ def _check_kept(bundle: Bundle, groups: Sequence[Mapping[str, Feeds]]) -> None:
     """Raise `ValueError` where an array is missing or is not what the manifest says."""
     if not groups:
         raise ValueError("it holds no call")
-    ranks = {info.name: len(info.shape) for info in bundle.manifest.inputs}
-    for info in bundle.manifest.outputs:
-        ranks |= dict.fromkeys((f"float64/{info.name}", f"float32/{info.name}"), len(info.shape))
-    outputs = {name for name in ranks if name.startswith(("float64/", "float32/"))}
+    inputs = {info.name: len(info.shape) for info in bundle.manifest.inputs}
+    outputs = {f"{kind}/{i.name}": len(i.shape) for i in bundle.manifest.outputs for kind in ("float64", "float32")}
     for group in groups:
-        arrays = {**group["input"], **group["output"]}
-        if not ranks.keys() <= arrays.keys() or group["output"].keys() != outputs:
+        answers = group["output"]
+        if not inputs.keys() <= group["input"].keys() or answers.keys() != outputs.keys():
             raise ValueError("a call has not all inputs and outputs")
-        for name, array in arrays.items():
-            twin = arrays.get(name.replace("float32/", "float64/", 1), array)
-            if array.dtype.kind not in "biuf" or array.ndim != ranks.get(name, array.ndim) or twin.shape != array.shape:
-                raise ValueError(f"{name!r} is {array.dtype} {list(array.shape)}")
+        for arrays, ranks in ((group["input"], inputs), (answers, outputs)):
+            for name, array in arrays.items():
+                if array.dtype.kind not in "biuf" or array.ndim != ranks.get(name, array.ndim):
+                    raise ValueError(f"{name!r} is {array.dtype} {list(array.shape)}")
+        for info in bundle.manifest.outputs:
+            wide, narrow = answers[f"float64/{info.name}"], answers[f"float32/{info.name}"]
+            if wide.shape != narrow.shape:
+                raise ValueError(f"{info.name!r} is {list(wide.shape)} in float64 and {list(narrow.shape)} in float32")
 
 
 def references_of(

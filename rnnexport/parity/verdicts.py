@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Literal
 
 from pydantic import BaseModel
@@ -113,14 +113,23 @@ class ParityReport(BaseModel):
 
 
 def judge_case(
-    number: int, name: str, result: CaseResult, reference: Mapping[str, Reference], tolerance: Tolerance
+    number: int,
+    name: str,
+    result: CaseResult,
+    reference: Mapping[str, Reference],
+    tolerance: Tolerance,
+    *,
+    unjudged: Collection[str] = (),
 ) -> CaseVerdict:
-    """Judge what one call gave."""
+    """Judge what one call gave; it must be the outputs of `reference`, besides those that are `unjudged`."""
     if result.failure is not None:
         failure = result.failure
         return CaseVerdict(number=number, case=name, failure=failure.message, failure_kind=failure.kind)
     missing = sorted(set(reference) - set(result.outputs))
     if missing:
         return CaseVerdict(number=number, case=name, failure=f"gave no output {missing[0]!r}", failure_kind="error")
+    if extra := sorted(set(result.outputs) - {*reference, *unjudged}):
+        failure = f"gave an output {extra[0]!r}, which the graph does not have"
+        return CaseVerdict(number=number, case=name, failure=failure, failure_kind="error")
     comparisons = [compare(output, result.outputs[output], ref, tolerance) for output, ref in reference.items()]
     return CaseVerdict(number=number, case=name, comparisons=comparisons)

@@ -167,7 +167,7 @@ class _Judge:
         self, definition: Definition, rows: Sequence[CallRow], poisoned: Sequence[Feeds]
     ) -> tuple[list[CaseResult], list[CaseResult]]:
         """The rows' results, and those of the poisoned calls, which go to the session of the plain rows as its last."""
-        plain = [row for row in rows if row.threads is None and not row.static]
+        plain = [row for row in rows if row.plain]
         rest = rows[len(plain) :]
         feeds = [*(case.feeds for case in self.cases), *poisoned]
         last = [CallRow(len(self.cases) + number, "") for number in range(len(poisoned))]
@@ -183,8 +183,9 @@ class _Judge:
         result: CaseResult,
         reference: dict[str, Reference],
         tolerance: Tolerance,
+        unjudged: Sequence[str] = (),
     ) -> CaseVerdict:
-        verdict = judge_case(number, name, result, reference, tolerance)
+        verdict = judge_case(number, name, result, reference, tolerance, unjudged=unjudged)
         for comparison in verdict.comparisons:
             key = f"{number}/{comparison.output}"
             self.raw_outputs[f"{definition.name}/actual/{key}"] = result.outputs[comparison.output]
@@ -208,7 +209,8 @@ class _Judge:
                 final_states = {n: Reference(state.astype(float), state.dtype, 0.0) for n, state in states.items()}
             if self.only in (None, number):
                 reference = final_states | outputs
-                verdicts.append(self._judge(definition, number, stream.name, result, reference, tolerance))
+                verdict = self._judge(definition, number, stream.name, result, reference, tolerance, [*states])
+                verdicts.append(verdict)
         return verdicts
 
     def _metric(
@@ -216,7 +218,7 @@ class _Judge:
     ) -> tuple[float | None, bool]:
         """The task's metric from the evaluation set, and whether it is the reference's."""
         last = len(self.cases) - 1
-        answers = [r for row, r in zip(rows, results, strict=True) if row.case == last and not row.static]
+        answers = [r for row, r in zip(rows, results, strict=True) if row.case == last and row.plain]
         if not answers or not _has_shapes(answers[0], self.expected[last]):
             return None, True
         metric, reference = _metric(self.bundle, answers[0].outputs), _reference_metric(self.bundle, self.expected)

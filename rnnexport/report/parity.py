@@ -60,7 +60,11 @@ def fault_lines(report: ParityReport, runtime: RuntimeParity) -> list[str]:
     """What is wrong in a runtime, the call that shows it again, and what explains it; nothing where it passed."""
     name = runtime.definition.name
     wrong = [case for case in runtime.cases if not case.passed]
-    lines = [f"{name}: {case.case}: {case.failure}" for case in wrong if case.failure]
+    failures: dict[str, list[str]] = {}
+    for case in wrong:
+        if case.failure:
+            failures.setdefault(case.failure, []).append(case.case)
+    lines = [f"{name}: {_calls(cases, len(runtime.cases))}: {failure}" for failure, cases in failures.items()]
     lines += [
         f"{name}: {case.case}: output {comparison.output!r} {comparison.reason}"
         for case in wrong
@@ -75,6 +79,13 @@ def fault_lines(report: ParityReport, runtime: RuntimeParity) -> list[str]:
     if not runtime.metric_agrees:
         lines.append(f"{name}: the task's metric is {metric_value(report.metric, runtime.metric)}, not the reference's")
     return lines
+
+
+def _calls(cases: list[str], count: int) -> str:
+    """The calls of one failure."""
+    if len(cases) == count > 1:
+        return "every call"
+    return cases[0] + (f" and {len(cases) - 1} more" if len(cases) > 1 else "")
 
 
 def _diagnosis(diagnosis: Diagnosis) -> list[str]:

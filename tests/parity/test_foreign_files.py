@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper
 
 import rnnexport
 from rnnexport.bundle.store import seal
-from rnnexport.errors import NoReferenceError
+from rnnexport.errors import InputError, NoReferenceError
 from rnnexport.parity.verdicts import ParityReport
 from rnnexport.parity.verify import verify
-from tests.parity.drawn_graphs import CHANNELS, Drawn, graph
+from tests.parity.drawn_graphs import CHANNELS, HIDDEN, Drawn, graph
 
 BOTH = ["ort-cpu", "openvino-cpu"]
 
@@ -86,3 +87,126 @@ def test_what_onnx_runtime_refuses_is_judged_in_openvino_all_the_same(tmp_path: 
     assert openvino.cases[0].comparisons
     assert report.reference is not None
     assert "not held, but right in onnx's own cases: LSTM" in report.reference
+
+
+def test_constants_among_the_inputs_are_no_inputs(tmp_path: Path) -> None:
+    """Files of old versions name them there."""
+    model = lstm(["time", "batch", CHANNELS])
+    model.graph.input.extend(
+        helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims) for tensor in model.graph.initializer
+    )
+    assert judged(model, tmp_path).passed
+
+
+def test_a_false_rank_of_an_output_is_the_files_own_affair(tmp_path: Path) -> None:
+    model = lstm(["time", "batch", CHANNELS])
+    model.graph.output[0].CopyFrom(
+        helper.make_tensor_value_info(model.graph.output[0].name, TensorProto.FLOAT, ["time", "batch", HIDDEN])
+    )
+    assert judged(model, tmp_path).passed
+
+
+def test_names_like_those_of_kept_answers(tmp_path: Path) -> None:
+    drawn = Drawn(0)
+    y = drawn.node("Identity", drawn.lstm("float64/x 0:α", CHANNELS))
+    drawn.nodes[-1].output[0] = y = "float32/y"
+    model = file(drawn, y, ["time/2", "a batch", CHANNELS])
+    model.graph.input[0].name = "float64/x 0:α"
+    assert judged(model, tmp_path).passed
+
+
+def test_a_file_without_inputs(tmp_path: Path) -> None:
+    drawn = Drawn(0)
+    model = file(drawn, drawn.lstm(drawn.weight(5, 2, CHANNELS), CHANNELS), [])
+    del model.graph.input[:]
+    assert judged(model, tmp_path).passed
+
+
+@pytest.mark.parametrize("element", [TensorProto.FLOAT16, TensorProto.FLOAT])
+def test_float16_rounds_as_float16(element: int, tmp_path: Path) -> None:
+    """All in float16, and float32 between casts from and to float16."""
+    drawn = Drawn(0)
+    for shape in ((1, 4 * HIDDEN, CHANNELS), (1, 4 * HIDDEN, HIDDEN), (1, 8 * HIDDEN)):
+        drawn.constant((drawn.generator.standard_normal(shape) / 3).astype(np.float16))
+    weights = [tensor.name for tensor in drawn.constants]
+    if element == TensorProto.FLOAT:
+        weights = [drawn.node("Cast", weight, to=element) for weight in weights]
+    y = drawn.node("LSTM", drawn.node("Cast", "x", to=element), *weights, hidden_size=HIDDEN)
+    y = drawn.node("Cast", y, to=TensorProto.FLOAT16)
+    model = file(drawn, y, ["time", "batch", CHANNELS])
+    for value in (model.graph.input[0], model.graph.output[0]):
+        value.type.tensor_type.elem_type = TensorProto.FLOAT16
+    report = judged(model, tmp_path)
+    assert report.passed
+    assert {comparison.dtype for case in report.runtimes[0].cases for comparison in case.comparisons} == {"float16"}
+
+
+def test_products_of_8_bits_are_exact_in_the_reference_on_every_cpu(tmp_path: Path) -> None:
+    drawn = Drawn(0)
+    drawn.node("DynamicQuantizeLinear", "x")
+    quantized = ["quantized", "scale", "zero point"]
+    drawn.nodes[-1].output[:] = quantized
+    weight = drawn.constant(drawn.generator.integers(-127, 128, (CHANNELS, CHANNELS)).astype(np.int8))
+    product = drawn.node("MatMulInteger", quantized[0], weight, quantized[2])
+    scaled = drawn.node("Mul", drawn.node("Cast", product, to=TensorProto.FLOAT), drawn.constant(np.float32(1e-4)))
+    assert judged(file(drawn, drawn.lstm(scaled, CHANNELS), ["time", "batch", CHANNELS]), tmp_path).passed
+
+
+def test_an_rnn_with_relu_has_a_reference(tmp_path: Path) -> None:
+    """As PyTorch's exporters write nn.RNN(nonlinearity="relu")."""
+    drawn = Drawn(0)
+    w, r = drawn.weight(1, HIDDEN, CHANNELS), drawn.weight(1, HIDDEN, HIDDEN)
+    y = drawn.node("RNN", "x", w, r, hidden_size=HIDDEN, activations=["Relu"])
+    assert judged(file(drawn, y, ["time", "batch", CHANNELS]), tmp_path).passed
+
+
+def test_a_loop_that_starts_from_nothing_has_a_reference(tmp_path: Path) -> None:
+    """ConstantOfShape makes float32 by default, also where all else is float64."""
+    drawn = Drawn(0)
+    size = drawn.node("Gather", drawn.node("Shape", "x"), drawn.constant(np.array([1])))
+    start = drawn.node("ConstantOfShape", drawn.node("Concat", size, drawn.constant(np.array([CHANNELS])), axis=0))
+    y = drawn.node("MatMul", drawn.node("Add", "x", start), drawn.weight(CHANNELS, HIDDEN))
+    assert judged(file(drawn, y, ["time", "batch", CHANNELS]), tmp_path).passed
+
+
+def test_a_call_that_cannot_be_evaluated_is_left_out_by_name(tmp_path: Path) -> None:
+    """The second convolution takes no fewer than five steps, and the batch has no usual name."""
+    drawn = Drawn(0)
+    x = drawn.node("Conv", drawn.node("Transpose", "x", perm=[0, 2, 1]), drawn.weight(CHANNELS, CHANNELS, 5))
+    y = drawn.lstm(drawn.time_major(x), CHANNELS)
+    report = judged(file(drawn, y, ["s77", "s27", CHANNELS]), tmp_path)
+    assert report.passed
+    assert {case.case for case in report.runtimes[0].cases} >= {"batch=1 time=29", "batch=3 time=12, padding 1000"}
+    assert "2 calls left out, which cannot be evaluated: batch=1 time=1" in str(report.reference)
+    assert "Conv 'the conv1' fails" in str(report.reference)
+
+
+def test_a_file_for_long_series_only_is_judged_at_long_ones(tmp_path: Path) -> None:
+    drawn = Drawn(0)
+    x = drawn.node("Conv", drawn.node("Transpose", "x", perm=[0, 2, 1]), drawn.weight(1, CHANNELS, 300), strides=[50])
+    y = drawn.lstm(drawn.time_major(x), 1)
+    assert judged(file(drawn, y, ["batch", "samples", CHANNELS]), tmp_path).passed
+
+
+def test_what_is_no_tensor_of_numbers_is_refused_by_name(tmp_path: Path) -> None:
+    model = lstm(["time", "batch", CHANNELS])
+    answer = model.graph.output[0].name
+    split = helper.make_node("SplitToSequence", [answer], ["steps"], axis=0)
+    words = helper.make_tensor("words", TensorProto.STRING, [2], ["yes", "no"])
+    model.graph.node.append(split)
+    model.graph.initializer.append(words)
+    for output, problem in (
+        (helper.make_tensor_sequence_value_info("steps", TensorProto.FLOAT, None), "'steps' is no tensor"),
+        (helper.make_tensor_value_info("words", TensorProto.STRING, [2]), "'words' is text"),
+    ):
+        model.graph.output[0].CopyFrom(output)
+        onnx.save(model, tmp_path / "model.onnx")
+        with pytest.raises(InputError, match=f"model.onnx: output {problem}; only tensors of numbers are judged"):
+            rnnexport.export(tmp_path / "model.onnx", tmp_path / "bundle")
+
+
+def test_a_layout_that_openvino_misreads_is_not_the_files_fault(tmp_path: Path) -> None:
+    """It answers in another shape; the file is its own reference, so no axis of it is frozen."""
+    openvino = judged(lstm(["batch", "time", CHANNELS], layout=1), tmp_path).runtimes[1]
+    assert not openvino.passed
+    assert openvino.diagnosis is None

@@ -91,7 +91,17 @@ def _operators(model: onnx.ModelProto) -> list[str]:
 def test_every_node_of_a_correct_graph_is_held(kind: str, tmp_path: Path) -> None:
     model = graph(kind)
     held = judge(model, [feeds(model)], tmp_path)
-    assert held == {"held": len(model.graph.node), "not_held": []}
+    bodies = [attribute.g for node in model.graph.node for attribute in node.attribute if attribute.HasField("g")]
+    assert held == {"held": sum(len(each.node) for each in (model.graph, *bodies)), "not_held": []}
+
+
+@pytest.mark.parametrize("op_type", ["Add", "Tanh", "Identity"])
+def test_a_fault_in_a_body_is_named_by_its_node(op_type: str, plant: Plant, tmp_path: Path) -> None:
+    """Each of these stands in the Scan's body only."""
+    model = graph("scan")
+    plant(op_type, "scaled")
+    with pytest.raises(NoReferenceError, match=rf"no verdict: {op_type} '"):
+        judge(model, [feeds(model)], tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -96,6 +96,19 @@ def freeze_time(model: onnx.ModelProto) -> None:
 
 
 @pytest.mark.slow
+def test_a_session_whose_first_call_was_the_smallest(careless: Careless) -> None:
+    """The calls before it hide the fault, so the smallest is also made first, on a session of its own."""
+    (runtime,) = verify(GRU, [careless("spoilt")], grid="quick").runtimes
+    wrong = [case.case for case in runtime.cases if not case.passed]
+    assert len(wrong) == 1
+    assert wrong[0].endswith(", smallest first")
+
+
+def test_an_output_that_the_graph_does_not_have(careless: Careless) -> None:
+    (runtime,) = verify(GRU, [careless("chatty")], grid="quick").runtimes
+    assert {case.failure for case in runtime.cases} == {"gave an output 'more', which the graph does not have"}
+
+
 def test_a_time_axis_that_the_export_froze(altered: Altered) -> None:
     def identical_width(model: onnx.ModelProto) -> None:
         (recurrent,) = (node for node in model.graph.node if node.op_type == "GRU")

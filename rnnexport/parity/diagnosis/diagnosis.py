@@ -112,8 +112,11 @@ def diagnose(bundle: Bundle, definition: Definition, tolerance: Tolerance, judge
 
 
 def _frozen(bundle: Bundle, definition: Definition, judged: Judged) -> Diagnosis | None:
-    """Name the axis that is frozen, where one is; numbers that are wrong in the right shape are no sign of it."""
-    if reads_source(definition):
+    """Name the axis that is frozen, where one is; numbers that are wrong in the right shape are no sign of it.
+
+    An ONNX file is its own reference, so what works there at all sizes is not frozen.
+    """
+    if reads_source(definition) or bundle.manifest.source.kind == "onnx":
         return None
     found = static_axis(bundle, definition, judged.cases, judged.passed)
     if found is None:

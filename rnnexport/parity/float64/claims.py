@@ -223,8 +223,17 @@ def proven_kernel(node: GraphNode, opset: int, constant: Rounding) -> Kernel:
     Raises:
         NoReferenceError: This form of the operator is not claimed.
     """
+    check_claimed(node)
+    return OWN.get(node.op_type) or standard_kernel(node, opset, constant)
+
+
+def check_claimed(node: GraphNode) -> None:
+    """Refuse a form of an operator that is not claimed.
+
+    Raises:
+        NoReferenceError: It is not.
+    """
     if node.op_type not in CLAIMED:
         raise NoReferenceError(node.op_type)
     if node.since_version not in CLAIMED[node.op_type]:
         raise NoReferenceError(f"{node.op_type} of operator set {node.since_version}")
-    return OWN.get(node.op_type) or standard_kernel(node, opset, constant)

@@ -19,6 +19,10 @@ from rnnexport.parity.float64.widening import Rounding, wide, wide_tensor
 Scope = MutableMapping[str, Any]
 
 
+class NodeFailedError(Exception):
+    """A node cannot be computed on these values; the message names it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Compiler:
     """What makes of a node's proto something that runs."""
@@ -59,11 +63,16 @@ class Step:
     captured: frozenset[str]
     """Values of the graph that the bodies take."""
 
-    def run(self, inputs: Sequence[Any], scope: Mapping[str, Any]) -> tuple[Any, ...]:
-        """Compute the outputs; `scope` holds what the bodies capture."""
+    @property
+    def name(self) -> str:
+        """What to call it in a sentence."""
+        return f"{self.node.op_type} {self.node.proto.name or next(filter(None, self.node.outputs), '')!r}"
+
+    def run(self, inputs: Sequence[Any], scope: Mapping[str, Any], watch: Watch | None = None) -> tuple[Any, ...]:
+        """Compute the outputs; `scope` holds what the bodies capture, and `watch` sees the nodes in them."""
         if not self.bodies:
             return self.kernel(self.node, *inputs)
-        bodies = {name: partial(body.call, scope=scope) for name, body in self.bodies.items()}
+        bodies = {name: partial(body.call, scope=scope, watch=watch) for name, body in self.bodies.items()}
         return self.kernel(self.node, bodies, *inputs)
 
 
@@ -116,12 +125,22 @@ class Graph:
         Args:
             feeds: The inputs.
             scope: What a body may capture.
-            watch: Sees every node of this graph, but none in bodies.
+            watch: Sees every node, those in bodies each time that they run, before the node of the body.
+
+        Raises:
+            NodeFailedError: A node cannot be computed on these values.
+            NoReferenceError: On these values an operator has a form that is not proven.
         """
         values: Scope = ChainMap(dict(feeds), self.constants, *([scope] if scope is not None else []))  # type: ignore[arg-type]
         for step, forgotten in zip(self.steps, self._forgotten, strict=True):
             inputs = [values[name] if name else None for name in step.node.inputs]
-            outputs = step.run(inputs, values)
+            try:
+                outputs = step.run(inputs, values, watch)
+            except (NoReferenceError, NodeFailedError):
+                raise
+            except Exception as exc:  # a kernel raises what comes
+                first_line = (str(exc).splitlines() or [""])[0]
+                raise NodeFailedError(f"{step.name} fails: {type(exc).__name__}: {first_line}") from exc
             if watch is not None:
                 outputs = watch(step, inputs, values, outputs)
             values.update({name: value for name, value in zip(step.node.outputs, outputs, strict=False) if name})
@@ -130,9 +149,9 @@ class Graph:
                 values.maps[0].pop(name, None)  # type: ignore[attr-defined]
         return values
 
-    def call(self, inputs: Sequence[Any], scope: Mapping[str, Any]) -> list[Any]:
+    def call(self, inputs: Sequence[Any], scope: Mapping[str, Any], watch: Watch | None = None) -> list[Any]:
         """Run a body."""
-        values = self.run(dict(zip(self.inputs, inputs, strict=True)), scope)
+        values = self.run(dict(zip(self.inputs, inputs, strict=True)), scope, watch)
         return [values[name] for name in self.outputs]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from rnnexport.parity.float64.node import GraphNode, Kernel
-from rnnexport.parity.float64.widening import Rounding, with_floats
+from rnnexport.parity.float64.widening import Rounding, wide, with_floats
 
 _DOUBLE = 11
 
@@ -15,12 +15,12 @@ def standard_kernel(node: GraphNode, opset: int, constant: Rounding = lambda x: 
     from onnx.reference.ops._op_list import load_op
 
     parameters = {"log": _silent, "opsets": {"": opset}, "verbose": 0, "new_ops": None}
-    wide = with_floats(node.proto, _DOUBLE, constant)
-    implementation = load_op("", node.op_type, node.since_version)(wide, parameters)
+    proto = with_floats(node.proto, _DOUBLE, constant)
+    implementation = load_op("", node.op_type, node.since_version)(proto, parameters)
 
     def run(_: GraphNode, *inputs: Any) -> tuple[Any, ...]:
         results: tuple[Any, ...] = implementation.run(*inputs)
-        return results
+        return tuple(wide(result) for result in results)  # some make float32 whatever they are given
 
     return run
 

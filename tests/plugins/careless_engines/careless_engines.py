@@ -148,3 +148,30 @@ class OffEngine(WrappingEngine):
         session = super().load(model, definition)
         session.part = float(definition.name.removeprefix("off by "))
         return session
+
+
+class Spoilt(Wrapped):
+    """Once its first call had one row and one step, later ones are wrong."""
+
+    spoilt = False
+
+    def run(self, feeds):
+        self.spoilt = self.spoilt or (self.calls == 0 and next(iter(feeds.values())).shape[:2] == (1, 1))
+        outputs = super().run(feeds)
+        first = self.calls == 1
+        return {name: array if first or not self.spoilt else array + 1 for name, array in outputs.items()}
+
+
+class SpoiltEngine(WrappingEngine):
+    name, session = "spoilt", Spoilt
+
+
+class Chatty(Wrapped):
+    """Gives more than the graph has."""
+
+    def run(self, feeds):
+        return {**super().run(feeds), "more": np.zeros(1, np.float32)}
+
+
+class ChattyEngine(WrappingEngine):
+    name, session = "chatty", Chatty
