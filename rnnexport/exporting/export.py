@@ -42,7 +42,8 @@ def export_with(source: nn.Module | torch.export.ExportedProgram | str | Path, o
         check_target(target)  # before the work begins
     if str(source).endswith(".onnx"):
         options.refuse_all_but({"out", "sample"}, "an ONNX file, which becomes a bundle as it is")
-        return export_onnx(Path(str(source)), target, Path(options.sample) if options.sample is not None else None)
+        sample = Path(options.sample) if options.sample is not None else None
+        return export_onnx(Path(str(source)), target, sample, options.on_note)
     if isinstance(source, str | Path) and is_keras_file(Path(source)):
         options.refuse_all_but(_FORMS | {"lengths"}, "a Keras model")
         bundle, notes = export_keras(Path(source), target, options)

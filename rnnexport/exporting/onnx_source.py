@@ -9,7 +9,9 @@
 
 from __future__ import annotations
 
+import math
 import shutil
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,6 +29,7 @@ from rnnexport.exporting.writing import TOLERANCES, input_infos, output_infos, w
 from rnnexport.files.arrays import read_npz
 from rnnexport.inspecting.layers import data_inputs
 from rnnexport.onnx_files.reading import external_files, read_model
+from rnnexport.parity.float64.cost import cost_of_calls
 from rnnexport.parity.grid import GRIDS, Case, draw_cases
 from rnnexport.parity.oracle import KEPT_CASES, keep_cases
 from rnnexport.passes.output_shapes import OutputShapes, infer_shapes
@@ -37,17 +40,22 @@ if TYPE_CHECKING:
     import onnx_ir
 
 EXPORTED = Path("exported")
+_MUCH_MEMORY, _MUCH_TIME = 4e9, 60.0
+"""Bytes and seconds of a reference that are told beforehand."""
 _STRETCHES = (1, 40)
 """Of the grid's time steps: a model of audio may take no fewer than hundreds of samples."""
 
 
-def export_onnx(path: Path, out: Path | None = None, sample: Path | None = None) -> Bundle:
+def export_onnx(
+    path: Path, out: Path | None = None, sample: Path | None = None, on_note: Callable[[str], None] = lambda _: None
+) -> Bundle:
     """Write an ONNX file as a bundle at `out` (default: `exported/NAME`).
 
     Args:
         path: The file, with external data beside it if it has any.
         out: The bundle's folder.
         sample: A npz with one array for each input: real values, in place of drawn ones.
+        on_note: Is told before it begins where the reference takes much memory or time.
 
     Raises:
         InputError: The file is no ONNX file that can be read, its inputs cannot be drawn, or `sample` does not fit.
@@ -59,7 +67,7 @@ def export_onnx(path: Path, out: Path | None = None, sample: Path | None = None)
     infer_shapes(model)
     OutputShapes()(model)
     inputs = named_inputs(model)
-    calls, results = _answered(path, model, sample)
+    calls, results = _answered(path, model, sample, on_note)
     answers = [result.outputs for result in results if result.outputs]
     outside = [
         f"{call.name}: {result.extras['outside'].partition(': ')[2]}"
@@ -120,7 +128,9 @@ def _as_answered(info: TensorInfo, answers: Arrays) -> TensorInfo:
     return info.model_copy(update={"shape": tuple(f"{info.name}_{axis}" for axis in range(rank))})
 
 
-def _answered(path: Path, model: onnx_ir.Model, sample: Path | None) -> tuple[list[Case], list[CaseResult]]:
+def _answered(
+    path: Path, model: onnx_ir.Model, sample: Path | None, on_note: Callable[[str], None]
+) -> tuple[list[Case], list[CaseResult]]:
     """Calls and what the file gives in float64; longer calls are drawn where it takes none of the usual ones.
 
     Raises:
@@ -128,12 +138,29 @@ def _answered(path: Path, model: onnx_ir.Model, sample: Path | None) -> tuple[li
     """
     for stretch in (1,) if sample else _STRETCHES:
         calls = sample_cases(sample, model) if sample else drawn_cases(model, stretch)
+        if note := _cost(path, calls):
+            on_note(note)
         results = _answers(path, calls)
         if any(result.outputs for result in results):
             return calls, results
     hint = "" if sample else "; give inputs that the model takes with `sample=sample.npz`"
     outside = results[0].extras["outside"]
     raise InputError(f"{path.name} has no reference at {calls[0].name}: {outside}{hint}")
+
+
+def _cost(path: Path, calls: Sequence[Case]) -> str | None:
+    """What the reference takes, and what a smaller call would, where it is much."""
+    shapes = [{name: array.shape for name, array in call.feeds.items()} for call in calls]
+    cost = cost_of_calls(path, shapes)
+    if cost.memory_bytes <= _MUCH_MEMORY and cost.seconds <= _MUCH_TIME:
+        return None
+    smallest = min(shapes, key=lambda call: sum(math.prod(shape) for shape in call.values()))
+    one = ", ".join(f"{name} {list(shape)}" for name, shape in smallest.items())
+    alone = cost_of_calls(path, [smallest] * 2)  # a given call is made twice
+    return (
+        f"the reference of {path.name} takes about {cost}, estimated; with `sample=sample.npz` that holds {one} "
+        f"it takes about {alone}"
+    )
 
 
 def drawn_cases(model: onnx_ir.Model, stretch: int = 1) -> list[Case]:

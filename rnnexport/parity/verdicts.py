@@ -129,7 +129,7 @@ def judge_case(
     if missing:
         return CaseVerdict(number=number, case=name, failure=f"gave no output {missing[0]!r}", failure_kind="error")
     if extra := sorted(set(result.outputs) - {*reference, *unjudged}):
-        failure = f"gave an output {extra[0]!r}, which the graph does not have"
-        return CaseVerdict(number=number, case=name, failure=failure, failure_kind="error")
+        words = f"gave an output {extra[0]!r}, which the graph does not have"
+        return CaseVerdict(number=number, case=name, failure=words, failure_kind="error")
     comparisons = [compare(output, result.outputs[output], ref, tolerance) for output, ref in reference.items()]
     return CaseVerdict(number=number, case=name, comparisons=comparisons)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,8 @@ from onnx import TensorProto, helper
 import rnnexport
 from rnnexport.bundle.store import seal
 from rnnexport.errors import InputError, NoReferenceError
+from rnnexport.exporting import onnx_source
+from rnnexport.parity.float64.cost import cost_of_calls
 from rnnexport.parity.verdicts import ParityReport
 from rnnexport.parity.verify import verify
 from tests.parity.drawn_graphs import CHANNELS, HIDDEN, Drawn, graph
@@ -186,6 +189,30 @@ def test_a_file_for_long_series_only_is_judged_at_long_ones(tmp_path: Path) -> N
     x = drawn.node("Conv", drawn.node("Transpose", "x", perm=[0, 2, 1]), drawn.weight(1, CHANNELS, 300), strides=[50])
     y = drawn.lstm(drawn.time_major(x), 1)
     assert judged(file(drawn, y, ["batch", "samples", CHANNELS]), tmp_path).passed
+
+
+def test_what_a_large_reference_takes_is_told_before_it_begins(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    onnx.save(lstm(["time", "batch", CHANNELS]), tmp_path / "model.onnx")
+    notes: list[str] = []
+    rnnexport.export(tmp_path / "model.onnx", tmp_path / "bundle", on_note=notes.append)
+    assert notes == []
+    monkeypatch.setattr(onnx_source, "_MUCH_TIME", 1e-6)
+    rnnexport.export(tmp_path / "model.onnx", tmp_path / "again", on_note=notes.append)
+    (note,) = notes
+    assert re.fullmatch(
+        r"the reference of model.onnx takes about 0.0 GB and \d+ s, estimated; with `sample=sample.npz` that holds "
+        r"x \[1, 1, 4\] it takes about 0.0 GB and 0 s",
+        note,
+    )
+
+
+def test_the_cost_of_a_reference_is_that_of_its_products_and_values(tmp_path: Path) -> None:
+    drawn = Drawn(0)
+    y = drawn.node("Relu", drawn.node("MatMul", "x", drawn.weight(1000, 3000)))
+    onnx.save(file(drawn, y, ["batch", 1000]), tmp_path / "model.onnx")
+    cost = cost_of_calls(tmp_path / "model.onnx", [{"x": (2000, 1000)}, {"x": (1, 1000)}])
+    assert cost.memory_bytes == 8 * (1000 * 3000 + 2 * 2000 * 3000)
+    assert cost.seconds == pytest.approx(4 * 2001 * (1000 * 3000 / 2e9 + 2 * 3000 / 1e8))
 
 
 def test_what_is_no_tensor_of_numbers_is_refused_by_name(tmp_path: Path) -> None:
