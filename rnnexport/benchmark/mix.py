@@ -5,6 +5,7 @@ A runtime may plan, compile or allocate anew for a length that it has not met, s
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ from rnnexport.benchmark.timing import WARMUP_RUNS, WARMUP_SECONDS, repeat, time
 from rnnexport.bundle.bundle import Bundle
 from rnnexport.engines.contract import Definition, Feeds
 from rnnexport.errors import InputError
+from rnnexport.files.regular_files import read_regular
 from rnnexport.parity.grid import CaseShape, draw_feeds
 from rnnexport.parity.oracle import feeds_for, references
 from rnnexport.runtime.worker import Arrays, Extras
@@ -134,13 +136,14 @@ def read_lengths(path: Path) -> list[int]:
         InputError: It is missing or holds something else.
     """
     try:
-        words = path.read_text(encoding="utf-8").replace(",", " ").split()
+        words = read_regular(path).decode("utf-8").replace(",", " ").split()
     except OSError as exc:
         raise InputError(f"{path} cannot be read: {exc.strerror}") from exc
     except UnicodeDecodeError as exc:
         raise InputError(f"{path} is no text file") from exc
-    if wrong := [word for word in words if not word.isdecimal() or int(word) == 0]:
-        raise InputError(f"{path}: {wrong[0]!r} is no number of time steps; write whole numbers above 0")
+    fits = re.compile(r"0*[1-9][0-9]{0,7}", re.ASCII).fullmatch  # a longer series fits into no memory
+    if wrong := [word for word in words if not fits(word)]:
+        raise InputError(f"{path}: {wrong[0]:.20} is no number of time steps; write whole numbers above 0")
     if not words:
         raise InputError(f"{path} is empty; write one number of time steps on each line")
     return [int(word) for word in words]

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from rnnexport.errors import InputError
+from rnnexport.files.regular_files import read_regular
 from rnnexport.files.targets import check_new_file
 
 SCHEMA_VERSION = 1
@@ -46,7 +47,7 @@ class ResultsLog:
             os.fsync(file.fileno())
 
     def _read(self) -> list[dict[str, Any]]:
-        text = self.path.read_text(encoding="utf-8", errors="replace")
+        text = read_regular(self.path).decode("utf-8", errors="replace")
         whole = text[: text.rfind("\n") + 1].splitlines()
         try:
             header, *lines = [json.loads(line) for line in whole]

@@ -30,6 +30,7 @@ from rnnexport.engines.contract import Definition
 from rnnexport.errors import BundleError, InputError
 from rnnexport.files.arrays import read_npz
 from rnnexport.files.json_files import parse_json
+from rnnexport.files.regular_files import read_regular
 from rnnexport.onnx_files.reading import check_file, external_files
 from rnnexport.results.invocation import invocation
 
@@ -124,7 +125,7 @@ class Bundle:
     def evidence(self, name: str) -> Literal["none", "current", "stale"]:
         """Say whether `name` exists and belongs to this very manifest."""
         try:
-            document = parse_json((self.path / name).read_bytes())
+            document = parse_json(read_regular(self.path / name))
         except FileNotFoundError:
             return "none"
         except (ValueError, OSError):
@@ -169,7 +170,7 @@ def load_bundle(path: Path) -> Bundle:
     mend_interrupted_exchange(path)
     manifest_path = path / MANIFEST
     try:
-        content = manifest_path.read_bytes()
+        content = read_regular(manifest_path)
     except FileNotFoundError as exc:
         what = f"has no {MANIFEST}, so it is no bundle" if path.is_dir() else "does not exist"
         raise BundleError(f"bundle {str(path)!r} {what}; make one with: rnnexport export --out {path}") from exc

@@ -12,14 +12,10 @@ from typing import Annotated, Literal, Self
 import numpy as np
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
+from rnnexport.files.lines import Line
+
 SCHEMA_VERSION = 2
 MANIFEST = "manifest.json"
-
-
-def _one_line(text: str) -> str:
-    if not text.isprintable():
-        raise ValueError(f"{text!r} holds a character that cannot be printed")
-    return text
 
 
 def _dtype(text: str) -> str:
@@ -29,10 +25,6 @@ def _dtype(text: str) -> str:
     except (TypeError, SyntaxError):
         pass
     raise ValueError(f"{text!r} is no type of numbers")
-
-
-Line = Annotated[str, AfterValidator(_one_line)]
-"""Text from a file that is printed in messages and tables."""
 
 
 class _Strict(BaseModel):
@@ -169,6 +161,8 @@ class Manifest(_Strict):
     task: Line | None = None
     metric: Line | None = None
     class_names: tuple[str, ...] = ()
+    classes_given_as: Literal["logits", "probabilities"] = "logits"
+    """What the columns that stand for classes hold."""
     vocabulary: tuple[str, ...] = ()
     """What each token of the input stands for."""
     tolerances: dict[Line, Tolerance]

@@ -27,6 +27,7 @@ from rnnexport.engines import get_engine
 from rnnexport.engines.contract import Definition, Feeds
 from rnnexport.errors import BundleError, InputError
 from rnnexport.files.arrays import read_npz
+from rnnexport.files.regular_files import read_regular
 from rnnexport.versions import machine, tool_versions
 
 GraphKind = Literal["sequence", "step"]
@@ -147,7 +148,7 @@ def read_plan(bundle: Bundle, kind: GraphKind) -> Plan | None:
     path = bundle.path / plan_name(kind)
     again = f"run: rnnexport tune {bundle.path}"
     try:
-        document: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
+        document: dict[str, Any] = tomllib.loads(read_regular(path).decode("utf-8"))
         graph, tuned = document.pop("graph"), document.pop("tuned")
         plan = Plan(graph=graph, definition=Definition(name=path.stem, **document), tuned=Tuned.model_validate(tuned))
         get_engine(plan.definition.engine).check_options(plan.definition)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from rnnexport.errors import CheckpointError
+from rnnexport.files.regular_files import check_regular
 from rnnexport.models.classifier import check_weights, read_weights
 
 _PICKLES = (".pt", ".pth", ".ckpt", ".bin")
@@ -36,6 +37,7 @@ def load_weights(model: nn.Module, path: Path, name: str) -> str | None:
 
 def _read_state_dict(path: Path) -> dict[str, Tensor]:
     try:
+        check_regular(path)
         found = torch.load(path, weights_only=True, map_location="cpu")
     except OSError as exc:
         raise CheckpointError(f"{path} cannot be read: {exc.strerror or exc}") from exc

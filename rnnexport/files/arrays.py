@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rnnexport.errors import InputError
+from rnnexport.files.regular_files import check_regular
 
 LARGEST_UNPACKED = 2**30
 """Bytes that compressed arrays may take in memory, however small the file is."""
@@ -55,7 +56,7 @@ def read_npy(path: Path) -> NDArray[Any]:
     Raises:
         InputError: As `read_npz`.
     """
-    with _explained(path), path.open("rb") as file:
+    with _explained(path), _opened(path) as file:
         start = file.read(len(_NPY))
         if start.startswith(_ZIP):
             raise ValueError("it is a .npz, which holds several arrays; give it that name")
@@ -102,11 +103,16 @@ def _explained(path: Path) -> Iterator[None]:
         raise InputError(f"{path} cannot be read: {reason}") from exc
 
 
+def _opened(path: Path) -> IO[bytes]:
+    check_regular(path)
+    return path.open("rb")
+
+
 def _open_zip(path: Path, content: bytes | None) -> zipfile.ZipFile:
     """Open an archive that is none of the harmful ones."""
-    size = path.stat().st_size if content is None else len(content)
-    with path.open("rb") if content is None else io.BytesIO(content) as file:
+    with _opened(path) if content is None else io.BytesIO(content) as file:
         start = file.read(len(_NPY))
+        size = file.seek(0, io.SEEK_END)
     if start == _NPY:
         raise ValueError("it is a .npy, a single array; save it with numpy.savez and the array's name")
     if not start.startswith((_ZIP, b"PK\x05\x06")):

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from rnnexport.errors import InputError
+from rnnexport.files.regular_files import read_regular
 
 
 def read_json(path: Path) -> Any:
@@ -16,7 +17,7 @@ def read_json(path: Path) -> Any:
         InputError: It cannot be read, or is no JSON that this reader takes: too deeply nested, or not UTF-8.
     """
     try:
-        return parse_json(path.read_bytes())
+        return parse_json(read_regular(path))
     except ValueError as exc:
         raise InputError(f"{path} is no JSON file: {exc}") from exc
     except OSError as exc:

@@ -10,6 +10,7 @@ from typing import Any, TypeVar, get_args
 from pydantic import BaseModel, ValidationError
 
 from rnnexport.errors import InputError, UnknownNameError
+from rnnexport.files.regular_files import read_regular
 
 Model = TypeVar("Model", bound=BaseModel)
 _UNKNOWN = "extra_forbidden"
@@ -22,7 +23,7 @@ def read_toml(path: Path) -> dict[str, Any]:
         InputError: It cannot be read, or is no TOML.
     """
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(read_regular(path).decode("utf-8"))
     except OSError as exc:
         raise InputError(f"{path}: cannot be read: {exc.strerror}") from exc
     except (ValueError, RecursionError) as exc:

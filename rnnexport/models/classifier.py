@@ -21,6 +21,8 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from rnnexport.errors import CheckpointError, UnknownNameError
 from rnnexport.files.json_files import parse_json
+from rnnexport.files.lines import Line
+from rnnexport.files.regular_files import check_regular, read_regular
 from rnnexport.models.cells import ResetBeforeGRU
 
 CELLS: dict[str, type[nn.LSTM | nn.GRU]] = {"lstm": nn.LSTM, "gru": nn.GRU, "gru-reset-before": ResetBeforeGRU}
@@ -79,8 +81,8 @@ class ModelDescription(BaseModel):
     schema_version: Literal[1] = 1
     architecture: Literal["SequenceClassifier"] = "SequenceClassifier"
     config: ModelConfig
-    task: str
-    metric: str
+    task: Line
+    metric: Line
     class_names: tuple[str, ...]
     """Empty where the outputs are values."""
     vocabulary: tuple[str, ...] = ()
@@ -165,7 +167,7 @@ def load_description(path: Path) -> ModelDescription:
         CheckpointError: It is missing, damaged or of another schema version.
     """
     try:
-        document = parse_json(path.read_bytes())
+        document = parse_json(read_regular(path))
         if document["schema_version"] != 1:
             raise CheckpointError(f"{path} is schema {document['schema_version']}, this version reads 1; train again")
         return ModelDescription.model_validate(document)
@@ -223,6 +225,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         CheckpointError: The file is missing, damaged or a pickle.
     """
     try:
+        check_regular(path)
         with path.open("rb") as file:
             start = file.read(4)
         if start.startswith(_PICKLE_STARTS):

@@ -21,6 +21,7 @@ from rnnexport.bundle.manifest import Tolerance
 from rnnexport.errors import InputError
 from rnnexport.files.arrays import read_npz
 from rnnexport.files.json_files import read_json
+from rnnexport.files.regular_files import read_regular
 from rnnexport.parity.compare import Comparison, Reference, compare
 from rnnexport.parity.verdicts import CaseVerdict, ParityReport, RuntimeParity
 
@@ -79,7 +80,7 @@ def _read(path: Path) -> ParityReport:
 
 def _read_outputs(path: Path, report: ParityReport) -> dict[str, NDArray[Any]]:
     try:
-        content = path.read_bytes()
+        content = read_regular(path)
     except OSError as exc:
         raise InputError(f"{path} cannot be read: {exc.strerror}; run: rnnexport verify {path.parent}") from exc
     if hashlib.sha256(content).hexdigest() != report.raw_outputs:

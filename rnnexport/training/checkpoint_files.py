@@ -11,6 +11,7 @@ import torch
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 
 from rnnexport.errors import CheckpointError
+from rnnexport.files.regular_files import check_regular
 
 
 class WholeCheckpoints(TorchCheckpointIO):  # type: ignore[misc] # Lightning's classes, seen as Any
@@ -49,6 +50,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         CheckpointError: It is missing, truncated, or no checkpoint of the trainer.
     """
     try:
+        check_regular(path)
         found = torch.load(path, weights_only=True, map_location="cpu")
         if {"state_dict", "epoch"} <= found.keys():
             return dict(found)

@@ -27,6 +27,7 @@ from rnnexport.data.options import DataFile
 from rnnexport.data.task import Dataset, Task
 from rnnexport.data.tasks import get_task
 from rnnexport.errors import CheckpointError, InputError
+from rnnexport.files.regular_files import read_regular
 from rnnexport.training.checkpoints import CHECKPOINTS, write_checkpoint
 from rnnexport.training.distributed import check_processes, is_first_process
 from rnnexport.training.options import Precision, TrainOptions
@@ -164,7 +165,7 @@ def _prepare_work_folder(work: Path, settings: Settings, *, resume: bool) -> Non
         settings_path.write_text(settings.model_dump_json())
         return
     try:
-        interrupted = dict(json.loads(settings_path.read_text()))
+        interrupted = dict(json.loads(read_regular(settings_path)))
     except (FileNotFoundError, ValueError, TypeError, RecursionError) as exc:
         raise CheckpointError(f"{work.parent} holds no interrupted training; train without `resume`") from exc
     for name, value in settings.model_dump(mode="json").items():

@@ -62,7 +62,7 @@ def test_code_of_the_users_cannot_end_a_command(name: str, work: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["export", "m.onnx", "--streaming"], "--streaming is not for an ONNX file"),
+        (["export", "m.onnx", "--strict"], "--strict is not for an ONNX file"),
         (["export", "m.onnx", "--opset", "18"], "--opset is not for an ONNX file"),
         (["export", "m.onnx", "--lengths", "none"], "--lengths is not for an ONNX file"),
         (["export", "m.onnx", "--cell", "gru"], "--cell is for an export without a source"),
@@ -99,6 +99,26 @@ def test_what_would_be_ignored_or_cannot_be_is_refused(arguments: list[str], mes
     outcome = run(arguments, work)
     assert (outcome.verdict, outcome.status) == ("clear", 2), outcome
     assert message in outcome.err.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("m.onnx", ["show", "m.onnx"]),
+        ("manifest.json", ["show", "."]),
+        ("s.npz", ["predict", GRU, "s.npz"]),
+        ("s.npz", ["export", GRU + "/model.onnx", "--inputs", "s.npz", "--out", "out/b"]),
+        ("w.pt", ["export", "torch.nn:GRU", "--kwargs", '{"input_size": 2, "hidden_size": 3}', "--weights", "w.pt"]),
+        ("model.json", ["export", "--checkpoint", ".", "--out", "out/b"]),
+        ("mine.toml", ["predict", GRU, "s.npz", "-r", "mine.toml"]),
+        ("b.json", ["bench", GRU, "--compare", "b.json"]),
+        ("parity.json", ["verify", "--from", "parity.json"]),
+        ("lengths.txt", ["bench", GRU, "--scenario", "mix", "--lengths", "lengths.txt"]),
+    ],
+)
+def test_a_pipe_in_place_of_a_file_is_refused(name: str, arguments: list[str], work: Path) -> None:
+    os.mkfifo(work / "work" / name)
+    assert (outcome := run(arguments, work)).verdict == "clear", outcome
 
 
 def test_a_reader_that_has_had_enough_is_no_error() -> None:
