@@ -30,7 +30,7 @@ def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
 
 
 COMMANDS = [
-    *("train", "export", "verify", "drift", "bench", "predict", "show"),
+    *("train", "export", "verify", "drift", "bench", "report", "predict", "show"),
     *("lint", "optimize", "check", "runtimes", "doctor", "demo", "schema", "conformance", "compare"),
 ]
 

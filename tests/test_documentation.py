@@ -28,13 +28,14 @@ BENCH = "".join(
     (ROOT / "docs" / page).read_text(encoding="utf-8") for page in ("how-to/bench.md", "explanation/statistics.md")
 )
 PREDICT = (ROOT / "docs/how-to/deploy.md").read_text(encoding="utf-8")
+REPORT = (ROOT / "docs/how-to/report.md").read_text(encoding="utf-8")
 
 
 def blocks(text: str, language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
 
 
-@pytest.mark.parametrize("code", [*blocks(README, "python"), *blocks(BENCH, "python")])
+@pytest.mark.parametrize("code", [*blocks(README, "python"), *blocks(BENCH, "python"), *blocks(REPORT, "python")])
 def test_python_of_the_documents_runs(code: str, tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-W", "error", "-c", code], check=True, cwd=tmp_path)
 

@@ -18,6 +18,7 @@ COMMANDS = {
     "verify": "Prove that every runtime computes the model that was trained.",
     "drift": "Follow each runtime's error along a very long series.",
     "bench": "Measure latency, throughput or a load of another kind, of right answers only.",
+    "report": "Write one page of all that bundles hold: the verdict, figures, plots, and how they were made.",
     "predict": "Predict the class, or the values, of each series in a file.",
     "show": "Print what is in a bundle, after checking that it is whole, or in an ONNX file.",
     "lint": "Say what is wrong or risky in an ONNX file with recurrent layers, and what each runtime makes of it.",

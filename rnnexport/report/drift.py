@@ -11,9 +11,11 @@ from rich.text import Text
 
 from rnnexport.errors import InputError
 from rnnexport.parity.drift import DriftReport, RuntimeDrift
-from rnnexport.report.figures import COLOURS, MARKERS, STYLE
+from rnnexport.report.figures import STYLE, as_label, line_style, number_plainly
 
 _DECADES = (10, 100, 1000, 10_000, 100_000)
+_LEAST_ERROR = 1e-12
+"""Where an error of 0 is drawn."""
 
 
 def drift_tables(report: DriftReport) -> list[Table | Text]:
@@ -48,7 +50,7 @@ def _cells(runtime: RuntimeDrift, decades: Sequence[int], steps: int) -> list[st
 
 
 def plot_drift(report: DriftReport, path: Path) -> None:
-    """Draw each runtime's error against the time step, both on logarithmic scales, with its tolerance.
+    """Draw each runtime's error against the time step.
 
     Raises:
         InputError: No runtime has an error to draw.
@@ -56,25 +58,32 @@ def plot_drift(report: DriftReport, path: Path) -> None:
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
-    drawn = [runtime for runtime in report.runtimes if runtime.errors]
+    drawn = drawn_runtimes(report)
     if not drawn:
         raise InputError(f"{path}: nothing to draw, since no runtime has run")
     with rc_context(STYLE):
         figure = Figure(figsize=(7.2, 4.6), layout="constrained")
         axis: Any = figure.subplots()
-        for number, runtime in enumerate(drawn):
-            ends, errors = zip(*runtime.errors, strict=True)
-            axis.loglog(
-                ends,
-                [max(error, 1e-12) for error in errors],
-                color=COLOURS[number % len(COLOURS)],
-                marker=MARKERS[number % len(MARKERS)],
-                markersize=4,
-                label=f"{runtime.definition.name} ({runtime.definition.precision})",
-            )
-        for precision, atol in {r.definition.precision: r.tolerance.atol for r in drawn}.items():
-            axis.axhline(atol, color="#666666", linestyle="--", linewidth=1)
-            axis.annotate(f"tolerance, {precision}", (1, atol), textcoords="offset points", xytext=(2, 3), fontsize=9)
-        axis.set(xlabel="time step", ylabel="largest error of a layer's output", title=Path(report.bundle).name)
+        draw_drift(axis, drawn)
+        axis.set_title(as_label(Path(report.bundle).name))
         figure.legend(loc="outside lower center", ncols=2, frameon=False)
         figure.savefig(path, dpi=150, metadata={"Date": None} if path.suffix == ".svg" else None)
+
+
+def drawn_runtimes(report: DriftReport) -> list[RuntimeDrift]:
+    """Those with an error to draw."""
+    return [runtime for runtime in report.runtimes if runtime.errors]
+
+
+def draw_drift(axis: Any, drawn: Sequence[RuntimeDrift]) -> None:
+    """Draw a line for each runtime, on logarithmic scales, and the tolerance of each precision."""
+    for number, runtime in enumerate(drawn):
+        ends, errors = zip(*runtime.errors, strict=True)
+        label = as_label(f"{runtime.definition.name} ({runtime.definition.precision})")
+        heights = [max(error, _LEAST_ERROR) for error in errors]
+        axis.loglog(ends, heights, markersize=4, label=label, **line_style(number))
+    for precision, atol in {r.definition.precision: r.tolerance.atol for r in drawn}.items():
+        axis.axhline(atol, color="#666666", linestyle="--", linewidth=1)
+        axis.annotate(f"tolerance, {precision}", (1, atol), textcoords="offset points", xytext=(2, 3), fontsize=9)
+    axis.set(xlabel="time step", ylabel="largest error of a layer's output")
+    number_plainly(axis.xaxis)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.table import Table
 from rich.text import Text
 
-from rnnexport.benchmark.results import BenchReport, Measurement
+from rnnexport.benchmark.results import BenchReport, Measurement, RowComparison
 from rnnexport.report.numbers import duration, duration_within, rate, size
 
 
@@ -34,7 +35,7 @@ def latency_tables(report: BenchReport) -> list[Table | Text]:
     return [
         latency,
         processes,
-        *([_comparison_table(report)] if report.comparisons else []),
+        *([comparison_table(report.comparisons)] if report.comparisons else []),
         *faults,
         *map(Text, reasons),
         *(Text(note, style="yellow") for note in report.conditions.notes),
@@ -52,11 +53,12 @@ def _table(title: str, headings: list[str]) -> Table:
 _COLOURS = {"faster": "green", "slower": "red", "equivalent": "", "cannot tell": "yellow"}
 
 
-def _comparison_table(report: BenchReport) -> Table:
+def comparison_table(comparisons: Sequence[RowComparison]) -> Table:
+    """One row for each row that was compared."""
     table = Table(title="compared in undisturbed windows", title_justify="left")
     for heading in ("row", "compared with", "batch × time", "latency", "95 % interval", "p", "verdict"):
         table.add_column(heading)
-    for comparison in report.comparisons:
+    for comparison in comparisons:
         verdict = comparison.verdict
         reason = f": {verdict.reason}" if verdict.reason else ""
         table.add_row(

@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rnnexport.errors import InputError
-from rnnexport.report.figures import COLOURS, MARKERS, STYLE
+from rnnexport.report.figures import STYLE, as_label, line_style, number_plainly
 
 if TYPE_CHECKING:
     from rnnexport.benchmark.results import BenchReport, Measurement
 
-_LINES = ["-", "--", ":"]
 _MOST_POINTS = 500
 Rows = Sequence["Measurement"]
+Groups = dict[str, list["Measurement"]]
+Panel = Callable[[Any, Groups], None]
 
 
 def plot_latency(report: BenchReport, path: Path) -> None:
@@ -28,14 +29,9 @@ def plot_latency(report: BenchReport, path: Path) -> None:
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
-    groups = _groups([row for row in report.measurements if row.median_ns is not None])
+    groups, panels = latency_panels(report)
     if not groups:
         raise InputError(f"{path}: nothing to draw, since no row has figures")
-    panels = [_distribution]
-    if _several(groups, "batch_size"):
-        panels += [_against_batch_size, _throughput]
-    if _several(groups, "time_steps"):
-        panels.append(_against_time_steps)
     with rc_context(STYLE):
         columns = min(len(panels), 2)
         lines = -(-len(panels) // columns)
@@ -43,50 +39,55 @@ def plot_latency(report: BenchReport, path: Path) -> None:
         axes: Any = figure.subplots(lines, columns, squeeze=False).flatten()
         for spare in axes[len(panels) :]:
             spare.remove()
-        for panel, axis in zip(panels, axes, strict=False):
+        for panel, axis in zip(panels.values(), axes, strict=False):
             panel(axis, groups)
         figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False)
         figure.savefig(path, dpi=150, metadata={"Date": None} if path.suffix == ".svg" else None)
 
 
-def _groups(rows: Rows) -> dict[str, list[Measurement]]:
-    groups: dict[str, list[Measurement]] = {}
+def latency_panels(report: BenchReport) -> tuple[Groups, dict[str, Panel]]:
+    """The rows with figures by name, and what they allow to be drawn: functions of an axis and these rows, by topic."""
+    groups = _groups([row for row in report.measurements if row.median_ns is not None])
+    panels: dict[str, Panel] = {"distribution": _distribution}
+    if _several(groups, "batch_size"):
+        panels |= {"batch size": _against_batch_size, "throughput": _throughput}
+    if _several(groups, "time_steps"):
+        panels |= {"time steps": _against_time_steps}
+    return groups, panels
+
+
+def _groups(rows: Rows) -> Groups:
+    groups: Groups = {}
     for row in rows:
         groups.setdefault(row.name, []).append(row)
     return groups
 
 
-def _several(groups: dict[str, list[Measurement]], size: str) -> bool:
+def _several(groups: Groups, size: str) -> bool:
     return len({getattr(row, size) for rows in groups.values() for row in rows}) > 1
 
 
-def _style(number: int) -> dict[str, Any]:
-    colour = COLOURS[number % len(COLOURS)]
-    line = _LINES[number // len(COLOURS) % len(_LINES)]
-    return {"color": colour, "linestyle": line, "marker": MARKERS[number % len(MARKERS)]}
-
-
-def _distribution(axis: Any, groups: dict[str, list[Measurement]]) -> None:
+def _distribution(axis: Any, groups: Groups) -> None:
     """Share of the calls that took no longer, at each one's first shape."""
     first = next(iter(groups.values()))[0]
     for number, (name, rows) in enumerate(groups.items()):
         samples = np.sort(rows[0].samples_ns) / 1e6
         ranks = np.unique(np.linspace(0, len(samples) - 1, _MOST_POINTS).astype(int))
         shares = (ranks + 1) / len(samples)
-        axis.plot(samples[ranks], shares, label=name, markevery=0.2, **_style(number))
+        axis.plot(samples[ranks], shares, label=as_label(name), markevery=0.2, **line_style(number))
     axis.set(xscale="log", xlabel="latency of a call [ms]", ylabel="share of calls that took no longer")
-    _plain_numbers(axis.xaxis)
+    number_plainly(axis.xaxis)
     axis.set_title(f"batch size {first.batch_size}, {first.time_steps} time steps", loc="left")
 
 
-def _against_batch_size(axis: Any, groups: dict[str, list[Measurement]]) -> None:
+def _against_batch_size(axis: Any, groups: Groups) -> None:
     shortest = min(row.time_steps for rows in groups.values() for row in rows)
     _lines(axis, groups, lambda row: row.time_steps == shortest, lambda row: row.batch_size)
     axis.set_xlabel("batch size")
     axis.set_title(f"{shortest} time steps", loc="left")
 
 
-def _against_time_steps(axis: Any, groups: dict[str, list[Measurement]]) -> None:
+def _against_time_steps(axis: Any, groups: Groups) -> None:
     smallest = min(row.batch_size for rows in groups.values() for row in rows)
     _lines(axis, groups, lambda row: row.batch_size == smallest, lambda row: row.time_steps)
     axis.set_xlabel("time steps")
@@ -95,7 +96,7 @@ def _against_time_steps(axis: Any, groups: dict[str, list[Measurement]]) -> None
 
 def _lines(
     axis: Any,
-    groups: dict[str, list[Measurement]],
+    groups: Groups,
     wanted: Callable[[Measurement], bool],
     size: Callable[[Measurement], int],
 ) -> None:
@@ -104,29 +105,25 @@ def _lines(
         medians = np.array([row.median_ns for row in chosen], float) / 1e6
         intervals = np.array([row.median_interval_ns for row in chosen], float).reshape(-1, 2).T / 1e6
         errors = np.maximum([medians - intervals[0], intervals[1] - medians], 0)
-        axis.errorbar([size(row) for row in chosen], medians, yerr=errors, label=name, capsize=3, **_style(number))
+        axis.errorbar(
+            [size(row) for row in chosen], medians, yerr=errors, label=as_label(name), capsize=3, **line_style(number)
+        )
     axis.set(xscale="log", yscale="log", ylabel="median latency [ms], 95 % interval")
     ticks = sorted({size(row) for rows in groups.values() for row in filter(wanted, rows)})
     axis.set_xticks(ticks, [str(tick) for tick in ticks])
     axis.set_xticks([], minor=True)
-    _plain_numbers(axis.yaxis)
+    number_plainly(axis.yaxis)
 
 
-def _throughput(axis: Any, groups: dict[str, list[Measurement]]) -> None:
+def _throughput(axis: Any, groups: Groups) -> None:
     shortest = min(row.time_steps for rows in groups.values() for row in rows)
     for number, (name, rows) in enumerate(groups.items()):
         chosen = sorted((row for row in rows if row.time_steps == shortest), key=lambda row: row.batch_size)
         latencies = [(row.median_ns or 0) / 1e6 for row in chosen]
-        axis.plot(latencies, [row.series_per_second for row in chosen], label=name, **_style(number))
+        axis.plot(latencies, [row.series_per_second for row in chosen], label=as_label(name), **line_style(number))
         for latency, row in zip(latencies, chosen, strict=True):
             place = {"xytext": (5, -11), "textcoords": "offset points", "fontsize": 8, "color": "#555555"}
             axis.annotate(str(row.batch_size), (latency, row.series_per_second), **place)
     axis.set(xscale="log", yscale="log", xlabel="median latency [ms]", ylabel="series per second")
-    _plain_numbers(axis.xaxis, axis.yaxis)
+    number_plainly(axis.xaxis, axis.yaxis)
     axis.set_title(f"{shortest} time steps; numbers are batch sizes", loc="left")
-
-
-def _plain_numbers(*axes: Any) -> None:
-    """Write 0.1 and 1,000 in place of powers of ten."""
-    for axis in axes:
-        axis.set_major_formatter(lambda value, _: f"{value:,.10g}")

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
-from rnnexport.report.figures import COLOURS, MARKERS, STYLE
+from rnnexport.report.figures import STYLE, as_label, line_style
 from rnnexport.report.numbers import duration, metric_value, size, times
 from rnnexport.tuning.results import Candidate, TuneReport
 
@@ -68,7 +68,8 @@ def _unmeasured(report: TuneReport) -> str:
     if not report.unmeasured:
         return ""
     count, others = len(report.candidates), len(report.unmeasured)
-    enough = f"{report.time_limit_seconds:g} s were enough for {count - others} of {count} candidates"
+    limit = f"{report.time_limit_seconds:g} s were" if report.time_limit_seconds is not None else "the time was"
+    enough = f"{limit} enough for {count - others} of {count} candidates"
     names = ", ".join(dict.fromkeys(candidate.form for candidate in report.unmeasured))
     return (
         f"\n{enough}; nothing is known of the other {others} ({names}): go on with --resume and a larger --time-limit"
@@ -80,26 +81,37 @@ def plot_tune(report: TuneReport, path: Path) -> None:
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
-    drawn = [c for c in report.candidates if c.error is not None and c.times_plain is not None]
     with rc_context(STYLE):
         figure = Figure(figsize=(9, 5.5), layout="constrained")
         axes = figure.subplots()
-        forms = list(dict.fromkeys(c.form for c in drawn))
-        for number, form in enumerate(forms):
-            those = [c for c in drawn if c.form == form]
-            colour, marker = COLOURS[number % len(COLOURS)], MARKERS[number % len(MARKERS)]
-            axes.scatter(
-                [_error(c) for c in those], [_speed(c) for c in those], s=55, c=colour, marker=marker, label=form
-            )
-        front = pareto_front(drawn)
-        axes.plot([_error(c) for c in front], [_speed(c) for c in front], c="#777777", ls="--", zorder=0)
-        if best := report.chosen:
-            axes.annotate("plan", (_error(best), _speed(best)), (8, 8), textcoords="offset points")
-        axes.set(xscale="log", xlabel=f"largest error, on {report.judged_on}", ylabel="times as fast as the baseline")
-        axes.set_ylim(bottom=0)
-        axes.set_title(f"{Path(report.bundle).name}, {report.purpose}")
+        draw_tune(axes, report)
+        axes.set_xlabel(as_label(f"largest error, on {report.judged_on}"))
+        axes.set_title(as_label(f"{Path(report.bundle).name}, {report.purpose}"))
         figure.legend(loc="outside right upper", frameon=False)
         figure.savefig(path)
+
+
+def drawn_candidates(report: TuneReport) -> dict[str, list[Candidate]]:
+    """Those whose error and speed are both known, by form."""
+    drawn: dict[str, list[Candidate]] = {}
+    for candidate in report.candidates:
+        if candidate.error is not None and candidate.times_plain is not None:
+            drawn.setdefault(candidate.form, []).append(candidate)
+    return drawn
+
+
+def draw_tune(axis: Any, report: TuneReport) -> None:
+    """Draw a mark for each candidate, and the Pareto front."""
+    drawn = drawn_candidates(report)
+    for number, (form, those) in enumerate(drawn.items()):
+        style = {**line_style(number), "linestyle": ""}
+        axis.plot(list(map(_error, those)), list(map(_speed, those)), markersize=7, label=as_label(form), **style)
+    front = pareto_front([candidate for those in drawn.values() for candidate in those])
+    axis.plot(list(map(_error, front)), list(map(_speed, front)), c="#777777", ls="--", zorder=0)
+    if best := report.chosen:
+        axis.annotate("plan", (_error(best), _speed(best)), (8, 8), textcoords="offset points")
+    axis.set(xscale="log", xlabel="largest error", ylabel="times as fast as the baseline")
+    axis.set_ylim(bottom=0)
 
 
 def _error(candidate: Candidate) -> float:

@@ -15,11 +15,11 @@ from rnnexport.benchmark.machine import Machine, Rate
 from rnnexport.benchmark.results import BenchReport
 from rnnexport.bundle.bundle import Bundle, load_bundle
 from rnnexport.bundle.evidence import read_evidence
-from rnnexport.bundle.store import seal
-from rnnexport.linting.lint import LintReport, lint
+from rnnexport.linting.lint import LintReport
 from rnnexport.parity.drift import DriftReport, drift
 from rnnexport.training.training import TrainingResult
 from tests.command_line import Run
+from tests.evidence import export_again
 
 
 def test_what_a_command_keeps_names_the_command_and_the_time(bundle: Bundle, run: Run) -> None:
@@ -42,9 +42,9 @@ def test_a_call_from_python_is_kept_as_it_is_typed(bundle: Bundle) -> None:
 
 
 def test_evidence_of_an_earlier_export_is_stale_and_what_is_no_evidence_is_damaged(bundle: Bundle) -> None:
-    report = lint(bundle.path)
-    seal(bundle.path, bundle.manifest.model_copy(update={"name": "another"}))
-    exported_again = load_bundle(bundle.path)
+    report = LintReport(path="model.onnx", findings=[])
+    bundle.write_evidence("lint.json", report.model_dump(mode="json"))
+    exported_again = export_again(bundle)
     evidence = read_evidence(exported_again, "lint.json", LintReport)
     assert (evidence.state, evidence.report) == ("stale", report)
     for content in ("{", "[]", "3", '{"schema_version": 99}', "[" * 100_000):

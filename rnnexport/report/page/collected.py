@@ -1,0 +1,68 @@
+"""All that one bundle holds, read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rnnexport.benchmark.results import BenchReport
+from rnnexport.bundle.bundle import Bundle, load_bundle
+from rnnexport.bundle.evidence import Evidence, read_evidence
+from rnnexport.linting.lint import LintReport
+from rnnexport.parity.drift import DriftReport
+from rnnexport.parity.verdicts import ParityReport
+from rnnexport.training.training import TrainingResult
+from rnnexport.tuning.results import TuneReport
+
+
+@dataclass(frozen=True)
+class Collected:
+    """A bundle and its evidence."""
+
+    name: str
+    """How the page calls it: its folder's name, or the whole path where two folders have the same."""
+    bundle: Bundle
+    parity: Evidence[ParityReport]
+    bench: Evidence[BenchReport]
+    throughput: Evidence[BenchReport]
+    drift: Evidence[DriftReport]
+    tune: Evidence[TuneReport]
+    lint: Evidence[LintReport]
+    training: Evidence[TrainingResult]
+
+    @property
+    def all(self) -> list[Evidence[Any]]:
+        """Every file that is there."""
+        measured: list[Evidence[Any]] = [self.parity, self.bench, self.throughput, self.drift, self.tune, self.lint]
+        found = [self.training, *measured]
+        return [evidence for evidence in found if evidence.state != "none"]
+
+
+def collect(paths: Sequence[str | Path]) -> list[Collected]:
+    """Read bundles and what they hold.
+
+    Raises:
+        BundleError: One is missing or damaged.
+    """
+    bundles = [load_bundle(Path(path)) for path in paths]
+    names = [bundle.path.resolve().name for bundle in bundles]
+    return [
+        _collect(name if names.count(name) == 1 else str(bundle.path), bundle)
+        for name, bundle in zip(names, bundles, strict=True)
+    ]
+
+
+def _collect(name: str, bundle: Bundle) -> Collected:
+    return Collected(
+        name=name,
+        bundle=bundle,
+        parity=read_evidence(bundle, "parity.json", ParityReport),
+        bench=read_evidence(bundle, "bench.json", BenchReport),
+        throughput=read_evidence(bundle, "bench-throughput.json", BenchReport),
+        drift=read_evidence(bundle, "drift.json", DriftReport),
+        tune=read_evidence(bundle, "tune.json", TuneReport),
+        lint=read_evidence(bundle, "lint.json", LintReport),
+        training=read_evidence(bundle, "training.json", TrainingResult),
+    )
