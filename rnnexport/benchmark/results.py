@@ -12,9 +12,9 @@ import platform
 import time
 from pathlib import Path
 from statistics import median
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, computed_field
+from pydantic import BaseModel, Field, computed_field
 
 from rnnexport.benchmark.analysis import Analysis
 from rnnexport.benchmark.interleaving import Figures, Repetition
@@ -22,6 +22,7 @@ from rnnexport.benchmark.statistics import STABLE_TOLERANCE, is_stable, median_i
 from rnnexport.benchmark.verdicts import Verdict
 from rnnexport.engines.contract import Definition
 from rnnexport.errors import RuntimeUnavailableError
+from rnnexport.results.result import Result
 from rnnexport.runtime.definitions import RuntimeStatus
 
 SCHEMA_VERSION = 2
@@ -178,7 +179,7 @@ class RowComparison(BaseModel):
     verdict: Verdict
 
 
-class BenchReport(BaseModel):
+class BenchReport(Result):
     """What `rnnexport bench` measured."""
 
     schema_version: Literal[2] = 2
@@ -188,11 +189,34 @@ class BenchReport(BaseModel):
     measurements: list[Measurement]
     not_usable: list[RuntimeStatus]
     conditions: Conditions
-    comparisons: list[RowComparison] = []
+    comparisons: list[RowComparison] = Field(default_factory=list)
     fail_over: float | None = None
     """The share by which a compared row may be slower; beyond, the status is 1. `None`: any."""
     analysis: Analysis = Analysis()
     versions: dict[str, str]
+
+    def records(self) -> list[dict[str, Any]]:
+        """A row for each measurement, in nanoseconds and bytes."""
+        return [
+            {
+                "bundle": row.bundle,
+                "runtime": row.definition.name,
+                "batch_size": row.batch_size,
+                "time_steps": row.time_steps,
+                "median_ns": row.median_ns,
+                "median_low_ns": row.median_interval_ns[0] if row.median_interval_ns else None,
+                "median_high_ns": row.median_interval_ns[1] if row.median_interval_ns else None,
+                "p90_ns": row.latency_ns(90),
+                "p99_ns": row.latency_ns(99),
+                "series_per_second": row.series_per_second,
+                "load_ns": row.load_ns,
+                "first_call_ns": row.first_call_ns,
+                "peak_memory_bytes": row.peak_memory_bytes,
+                "stable": row.stable,
+                "failure": row.failure or row.not_applicable,
+            }
+            for row in self.measurements
+        ]
 
     def of(self, bundle: str) -> BenchReport:
         """The part about one bundle, named by its folder."""

@@ -23,6 +23,7 @@ from rnnexport.engines.contract import Definition, Feeds
 from rnnexport.errors import EngineError, RnnexportError, RuntimeUnavailableError
 from rnnexport.parity.compare import Reference
 from rnnexport.parity.grid import CaseShape, symbol_sizes
+from rnnexport.results.result import Result
 from rnnexport.runtime.definitions import RuntimeStatus, choose_runtimes
 from rnnexport.runtime.worker import Arrays, CaseResult, run_job
 from rnnexport.versions import available_memory, tool_versions
@@ -69,7 +70,7 @@ class Scenario(Protocol):
         ...
 
 
-class ScenarioReport(BaseModel):
+class ScenarioReport(Result):
     """What a scenario found."""
 
     schema_version: Literal[1] = 1
@@ -80,6 +81,11 @@ class ScenarioReport(BaseModel):
     not_usable: list[RuntimeStatus]
     conditions: Conditions
     versions: dict[str, str]
+
+    def records(self) -> list[dict[str, Any]]:
+        """A row for each bundle and runtime, with the scenario's own figures."""
+        dumped = [row.model_dump(mode="json", exclude={"definition"}) for row in self.rows]
+        return [{"runtime": row.definition.name, **figures} for row, figures in zip(self.rows, dumped, strict=True)]
 
     @property
     def exit_status(self) -> int:

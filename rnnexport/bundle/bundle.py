@@ -33,6 +33,7 @@ from rnnexport.files.json_files import parse_json
 from rnnexport.files.regular_files import read_regular
 from rnnexport.onnx_files.reading import check_file, external_files
 from rnnexport.results.invocation import invocation
+from rnnexport.results.result import ShownInNotebooks
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ class Evaluation:
 
 
 @dataclass(frozen=True)
-class Bundle:
+class Bundle(ShownInNotebooks):
     """A checked bundle on disk."""
 
     path: Path

@@ -90,10 +90,9 @@ def _bare_layers(_: list[Path], runtimes: list[str], given: Given, on_progress: 
 
 
 def _with_tables(report: Any) -> Any:
-    from rnnexport.report.analysis import analysis_tables
-    from rnnexport.report.latency import latency_tables
+    from rnnexport.report.analysis import bench_tables
 
-    return report, [*latency_tables(report), *analysis_tables(report.analysis)]
+    return report, bench_tables(report)
 
 
 def _throughput(bundles: list[Path], runtimes: list[str], given: Given, on_progress: OnProgress) -> Any:

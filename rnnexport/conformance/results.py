@@ -8,6 +8,7 @@ from pydantic import BaseModel
 
 from rnnexport.conformance.judging import Kind
 from rnnexport.engines.contract import Definition
+from rnnexport.results.result import Result
 from rnnexport.runtime.definitions import RuntimeStatus
 
 
@@ -50,7 +51,7 @@ class RuntimeConformance(BaseModel):
     """Crashes first, then what is wrong, then what is refused."""
 
 
-class ConformanceReport(BaseModel):
+class ConformanceReport(Result):
     """What every runtime made of the same examples."""
 
     examples: int
@@ -58,6 +59,14 @@ class ConformanceReport(BaseModel):
     versions: dict[str, str]
     runtimes: list[RuntimeConformance]
     not_usable: list[RuntimeStatus]
+
+    def records(self) -> list[dict[str, Any]]:
+        """A row for each runtime and finding."""
+        return [
+            {"runtime": runtime.definition.name, **finding.model_dump(exclude={"example"})}
+            for runtime in self.runtimes
+            for finding in runtime.findings
+        ]
 
     @property
     def exit_status(self) -> int:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from rnnexport.bundle.bundle import load_bundle
 from rnnexport.engines.contract import Definition
@@ -19,6 +19,7 @@ from rnnexport.linting.proof import Proof, prove
 from rnnexport.linting.rule import Rule, Severity
 from rnnexport.linting.rules import all_rules
 from rnnexport.onnx_files.reading import external_files, read_model
+from rnnexport.results.result import Result
 from rnnexport.runtime.worker import run_job
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ class Finding(BaseModel):
     repairable: bool
 
 
-class LintReport(BaseModel):
+class LintReport(Result):
     """What `rnnexport lint` found in one file."""
 
     schema_version: Literal[1] = 1
@@ -55,11 +56,15 @@ class LintReport(BaseModel):
     """How many were applied."""
     layers: int = 0
     """Recurrent operators and decomposed cells that were recognised, which most rules are about."""
-    unknown_operators: list[str] = []
+    unknown_operators: list[str] = Field(default_factory=list)
     """Those of other domains than ONNX's and ONNX Runtime's, which no rule looks into."""
     repaired: str | None = None
     """The file that was written."""
-    proof: list[Proof] = []
+    proof: list[Proof] = Field(default_factory=list)
+
+    def records(self) -> list[dict[str, Any]]:
+        """A row for each finding."""
+        return [finding.model_dump() for finding in self.findings]
 
     @property
     def exit_status(self) -> int:

@@ -5,9 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
-
-from pydantic import BaseModel
+from typing import TYPE_CHECKING, Any, Literal
 
 from rnnexport.engines.contract import Feeds
 from rnnexport.errors import ExportError, InputError
@@ -17,6 +15,7 @@ from rnnexport.onnx_files.reading import external_files, read_model
 from rnnexport.optimizing.comparison import Difference, compare
 from rnnexport.optimizing.options import Rewrite
 from rnnexport.optimizing.rewrite import LayerOutcome, apply
+from rnnexport.results.result import Result
 
 if TYPE_CHECKING:
     import onnx_ir
@@ -27,7 +26,7 @@ LARGEST_FLOAT32_DIFFERENCE = 1e-4
 """Relative; far above float32's rounding, far below what a fault does."""
 
 
-class OptimizeReport(BaseModel):
+class OptimizeReport(Result):
     """What `rnnexport optimize` did to one file."""
 
     schema_version: Literal[1] = 1
@@ -39,6 +38,10 @@ class OptimizeReport(BaseModel):
     inputs: str
     """Where the inputs come from with which the files were compared."""
     differences: list[Difference]
+
+    def records(self) -> list[dict[str, Any]]:
+        """A row for each runtime in which the files were compared."""
+        return [difference.model_dump() for difference in self.differences]
 
 
 def optimize(

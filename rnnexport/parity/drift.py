@@ -29,6 +29,7 @@ from rnnexport.parity.grid import CaseShape, draw_feeds, takes
 from rnnexport.parity.onnx_float64 import Float64Model
 from rnnexport.parity.options import DriftOptions
 from rnnexport.parity.verify import tolerance_for
+from rnnexport.results.result import Result
 from rnnexport.runtime.definitions import RuntimeStatus, choose_runtimes, runtime_statuses
 from rnnexport.runtime.worker import infer
 from rnnexport.versions import available_memory, machine, tool_versions
@@ -59,7 +60,7 @@ class RuntimeDrift(BaseModel):
         return self.failure is None and self.bounded
 
 
-class DriftReport(BaseModel):
+class DriftReport(Result):
     """What `rnnexport drift` found out about one bundle."""
 
     schema_version: Literal[1] = 1
@@ -71,6 +72,19 @@ class DriftReport(BaseModel):
     not_usable: list[RuntimeStatus]
     versions: dict[str, str]
     machine: dict[str, str]
+
+    def records(self) -> list[dict[str, Any]]:
+        """A row for each runtime and stretch of steps: its last step, and the largest error in it."""
+        return [
+            {
+                "runtime": runtime.definition.name,
+                "precision": runtime.definition.precision,
+                "up_to_step": step,
+                "largest_error": error,
+            }
+            for runtime in self.runtimes
+            for step, error in runtime.errors
+        ]
 
     @property
     def exit_status(self) -> int:

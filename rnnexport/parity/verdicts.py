@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel
 
@@ -13,6 +13,7 @@ from rnnexport.errors import RuntimeUnavailableError
 from rnnexport.parity.compare import Comparison, Reference, compare
 from rnnexport.parity.diagnosis.diagnosis import Diagnosis
 from rnnexport.parity.options import GridName
+from rnnexport.results.result import Result
 from rnnexport.runtime.definitions import RuntimeStatus
 from rnnexport.runtime.worker import CaseResult
 
@@ -80,7 +81,7 @@ class RuntimeParity(BaseModel):
         return max(found, key=lambda pair: (not pair[1].passed, pair[1].max_abs_diff), default=None)
 
 
-class ParityReport(BaseModel):
+class ParityReport(Result):
     """What `rnnexport verify` found out about one bundle."""
 
     schema_version: Literal[2] = 2
@@ -98,6 +99,25 @@ class ParityReport(BaseModel):
     machine: dict[str, str]
     raw_outputs: str | None = None
     """The SHA-256 of the npz beside `parity.json` that holds what was expected and what came."""
+
+    def records(self) -> list[dict[str, Any]]:
+        """A row for each runtime and output."""
+        return [
+            {
+                "bundle": self.bundle,
+                "runtime": runtime.definition.name,
+                "output": output,
+                "calls": len(runtime.cases),
+                "largest_error": worst[1].max_abs_diff if worst else None,
+                "times_float32_error": worst[1].times_float32_error if worst else None,
+                "worst_call": worst[0] if worst else None,
+                "metric": runtime.metric,
+                "passed": None if runtime.not_applicable else runtime.passed,
+            }
+            for runtime in self.runtimes
+            for output in self.outputs
+            for worst in [runtime.worst(output)]
+        ]
 
     @property
     def passed(self) -> bool:

@@ -27,6 +27,7 @@ from rnnexport.errors import BundleError, EngineError, InputError, RnnexportWarn
 from rnnexport.parity.compare import largest_difference
 from rnnexport.predicting.series import Series, series_input
 from rnnexport.predicting.streams import Stream, fits
+from rnnexport.results.result import Result, ShownInNotebooks
 from rnnexport.runtime.definitions import load_definition
 
 _PLAIN = "ort-cpu"
@@ -44,14 +45,18 @@ class Prediction(BaseModel):
     """Where the model gives values: one row of them for each time step, where it has an answer a step."""
 
 
-class Predictions(BaseModel):
+class Predictions(Result):
     """The classes of all series of a file."""
 
     class_names: tuple[str, ...]
     series: list[Prediction]
 
+    def records(self) -> list[dict[str, Any]]:
+        """A row for each series."""
+        return [prediction.model_dump(exclude_defaults=True) for prediction in self.series]
 
-class Predictor:
+
+class Predictor(ShownInNotebooks):
     """Runs a bundle in one runtime, in this process."""
 
     def __init__(self, bundle: Bundle, runtime: str | None = None) -> None:

@@ -6,8 +6,15 @@ from rich.table import Table
 from rich.text import Text
 
 from rnnexport.benchmark.analysis import Analysis
+from rnnexport.benchmark.results import BenchReport
+from rnnexport.report.latency import latency_tables
 from rnnexport.report.profile import profile_tables
 from rnnexport.report.roofline import roofline_tables
+
+
+def bench_tables(report: BenchReport) -> list[Table | Text]:
+    """All tables of a benchmark."""
+    return [*latency_tables(report), *analysis_tables(report.analysis)]
 
 
 def analysis_tables(analysis: Analysis) -> list[Table | Text]:

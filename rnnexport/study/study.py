@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from pydantic import BaseModel
@@ -14,6 +14,7 @@ from rnnexport.benchmark.benchmark import bench
 from rnnexport.data.tasks import get_task, memory_length
 from rnnexport.errors import InputError
 from rnnexport.exporting.export import export
+from rnnexport.results.result import Result
 from rnnexport.study.claims import Claim, judge
 from rnnexport.study.facts import TaskFacts, task_facts
 from rnnexport.study.kernels import KernelTimes, kernel_times
@@ -57,7 +58,7 @@ class Exported(BaseModel):
     """Median of one call with one series, by runtime."""
 
 
-class StudyResult(BaseModel):
+class StudyResult(Result):
     """What `rnnexport compare` measured."""
 
     schema_version: Literal[1] = 1
@@ -72,6 +73,10 @@ class StudyResult(BaseModel):
     kernels: KernelTimes
     claims: list[Claim]
     versions: dict[str, str]
+
+    def records(self) -> list[dict[str, Any]]:
+        """A row for each training."""
+        return [{**run.run.model_dump(), **run.model_dump(exclude={"run", "validation"})} for run in self.runs]
 
 
 def compare(

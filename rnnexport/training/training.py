@@ -28,6 +28,8 @@ from rnnexport.data.task import Dataset, Task
 from rnnexport.data.tasks import get_task
 from rnnexport.errors import CheckpointError, InputError
 from rnnexport.files.regular_files import read_regular
+from rnnexport.results.invocation import invocation
+from rnnexport.results.result import Result
 from rnnexport.training.checkpoints import CHECKPOINTS, write_checkpoint
 from rnnexport.training.distributed import check_processes, is_first_process
 from rnnexport.training.options import Precision, TrainOptions
@@ -60,7 +62,7 @@ class Settings(BaseModel):
     """A file of the user's in place of a task that comes with rnnexport."""
 
 
-class TrainingResult(BaseModel):
+class TrainingResult(Result):
     """What a training came to; the content of `metrics.json`."""
 
     schema_version: Literal[1] = 1
@@ -81,6 +83,12 @@ class TrainingResult(BaseModel):
     stopped: str | None = None
     """Why the training ended before its time, where it diverged."""
     versions: dict[str, str]
+    command: str | None = None
+    """How it was asked for, where that is known."""
+
+    def records(self) -> list[dict[str, Any]]:
+        """A row for each epoch."""
+        return [{"epoch": number, **figures} for number, figures in enumerate(self.history, 1)]
 
 
 def train_with(options: TrainOptions) -> TrainingResult:
@@ -147,6 +155,7 @@ def _train(
         history=training.history,
         stopped=stopped,
         versions=tool_versions(),
+        command=invocation(),
     )
     if is_first_process():
         write_checkpoint(folder, task, model, dataset, result.model_dump_json(indent=1))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel
 
 from rnnexport.bundle.purpose import Purpose
 from rnnexport.engines.contract import Definition
+from rnnexport.results.result import Result
 
 Outcome = Literal["chosen", "not chosen", "dropped", "not measured"]
 """`dropped` says that it is known to be no better; of what is `not measured`, for want of time, nothing is known."""
@@ -51,7 +52,7 @@ class Candidate(BaseModel):
         return f"{self.form} in {self.definition.name}"
 
 
-class TuneReport(BaseModel):
+class TuneReport(Result):
     """What was asked for, tried and chosen."""
 
     schema_version: Literal[1] = 1
@@ -71,6 +72,14 @@ class TuneReport(BaseModel):
     """The file that was written, or nothing where no candidate holds the budget."""
     machine: dict[str, str]
     versions: dict[str, str]
+
+    def records(self) -> list[dict[str, Any]]:
+        """A row for each candidate."""
+        kept = ("form", "lossy", "bytes", "times_plain", "medians_ns", "error", "metric", "outcome", "reason")
+        return [
+            {"runtime": candidate.definition.name, **candidate.model_dump(include=set(kept))}
+            for candidate in self.candidates
+        ]
 
     @property
     def chosen(self) -> Candidate | None:
