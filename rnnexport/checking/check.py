@@ -59,7 +59,7 @@ def _check(model: Model, configuration: Configuration, kept: Path, options: Chec
         return recorded(found, step, subject, function)
 
     bundle = take("export", model.settings.source, lambda: export_step(model, found, options.on_note))
-    for graph in model.graphs(bundle):
+    for graph in model.to_lint(bundle):
         take("lint", graph.name, partial(lint_step, graph, configuration.lint, found))
     if bundle is None:
         return found

@@ -63,13 +63,13 @@ class Model:
             on_note=on_note,  # type: ignore[arg-type]
         )
 
-    def graphs(self, bundle: Bundle | None) -> list[Path]:
-        """The ONNX files to lint: the source, where it is one, so that findings name the file of the user's."""
+    def to_lint(self, bundle: Bundle | None) -> list[Path]:
+        """The source, where it is an ONNX file, so that findings name it; else the bundle, and its step graph."""
         if self.kind == "onnx":
             return [self.source]
         if bundle is None:
             return []
-        return [bundle.model_path, *([bundle.step_path] if bundle.manifest.step else [])]
+        return [bundle.path, *([bundle.step_path] if bundle.manifest.step else [])]
 
 
 def chosen_models(configuration: Configuration, folder: Path, named: Sequence[str | Path]) -> list[Model]:

@@ -64,15 +64,14 @@ def lint_step(path: Path, settings: LintSettings, found: CheckedModel) -> None:
     """Apply the rules; a finding that counts is an outcome."""
     report = lint(path)
     found.lint.append(report)
+    name = Path(report.path).name
     counted = _SEVERITIES[: _SEVERITIES.index(settings.fail_on) + 1]
     wrong = [each for each in report.findings if each.severity in counted and each.rule not in settings.ignore]
     for each in wrong:
-        said = f"{path.name}: {each.where}: {each.what}"
-        found.add("lint", each.rule, "failed", said)
+        found.add("lint", each.rule, "failed", f"{name}: {each.where}: {each.what}")
     if not wrong:
         others = f"; {count} that do not count" if (count := len(report.findings)) else ""
-        said = f"{report.rules} rules found nothing{others}"
-        found.add("lint", path.name, "passed", said)
+        found.add("lint", name, "passed", f"{report.rules} rules found nothing{others}")
 
 
 def verify_step(bundle: Bundle, settings: VerifySettings, found: CheckedModel) -> None:

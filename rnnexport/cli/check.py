@@ -47,15 +47,18 @@ def check(
     Example: rnnexport check --write-baseline
     """
     from rnnexport.checking.check import check_with
+    from rnnexport.files.targets import check_new_file
     from rnnexport.report.check import check_summary, check_tables
-    from rnnexport.report.check_files import check_places, junit_xml, write_whole
+    from rnnexport.report.check_files import junit_xml, write_whole
     from rnnexport.report.sarif import check_log
 
-    targets = {path: make for path, make in ((junit, junit_xml), (sarif, check_log), (summary, check_summary)) if path}
-    check_places(targets)
+    wanted = (("junit", junit, junit_xml), ("sarif", sarif, check_log), ("summary", summary, check_summary))
+    files = [(name, path, make) for name, path, make in wanted if path is not None]
+    for name, path, _ in files:
+        check_new_file(path, name)
     with progress("checking") as on_progress:
         report = check_with(models or (), replace(options, on_progress=on_progress, on_note=say))
-    for path, make in targets.items():
+    for _, path, make in files:
         write_whole(path, make(report))
     print_result(report, check_tables(report), as_json=json)
     raise typer.Exit(report.exit_status)

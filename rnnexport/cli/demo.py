@@ -34,7 +34,7 @@ def demo(
     names = [str(bundle) for bundle in bundles]
     steps = [
         ("What a bundle holds.", ["show", names[-1]]),
-        ("Whether anything is wrong or risky in its graph.", ["lint", names[-1]]),
+        ("Whether anything is wrong or risky in its graph.", ["lint", *names]),
         ("Whether every runtime computes the model that was trained.", ["verify", *names]),
         ("How fast each runtime is.", ["bench", *names, "--seconds", f"{seconds:g}"]),
     ]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -14,18 +13,6 @@ from junitparser import Error, Failure, JUnitXml, Skipped, TestCase, TestSuite
 from rnnexport.checking.results import CheckReport, Outcome
 from rnnexport.errors import InputError
 from rnnexport.report.fitting import printable
-
-
-def check_places(paths: Iterable[Path]) -> None:
-    """Refuse, before anything is judged, what could not be written afterwards.
-
-    Raises:
-        InputError: A path is a folder, or its folder is not there.
-    """
-    for path in paths:
-        if path.is_dir() or not path.absolute().parent.is_dir():
-            why = "it is a folder" if path.is_dir() else "there is no such folder"
-            raise InputError(f"{path} cannot be written: {why}")
 
 
 def write_whole(path: Path, content: str | dict[str, Any]) -> None:

@@ -55,7 +55,7 @@ def test_a_wrong_file_is_one_line_that_names_file_and_key(run: Run, tmp_path: Pa
         (MODULE, [], "model nets:Net: a module needs its inputs; list it under [[models]] in rnnexport.toml"),
         (MODULE + 'sample = "x.npz"', [], "model nets:Net: sample is not for a module; leave it out"),
         (f'[[models]]\nsource = "{GRU}"\nstreaming = true', [], f"model {GRU}: streaming is not for a bundle"),
-        ("", [GRU, "--junit", "nowhere/j.xml"], "nowhere/j.xml cannot be written: there is no such folder"),
+        ("", [GRU, "--junit", "nowhere/j.xml"], "--junit nowhere/j.xml: there is no folder "),
         ('skip = ["baseline"]', [GRU, "--write-baseline"], "--write-baseline makes what the configuration skips"),
     ],
 )
