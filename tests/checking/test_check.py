@@ -19,6 +19,7 @@ from rnnexport.bundle.bundle import Bundle, load_bundle, reference_bundles
 from rnnexport.bundle.store import seal
 from rnnexport.checking.check import check
 from rnnexport.checking.steps import timed
+from rnnexport.runtime.definitions import load_definition, runtime_status
 from tests.command_line import Run
 from tests.evidence import EVIDENCE
 
@@ -147,20 +148,50 @@ def test_what_changed_since_the_baseline_is_named(folder: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_limit_of_latency_is_held_and_the_baseline_is_measured_beside(folder: Path) -> None:
-    Path("rnnexport.toml").write_text(
-        f'skip = ["lint", "verify"]\n{QUICK}[limits]\nlatency_ms = 1e-6\nmemory = "99 GB"\n'
-    )
+def test_limits_are_held_and_the_baseline_is_measured_beside(folder: Path) -> None:
+    rules = '[limits]\nlatency_ms = 1e-6\nmemory = "99 GB"\n[baseline]\nmetric_drop = 0.001\n'
+    Path("rnnexport.toml").write_text(f'skip = ["lint"]\n{QUICK}{rules}')
     shutil.copytree("gru", "rnnexport-baseline/gru")
+    Path("rnnexport-baseline/gru/parity.json").write_text('{"metric": "accuracy", "reference_metric": 1.0}')
     Path("gru/model.onnx").write_bytes(Path("gru/model.onnx").read_bytes() + OTHER_BYTES)
     seal(Path("gru"), load_bundle(Path("rnnexport-baseline/gru")).manifest)
     (found,) = check(["gru"]).models
-    assert ("limits", "latency_ms") in {(each.step, each.subject) for each in found.of_kind("failed")}
+    assert [(each.step, each.subject) for each in found.of_kind("failed")] == [
+        ("baseline", "metric"),
+        ("limits", "latency_ms"),
+    ]
     assert [each.kind for each in found.outcomes if each.subject == "memory"] == ["passed"]
     assert found.bench is not None
     assert {row.bundle for row in found.bench.measurements} == {"gru", "rnnexport-baseline/gru"}
     (timed_outcome,) = [each for each in found.outcomes if each.step == "bench"]
     assert "the baseline" in timed_outcome.message
+
+
+@pytest.mark.slow
+def test_findings_in_a_source_name_the_file_of_the_user(run: Run, folder: Path) -> None:
+    model = onnx.load("gru/model.onnx")
+    model.graph.output[0].type.tensor_type.shape.dim[1].dim_value = 7
+    onnx.save(model, "tagger.onnx")
+    Path("rnnexport.toml").write_text(f'skip = ["bench"]\n{QUICK}')
+    outcome = run("check", "tagger.onnx", "--sarif", "s.json", "--json")
+    (found,) = json.loads(outcome.out)["models"]
+    assert failed(found) == {("lint", "output-shape")}
+    assert found["bundle"] == "exported/tagger"
+    (result,) = json.loads(Path("s.json").read_text())["runs"][0]["results"]
+    assert result["locations"][0]["physicalLocation"]["artifactLocation"]["uri"] == "tagger.onnx"
+
+
+def test_a_runtime_that_does_not_work_here_is_no_fault_of_the_model(run: Run, folder: Path) -> None:
+    if runtime_status(load_definition("ort-cuda")).availability.usable:
+        pytest.skip("this machine has a CUDA device")
+    Path("rnnexport.toml").write_text('skip = ["lint", "bench"]\n[verify]\nruntimes = ["ort-cuda"]\n')
+    outcome = run("check", "gru", "--junit", "j.xml")
+    assert outcome.status == 3
+    assert "passed: 1 model; runtimes that were named do not work here" in outcome.out
+    errors = [
+        case.get("name") for case in ElementTree.parse("j.xml").iter("testcase") if case.find("error") is not None
+    ]
+    assert errors == ["verify: gru"]
 
 
 @pytest.mark.parametrize(
