@@ -11,8 +11,9 @@ import re
 import shutil
 import subprocess
 import sys
-import zipfile
+import tarfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -47,9 +48,12 @@ def reader(tmp_path_factory: pytest.TempPathFactory) -> Path:
     np.savez(folder / "recordings.npz", first=rng.normal(size=(20, 12)), second=rng.normal(size=(9, 12)))
     onnx.save(_recognizer(), folder / "recognizer.onnx")
     onnx.save(_unrolled(), folder / "unrolled.onnx")
-    with zipfile.ZipFile(ROOT / "tests/keras_files/models.zip") as models:
-        for name in ("model", "lstm", "gru"):
-            (folder / f"{name}.keras").write_bytes(models.read("keras3/article.keras"))
+    with tarfile.open(ROOT / "tests/keras_files/models.tar.xz") as models:
+        article = models.extractfile("keras3/article.keras")
+        assert article is not None
+        content = article.read()
+    for name in ("model", "lstm", "gru"):
+        (folder / f"{name}.keras").write_bytes(content)
     return folder
 
 
@@ -77,7 +81,7 @@ def _recognizer() -> onnx.ModelProto:
     g = Graph()
     g.op("LSTM", "x", *g.weights("LSTM", 12, 16), "", "lengths", outputs=["Y"], hidden_size=16)
     g.with_axes("Squeeze", "Y", 1, outputs=["y"])
-    shapes = {"x": ["time", "batch", 12], "lengths": ["batch"]}, {"y": ["time", "batch", 16]}
+    shapes: tuple[Any, Any] = {"x": ["time", "batch", 12], "lengths": ["batch"]}, {"y": ["time", "batch", 16]}
     return g.model(*shapes, {"lengths": np.int32}, ir_version=10)
 
 

@@ -175,7 +175,7 @@ def main(archive: Path) -> None:
     if archive.exists():
         with tarfile.open(archive) as old:
             members = [each for each in old if each.isfile() and not each.name.startswith(version)]
-            kept = {each.name: old.extractfile(each).read() for each in members}  # type: ignore[union-attr]
+            kept = {each.name: old.extractfile(each).read() for each in members}
     for make in MODELS:
         keras.backend.clear_session()
         model, generator = make(), np.random.default_rng(1)

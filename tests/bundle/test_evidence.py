@@ -65,7 +65,7 @@ def test_bench_keeps_the_roofline_and_each_bundle_its_own_rows(
         report = read_evidence(load_bundle(path), "bench.json", BenchReport).report
         assert report is not None
         assert report.analysis.roofline is not None
-        named = {row.bundle for row in (*report.measurements, *report.analysis.roofline.rows)}
+        named = {row.bundle for row in report.measurements} | {row.bundle for row in report.analysis.roofline.rows}
         assert named == {str(path)}
         assert [comparison.after for comparison in report.comparisons] == ["other in ort-cpu"] * (path != bundle.path)
 

@@ -55,7 +55,8 @@ def _try_each(seeds: list[int], originals: Originals, log: Log) -> None:
         begun = {"seed": seed, "kind": kind.__name__, "started": time.time()}
         log.add(begun)
         with tempfile.TemporaryDirectory(prefix="rnnexport-fuzz-") as name:
-            folder, line = Path(name), {**begun, "commit": commit}
+            folder = Path(name)
+            line: dict[str, Any] = {**begun, "commit": commit}
             try:
                 line["command"] = prepare(kind, random, originals, folder)
                 outcome = run(line["command"], folder)

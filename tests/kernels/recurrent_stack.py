@@ -160,13 +160,13 @@ class DrawnStack:
     ) -> onnx.ModelProto:
         """A graph of one node."""
         first = ["batch", "time"] if self.layout else ["time", "batch"]
-        state = [self.num_layers * self.directions, "batch", self.hidden_size]
+        state: list[int | str] = [self.num_layers * self.directions, "batch", self.hidden_size]
         inputs = [value("X", shapes or [*first, self.input_size])]
         names = ["X", "weights", "scales" if len(self.scales) else "", "B" if self.bias else "", "", "", ""]
         if lengths:
             inputs.append(value("sequence_lens", ["batch"], np.int32))
             names[4] = "sequence_lens"
-        outputs = {"Y": [*first, self.directions * self.hidden_size], "Y_h": state}
+        outputs: dict[str, list[int | str]] = {"Y": [*first, self.directions * self.hidden_size], "Y_h": state}
         if self.cell == "lstm":
             outputs["Y_c"] = state
         if states:
@@ -175,7 +175,7 @@ class DrawnStack:
                 names[place] = name
         while not names[-1]:
             names.pop()
-        arrays = {"weights": self.weights, "scales": self.scales, "B": self.biases}
+        arrays: dict[str, Array] = {"weights": self.weights, "scales": self.scales, "B": self.biases}
         constants = [numpy_helper.from_array(array, name) for name, array in arrays.items() if name in names]
         node = helper.make_node(
             "RecurrentStack", names, list(outputs), "stack", domain="rnnexport", **self.attributes()

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -157,7 +158,8 @@ def test_a_thousand_mutated_files_are_run_or_refused(library: Path, tmp_path: Pa
         cell = str(generator.choice(["lstm", "gru", "rnn_tanh"]))
         stack = DrawnStack(cell, num_layers=2, hidden_size=20, weight_bits=bits)
         (tmp_path / f"{number}.onnx").write_bytes(mutated(stack.model(states=True), generator).SerializeToString())
-        np.savez(tmp_path / f"{number}.npz", **stack.feeds(2, 3, states=True))
+        feeds: Any = stack.feeds(2, 3, states=True)
+        np.savez(tmp_path / f"{number}.npz", **feeds)
     program = (
         "import sys, pathlib, numpy, onnx\n"
         "from tests.kernels.recurrent_stack import run\n"

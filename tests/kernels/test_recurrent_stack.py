@@ -176,7 +176,7 @@ def test_gates_stay_within_their_bounds(use: Any, library: Path, isa: str) -> No
 
     class OneWeight(DrawnStack):
         @property
-        def matrices(self) -> list[list[tuple[Array, Array]]]:  # type: ignore[override]
+        def matrices(self) -> list[list[tuple[Array, Array]]]:
             rows = np.zeros((self.gates, 1), np.float32)
             rows[{"rnn_tanh": 0, "lstm": 2}[self.cell]] = 1
             return [[(rows, np.zeros_like(rows))]]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -219,7 +220,8 @@ def test_what_is_no_tensor_of_numbers_is_refused_by_name(tmp_path: Path) -> None
     model = lstm(["time", "batch", CHANNELS])
     answer = model.graph.output[0].name
     split = helper.make_node("SplitToSequence", [answer], ["steps"], axis=0)
-    words = helper.make_tensor("words", TensorProto.STRING, [2], ["yes", "no"])
+    said: Any = ["yes", "no"]
+    words = helper.make_tensor("words", TensorProto.STRING, [2], said)
     model.graph.node.append(split)
     model.graph.initializer.append(words)
     for output, problem in (
