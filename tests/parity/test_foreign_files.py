@@ -187,9 +187,11 @@ def test_a_call_that_cannot_be_evaluated_is_left_out_by_name(tmp_path: Path) -> 
 
 def test_a_file_for_long_series_only_is_judged_at_long_ones(tmp_path: Path) -> None:
     drawn = Drawn(0)
-    x = drawn.node("Conv", drawn.node("Transpose", "x", perm=[0, 2, 1]), drawn.weight(1, CHANNELS, 300), strides=[50])
+    x = drawn.node("Conv", drawn.node("Transpose", "x", perm=[0, 2, 1]), drawn.weight(1, CHANNELS, 150), strides=[50])
     y = drawn.lstm(drawn.time_major(x), 1)
-    assert judged(file(drawn, y, ["batch", "samples", CHANNELS]), tmp_path).passed
+    report = judged(file(drawn, y, ["batch", "samples", CHANNELS]), tmp_path)
+    assert report.passed
+    assert "batch=1 time=1160" in {case.case for case in report.runtimes[0].cases}, "not only the grid's longest call"
 
 
 def test_what_a_large_reference_takes_is_told_before_it_begins(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
