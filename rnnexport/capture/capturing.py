@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 import torch
 from torch import nn
@@ -28,6 +29,7 @@ def capture(
     *,
     output_names: Sequence[str] | None = None,
     opset_version: int = DEFAULT_OPSET,
+    known_sizes: Mapping[str, int] = MappingProxyType({}),
 ) -> Captured:
     """Write `module` as an ONNX graph. The module is left as it was.
 
@@ -38,6 +40,7 @@ def capture(
         output_names: Names of the graph's outputs, in the order in which forward returns its tensors. By default a
             dictionary's keys, `output` for a single tensor, and `output_0`, `output_1` … for several.
         opset_version: ONNX operator set, one of `OPSETS`.
+        known_sizes: Sizes of the symbolic dimensions that the module is known to take.
 
     Raises:
         InputError: The inputs do not fit the forward, or an argument is out of range.
@@ -45,7 +48,7 @@ def capture(
     """
     check_opset(opset_version)
     _check_inputs(inputs)
-    ranges = find_ranges(module, inputs)
+    ranges = find_ranges(module, inputs, known_sizes)
     sizes = sample_sizes(module, inputs, ranges)
     traced = _trace(module, inputs, sizes)
     dimensions = dimension_names(traced.program, inputs)
@@ -54,6 +57,10 @@ def capture(
     )
     found = [sizes.described(name) for name, sizes in ranges.items() if sizes != SizeRange()]
     notes = [f"the module takes {', '.join(found)}"] if found else []
+    for name, size in traced.seen.least.items():
+        if (least := ranges[name].at_least(size)) > ranges[name].minimum:
+            ranges[name] = SizeRange(least, ranges[name].step)
+            notes.append(f"the graph takes {name} >= {least}: its loop has no step at smaller sizes")
     names, renamed = _output_names(traced.program, output_names, inputs)
     translated = translate(traced.program, opset_version)
     lower_recurrent_layers(translated.model)

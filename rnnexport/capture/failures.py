@@ -14,6 +14,7 @@ from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode, S
 from rnnexport.capture.inputs import InputSpec
 from rnnexport.errors import ExportError, RnnexportError
 
+_PYTHON = Path(traceback.__file__).parent
 _TORCH = Path(torch.__file__).parent
 _HERE = Path(__file__).parent
 _PACKAGE = _HERE.parent
@@ -31,11 +32,15 @@ class FrozenDimensionError(ExportError):
         self.dimension, self.place = dimension, place
 
 
+class LoopError(Exception):
+    """A loop over a dimension cannot be written for any size; the message says why."""
+
+
 def tracing_error(exc: Exception, inputs: Sequence[InputSpec], sizes: Mapping[str, int]) -> RnnexportError:
     """Say in one line why the module could not be traced."""
     place = place_of_failure(exc)
     if isinstance(exc, FrozenDimensionError):
-        return FrozenDimensionError(exc.dimension, place)
+        return FrozenDimensionError(exc.dimension, exc.place or place)
     if isinstance(exc, RnnexportError):
         return type(exc)(f"{place}{exc}")
     if isinstance(exc, GuardOnDataDependentSymNode):
@@ -71,6 +76,13 @@ def place_of(frame: traceback.FrameSummary | None) -> str:
     return f"{frame.filename}:{frame.lineno}: " if frame is not None and is_user_code(frame.filename) else ""
 
 
+def place_of_guard(size: torch.SymInt) -> str:
+    """`file:line: ` of where a symbolic size became a number, or nothing."""
+    became = f"Eq({size.node._expr}, {size.node.expr})"
+    frames = [guard.sloc.framework_loc for guard in size.node.shape_env.guards if str(guard.expr) == became]
+    return place_of(frames[0]) if frames and isinstance(frames[0], traceback.FrameSummary) else ""
+
+
 def place_of_call() -> str:
     """`file:line: ` of the innermost frame of the user's module that is running now, or nothing."""
     running = [frame for frame, _ in traceback.walk_stack(None)]
@@ -85,9 +97,10 @@ def source_line(frame: traceback.FrameSummary) -> str:
 
 
 def is_user_code(filename: str) -> bool:
-    """Whether a file is neither PyTorch nor this package."""
+    """Whether a file is neither Python's own, nor PyTorch's, nor of this package."""
     parents = Path(filename).parents
-    return not filename.startswith("<") and _TORCH not in parents and _PACKAGE not in parents
+    is_pythons = _PYTHON in parents and not {"site-packages", "dist-packages"} & {parent.name for parent in parents}
+    return not (filename.startswith("<") or is_pythons or _TORCH in parents or _PACKAGE in parents)
 
 
 def place_of_failure(exc: BaseException) -> str:
@@ -105,6 +118,10 @@ def _frozen_dimension(exc: BaseException, sizes: Mapping[str, int]) -> tuple[str
         if match and int(match[1]) in names:
             frame = guard.sloc.framework_loc
             return names[int(match[1])], place_of(frame if isinstance(frame, traceback.FrameSummary) else None)
+    for shapes in _shape_environments(exc):
+        numbers = {int(size) for size in shapes.replacements.values() if size.is_number}
+        if found := next((name for size, name in names.items() if size in numbers), None):
+            return found, place_of_failure(exc)
     return None
 
 

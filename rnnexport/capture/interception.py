@@ -27,24 +27,22 @@ DOMAIN = "rnnexport"
 
 
 @contextmanager
-def recurrent_layers_caught(module: nn.Module, before_cell: Callable[[], None] | None) -> Iterator[None]:
+def recurrent_layers_caught(module: nn.Module, *, catch_cells: bool) -> Iterator[None]:
     """Replace the forward of every recurrent layer class, for as long as the context lasts.
 
     Args:
         module: Where the layers' paths come from.
-        before_cell: Called at each call of a cell; `None` leaves cells to PyTorch, whose own operators show them, and
-            writes a layer over a single step as cells, too: in a loop it is one.
+        catch_cells: Without it, cells are left to PyTorch, whose own operators show them, and a layer over a single
+            step is written as cells, too: in a loop it is one.
     """
     paths = {id(child): path for path, child in module.named_modules()}
 
     def stack(self: nn.RNNBase, input: Tensor, hx: Any = None) -> Any:  # callers may name the arguments
-        if before_cell is None and _is_one_step(self, input):
+        if not catch_cells and _is_one_step(self, input):
             return _one_step(self, input, hx)
         return _stack(self, paths.get(id(self), ""), input, hx)
 
     def cell(self: nn.RNNCellBase, input: Tensor, hx: Any = None) -> Any:
-        if before_cell is not None:
-            before_cell()
         return _cell(self, paths.get(id(self), ""), input, hx)
 
     table: list[tuple[type[nn.Module], Callable[..., Any]]] = [
@@ -53,7 +51,7 @@ def recurrent_layers_caught(module: nn.Module, before_cell: Callable[[], None] |
         (ResetBeforeGRU, stack),
         (nn.RNN, stack),
     ]
-    if before_cell is not None:
+    if catch_cells:
         table += [(nn.LSTMCell, cell), (nn.GRUCell, cell), (nn.RNNCell, cell)]
     originals = [(kind, kind.forward) for kind, _ in table]
     try:

@@ -15,6 +15,8 @@ from typing import Any
 import torch
 from torch import fx
 
+from rnnexport.capture.failures import LoopError
+
 aten = torch.ops.aten
 
 
@@ -104,21 +106,38 @@ class Outline:
     outputs: tuple[Any, ...]
 
 
-class NoMatchError(Exception):
+class NoMatchError(LoopError):
     """Two traces do not follow one outline."""
 
 
-def find_outline(short: fx.Graph, long: fx.Graph, lengths: tuple[int, int]) -> Outline:
-    """Describe two traces of one module, at two numbers of steps, as operations and loops.
+def find_outline(graphs: Sequence[fx.Graph], lengths: Sequence[int]) -> Outline:
+    """Describe three traces of one module, at three numbers of steps, as operations and loops.
 
     Raises:
         NoMatchError: There is no such description.
     """
-    return _Comparison(short, long, lengths).outline()
+    first: NoMatchError | None = None
+    for shifts in SHIFTS:
+        try:
+            outline, other = (
+                _Comparison((graphs[0], graphs[longer]), (lengths[0], lengths[longer]), shifts).outline()
+                for longer in (1, 2)
+            )
+        except NoMatchError as exc:
+            first = first or exc
+            continue
+        if outline == other:
+            return outline
+        first = first or NoMatchError("its steps differ from one number of steps to another")
+    assert first is not None
+    raise first
 
 
 _ASSERTION = aten._assert_tensor_metadata.default
 """Comes with a cast, and computes nothing."""
+SHIFTS = ((0,), (0, -1), (-1, 0), (0, -1, 1, -2))
+"""How many steps a loop may have beside those of the dimension, in the order in which they are tried: `range(1, T)` has
+one less. What only looks like a loop with some of them is none with others."""
 _FACTORIES = {
     "aten.zeros.default",
     "aten.ones.default",
@@ -128,6 +147,8 @@ _FACTORIES = {
     "aten.new_ones.default",
     "aten.new_full.default",
     "aten.zeros_like.default",
+    "aten.zero.default",
+    "aten.fill.Scalar",
     "aten.sym_size.int",
 }
 
@@ -169,13 +190,14 @@ class _Run:
 class _Comparison:
     """Walks through two traces in step."""
 
-    def __init__(self, short: fx.Graph, long: fx.Graph, lengths: tuple[int, int]) -> None:
-        self.traces = (_Trace(short, lengths[0]), _Trace(long, lengths[1]))
+    def __init__(self, graphs: tuple[fx.Graph, fx.Graph], lengths: tuple[int, int], shifts: tuple[int, ...]) -> None:
+        self.traces = (_Trace(graphs[0], lengths[0]), _Trace(graphs[1], lengths[1]))
+        self.shifts = shifts
         self.items: list[Operation | Loop] = []
 
     def outline(self) -> Outline:
         while all(trace.next < len(trace.nodes) for trace in self.traces):
-            if not any(self.take_loop(shift) for shift in (0, -1)):
+            if not any(self.take_loop(shift) for shift in self.shifts):
                 self.take_operation()
         if any(trace.next < len(trace.nodes) for trace in self.traces):
             raise NoMatchError("the longer trace has operators that do not repeat")
@@ -260,11 +282,24 @@ class _Comparison:
         if run is None and (gathered := self.gathered(first[0], second[0])):
             return gathered
         if len({len(value) for value in [*first, *second]}) > 1:
-            raise NoMatchError("a list grows with the number of steps, but not by one result of a loop per step")
+            if run is None:
+                return self.partly_gathered(first[0], second[0])
+            raise NoMatchError("a list grows with the number of steps within a step")
         return tuple(
             self.describe([value[index] for value in first], [value[index] for value in second], run)
             for index in range(len(first[0]))
         )
+
+    def partly_gathered(self, first: Sequence[Any], second: Sequence[Any]) -> tuple[Any, ...]:
+        """A list that holds, between others, one result of a loop at all its steps."""
+        for before in range(len(first)):
+            for after in range(len(first) - before):
+                parts = [items[before : len(items) - after] for items in (first, second)]
+                if middle := self.gathered(*parts):
+                    sides = [[*items[:before], *items[len(items) - after :]] for items in (first, second)]
+                    others = [self.describe([a], [b]) for a, b in zip(*sides, strict=True)]
+                    return (*others[:before], middle, *others[before:])
+        raise NoMatchError("a list grows with the number of steps, but not by one result of a loop per step")
 
     def gathered(self, first: Sequence[Any], second: Sequence[Any]) -> Gathered | None:
         """Whether two lists hold one result of a loop at all its steps, in order or in reverse."""

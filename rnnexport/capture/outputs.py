@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from torch import Tensor
+from torch.distributions import Distribution
 from torch.nn.utils.rnn import PackedSequence
 
 from rnnexport.errors import ExportError
@@ -54,6 +55,8 @@ def _leaves(value: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...]
         items = list(zip(value._fields, value, strict=True))
     elif isinstance(value, list | tuple):
         items = list(enumerate(value))
+    elif isinstance(value, Distribution):
+        items = _parameters(value)
     elif dataclasses.is_dataclass(value):
         items = [(field.name, getattr(value, field.name)) for field in dataclasses.fields(value)]
     else:
@@ -61,6 +64,15 @@ def _leaves(value: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...]
         return
     for key, item in items:
         yield from _leaves(item, (*path, str(key)))
+
+
+def _parameters(distribution: Distribution) -> list[tuple[Any, Any]]:
+    """What a distribution was made of; one that stands on another gives that one's, and says what it adds."""
+    given = vars(distribution)
+    names = [name for name in distribution.arg_constraints if name in given]
+    inner = [("base", given["base_dist"])] if "base_dist" in given else []
+    added = [("transform", transform) for transform in given.get("transforms", [])]
+    return [*((name, given[name]) for name in names), *inner, *added]
 
 
 def _name(path: tuple[str, ...]) -> str:

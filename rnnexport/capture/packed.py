@@ -21,6 +21,7 @@ from torch.fx.experimental.symbolic_shapes import statically_known_true
 from torch.nn.utils import rnn
 from torch.nn.utils.rnn import PackedSequence
 
+from rnnexport.capture.numbers import Numbers
 from rnnexport.errors import ExportError
 
 
@@ -87,8 +88,9 @@ def batch_of(sequence: PackedSequence) -> PaddedBatch:
     return batch.with_rows(sequence.data)
 
 
-def pack(x: Tensor, lengths: Tensor | list[int], batch_first: bool, enforce_sorted: bool) -> PackedSequence:
+def pack(x: Tensor, lengths: Tensor | Numbers | list[int], batch_first: bool, enforce_sorted: bool) -> PackedSequence:
     """Do the work of `pack_padded_sequence`."""
+    lengths = lengths.tensor if isinstance(lengths, Numbers) else lengths
     if not isinstance(lengths, Tensor):
         raise ExportError("pack_padded_sequence is given lengths as numbers, which freezes them; give it a tensor")
     lengths = lengths.to(torch.int64)

@@ -8,7 +8,8 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 
 import torch
 from torch import Tensor, nn
@@ -27,8 +28,10 @@ _STEPS = 64
 """The largest step that is looked for."""
 
 
-def find_ranges(module: nn.Module, inputs: Sequence[InputSpec]) -> dict[str, SizeRange]:
-    """Find the sizes of every symbolic dimension that `module` takes.
+def find_ranges(
+    module: nn.Module, inputs: Sequence[InputSpec], known: Mapping[str, int] = MappingProxyType({})
+) -> dict[str, SizeRange]:
+    """Find the sizes of every symbolic dimension that `module` takes; it takes the known ones, if there are any.
 
     Raises:
         InputError: The inputs contradict each other, or do not fit the module's forward.
@@ -37,7 +40,7 @@ def find_ranges(module: nn.Module, inputs: Sequence[InputSpec]) -> dict[str, Siz
     stated = stated_sizes(inputs)
     dimensions = symbolic_dimensions(inputs)
     trials = _Trials(module, inputs)
-    start = _first_that_works(trials, {d: stated.get(d, SizeRange()) for d in dimensions}, stated)
+    start = _first_that_works(trials, {d: stated.get(d, SizeRange()) for d in dimensions}, stated, known)
     ranges: dict[str, SizeRange] = {}
     for dimension in dimensions:
         ranges[dimension] = stated.get(dimension) or _range_of(dimension, start, trials.work)
@@ -89,13 +92,15 @@ def made_up(spec: InputSpec, sizes: Sizes, *, full: bool) -> Tensor:
     return torch.full(shape, max(sizes.values(), default=1) if full and len(shape) == 1 else 1, dtype=dtype)
 
 
-def _first_that_works(trials: _Trials, ranges: dict[str, SizeRange], stated: dict[str, SizeRange]) -> Sizes:
+def _first_that_works(
+    trials: _Trials, ranges: dict[str, SizeRange], stated: dict[str, SizeRange], known: Mapping[str, int]
+) -> Sizes:
     """The first size, one for all dimensions, that the module takes.
 
     Raises:
         ExportError: There is none; the message says how the module itself fails.
     """
-    for sizes in _sizes_to_try(ranges):
+    for sizes in _sizes_to_try(ranges, known):
         if trials.work(sizes):
             return sizes
         if stated.keys() == ranges.keys():
@@ -111,9 +116,11 @@ def _first_that_works(trials: _Trials, ranges: dict[str, SizeRange], stated: dic
     ) from failure
 
 
-def _sizes_to_try(ranges: dict[str, SizeRange]) -> Iterator[Sizes]:
+def _sizes_to_try(ranges: dict[str, SizeRange], known: Mapping[str, int]) -> Iterator[Sizes]:
     for size in _SMALL:
         yield {dimension: found.at_least(size) for dimension, found in ranges.items()}
+    if known:
+        yield {dimension: known[dimension] for dimension in ranges}
     for size in _LARGE:
         for large in ranges:
             yield {d: found.at_least(size if d == large else _SMALL[1]) for d, found in ranges.items()}

@@ -17,7 +17,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_unflatten
 
-from rnnexport.capture.failures import FrozenDimensionError
+from rnnexport.capture.failures import FrozenDimensionError, LoopError
+from rnnexport.capture.functional import without_in_place
 from rnnexport.capture.inputs import InputSpec
 from rnnexport.capture.interception import OPAQUE, computed, opaque_layer
 from rnnexport.capture.loops import (
@@ -36,7 +37,7 @@ from rnnexport.capture.loops import (
 from rnnexport.capture.scanning import leaves_of
 from rnnexport.capture.tracing import Entry, Trace, export, left_as_found
 from rnnexport.capture.vectorized import NotVectorizableError, Unbound, VectorizedLoop
-from rnnexport.errors import ExportError
+from rnnexport.errors import ExportError, RnnexportError
 
 aten = torch.ops.aten
 _LENGTHS = (4, 6, 7)
@@ -58,7 +59,7 @@ def trace_with_loops(
         entry = _outline_entry(module, inputs, sizes, frozen.dimension)
         entry.compare_with_module()
         return Trace(export(entry, sizes), entry.seen)
-    except (NoMatchError, NotVectorizableError) as exc:
+    except LoopError as exc:
         raise ExportError(
             f"{frozen.place}forward loops over dimension {frozen.dimension!r} or needs its size as a number, and that "
             f"cannot be written for any size: {exc}; use nn.LSTM, nn.GRU or tensor operations"
@@ -76,12 +77,12 @@ def _outline_entry(
         ]
         unrolled = Entry(module, fixed)
         programs.append(export(unrolled, sizes, catch_cells=False))
-    short, middle, long = (program.graph for program in programs)
-    outline = find_outline(short, middle, _LENGTHS[:2])
-    if outline != find_outline(short, long, (_LENGTHS[0], _LENGTHS[2])):
-        raise NoMatchError("its steps differ from one number of steps to another")
+        without_in_place(programs[-1].graph)
+    outline = find_outline([program.graph for program in programs], _LENGTHS)
     entry = OutlineEntry(module, inputs, outline, programs[0], dimension)
     entry.seen = unrolled.seen
+    loops = (item for item in outline.items if isinstance(item, Loop))
+    entry.seen.least[dimension] = max((1 - loop.count.constant for loop in loops), default=1)
     return entry
 
 
@@ -115,19 +116,28 @@ class OutlineEntry(Entry):
         original = Entry(self.module, self.inputs)
         with left_as_found(self.module), torch.random.fork_rng(devices=[]), torch.no_grad():
             torch.manual_seed(0)
-            for length in _TRIED:
+            for length in (length for length in _TRIED if length >= self.seen.least[self.dimension]):
                 tensors = [_random(spec, {self.dimension: length}) for spec in self.inputs]
                 try:
                     expected = original(*tensors)
                 except Exception:  # the module itself has no answer at this size
                     continue
                 self.is_real = True
-                actual = self(*tensors)
+                actual = self._on_numbers(tensors, length)
                 self.is_real = False
                 for name, e in expected.items():
                     a = actual[name]
                     if not (a.shape == e.shape and torch.allclose(a, e, 1e-3, 1e-4)):
                         raise NoMatchError(f"at {length} steps it gives another result than its unrolled form")
+
+    def _on_numbers(self, tensors: Sequence[Tensor], length: int) -> dict[str, Tensor]:
+        try:
+            return self(*tensors)  # type: ignore[no-any-return]
+        except (LoopError, RnnexportError):
+            raise
+        except Exception as exc:  # operators refuse what does not fit them
+            reason = (str(exc).strip().splitlines() or [""])[0]
+            raise NoMatchError(f"at {length} steps its steps do not fit together: {reason}") from exc
 
 
 class _Hidden:
@@ -179,8 +189,8 @@ class _OutlineRun:
         args = [self.resolve(argument) for argument in operation.args]
         if operation.target is aten.unbind.int:
             return Unbound(args[0].movedim(args[1] if len(args) > 1 else 0, 0))
-        if args and isinstance(args[0], _Steps):
-            return args[0].joined(operation.target, args[1] if len(args) > 1 else 0)
+        if args and (isinstance(args[0], _Steps) or (isinstance(args[0], list) and _has_steps(args[0]))):
+            return _joined(args[0], operation.target, args[1] if len(args) > 1 else 0)
         if args and isinstance(args[0], Unbound):
             return args[0].tensor.select(0, args[1])
         kwargs = {name: self.resolve(argument) for name, argument in operation.kwargs}
@@ -244,14 +254,24 @@ class _Steps:
     def __init__(self, tensor: Tensor) -> None:
         self.tensor = tensor
 
-    def joined(self, target: Any, axis: int) -> Tensor:
-        """What `stack` or `cat` make of the list."""
-        if target is aten.stack.default:
-            return self.tensor.movedim(0, axis)
-        if target is aten.cat.default:
-            axis %= self.tensor.dim() - 1
-            return self.tensor.movedim(0, axis).flatten(axis, axis + 1)
+
+def _has_steps(items: list[Any]) -> bool:
+    return any(isinstance(item, _Steps) for item in items)
+
+
+def _joined(items: Any, target: Any, axis: int) -> Tensor:
+    """What `stack` or `cat` make of a list of steps, or of one that holds others beside them."""
+    parts = [items] if isinstance(items, _Steps) else items
+    rank = next(part.tensor.dim() - 1 for part in parts if isinstance(part, _Steps))
+    if target is aten.stack.default:
+        axis %= rank + 1
+        tensors = [p.tensor.movedim(0, axis) if isinstance(p, _Steps) else p.unsqueeze(axis) for p in parts]
+    elif target is aten.cat.default:
+        axis %= rank
+        tensors = [p.tensor.movedim(0, axis).flatten(axis, axis + 1) if isinstance(p, _Steps) else p for p in parts]
+    else:
         raise NotVectorizableError(f"the results of all steps go into {target}")
+    return tensors[0] if len(tensors) == 1 else torch.cat(tensors, axis)
 
 
 def _parameter(program: torch.export.ExportedProgram, placeholder: str | int) -> str:

@@ -121,10 +121,20 @@ class Steps:
             results = self.step(carried, inputs)
             return [_contiguous(results[p.offset]) for p in self.carried], [_contiguous(results[o]) for o in wanted]
 
+        self._widen_first()
         # A body without an input has nothing that says how many steps there are; OpenVINO then makes one.
         inputs = self.inputs or [self.first[0].new_zeros(count)]
         finals, steps = scan(step, self.first, inputs)
         return list(finals), list(steps)
+
+    def _widen_first(self) -> None:
+        """Give each carried value the shape and type before the first step that it has after it."""
+        results = self.step(self.first, [tensor[0] for tensor in self.inputs])
+        after = [results[previous.offset] for previous in self.carried]
+        for place, (first, new) in enumerate(zip(self.first, after, strict=True)):
+            if first.dim() != new.dim() or not all(map(is_same, first.shape, new.shape)):
+                first = _contiguous(first.expand(new.shape))
+            self.first[place] = first.to(new.dtype)
 
     def _in_python(self, wanted: Sequence[int], count: int) -> tuple[list[Tensor], list[Tensor]]:
         carried, rows = self.first, []
@@ -133,6 +143,13 @@ class Steps:
             carried = [results[previous.offset] for previous in self.carried]
             rows.append([results[offset] for offset in wanted])
         return list(carried), [torch.stack(column) for column in zip(*rows, strict=True)]
+
+
+def is_same(first: Any, second: Any) -> bool:
+    """Whether two sizes, which may be symbolic, are always equal."""
+    from torch.fx.experimental.symbolic_shapes import statically_known_true
+
+    return bool(statically_known_true(first == second))
 
 
 def _contiguous(tensor: Tensor) -> Tensor:

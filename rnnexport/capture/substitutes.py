@@ -4,6 +4,8 @@
 2. Attention over [batch, time, features] has an ONNX form with heads only.
 3. `embedding_bag` of full rows is an embedding and its sum, mean or maximum.
 4. `item()` of a buffer is a constant: code may branch on it.
+5. `x.data` of what a trace computes is no part of it; `x.detach()` is the same tensor.
+6. `lengths.tolist()` and `lengths.numpy()` stand for the tensor (`numbers.py`).
 """
 
 from __future__ import annotations
@@ -16,24 +18,32 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
+from rnnexport.capture.numbers import Numbers, are_of_any_size
+
 
 class Substitutes(TorchFunctionMode):
     """Calls the substitutes of this file in place of what a module calls.
 
     Args:
         module: The module, before it is traced.
+        before_call: Called before each function.
     """
 
-    def __init__(self, module: nn.Module) -> None:
+    def __init__(self, module: nn.Module, before_call: Callable[[], None]) -> None:
         super().__init__()
-        self.module = module
+        self.module, self.before_call = module, before_call
         self.values = {name: buffer for name, buffer in module.named_buffers() if buffer.numel() == 1}
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.before_call()
         if func is Tensor.item and self.values:
             for name, buffer in self.module.named_buffers():  # in a trace, stand-ins of the same names
                 if buffer is args[0] and name in self.values:
                     return func(self.values[name])
+        if func is Tensor.numpy and are_of_any_size(args[0]):
+            return Numbers(args[0])
+        if func in _FROM_NUMBERS and args and isinstance(args[0], Numbers):
+            return args[0].tensor.to((kwargs or {}).get("dtype") or args[0].tensor.dtype)
         substitute = _TABLE.get(func)
         return (substitute or func)(*args, **(kwargs or {}))
 
@@ -80,7 +90,9 @@ def _embedding_bag(input: Tensor, weight: Tensor, offsets: Tensor | None = None,
     return rows.amax(1) if mode == "max" else rows.sum(1) if mode == "sum" else rows.mean(1)
 
 
+_FROM_NUMBERS = {torch.tensor, torch.as_tensor, torch.from_numpy}
 _TABLE: dict[Any, Callable[..., Any]] = {
+    Tensor.data.__get__: Tensor.detach,  # type: ignore[attr-defined]
     functional.max_pool1d: _max_pool1d,
     torch.max_pool1d: _max_pool1d,
     functional.scaled_dot_product_attention: _attention,

@@ -19,11 +19,14 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.distributions import Distribution
 
 from rnnexport.capture.arguments import Arguments
-from rnnexport.capture.failures import FrozenDimensionError, tracing_error
+from rnnexport.capture.computed_weights import computed_attributes, computed_weights_kept
+from rnnexport.capture.failures import FrozenDimensionError, LoopError, place_of_guard, tracing_error
 from rnnexport.capture.inputs import InputSpec, SizeRange, symbolic_dimensions
 from rnnexport.capture.interception import recurrent_layers_caught
+from rnnexport.capture.numbers import numbers_caught
 from rnnexport.capture.outputs import named_outputs
 from rnnexport.capture.packed import packing_caught
 from rnnexport.capture.pieces import PiecesAsSlices
@@ -58,7 +61,8 @@ class Entry(nn.Module):
         before = _attributes(self.module)
         outputs = named_outputs(self.arguments.call(self.module, tensors))
         after = _attributes(self.module)
-        self.seen.kept |= {name for name in after if after[name] is not before.get(name, _ABSENT)}
+        changed = {name for name in after if after[name] is not before.get(name, _ABSENT)}
+        self.seen.kept |= changed - computed_attributes(self.module)
         self.seen.left_out = outputs.left_out
         return outputs.tensors
 
@@ -73,6 +77,8 @@ class Seen:
         """Names of what forward returns beside tensors."""
         self.cuts: list[str] = []
         """Places that cut a dimension of any size into a fixed number of pieces."""
+        self.least: dict[str, int] = {}
+        """The sizes below which a loop over a dimension has no step, which ONNX Runtime does not run."""
 
 
 class SizeWatch:
@@ -94,7 +100,7 @@ class SizeWatch:
         """
         for dimension, size in self.sizes.items():
             if isinstance(size, torch.SymInt) and size.node.expr.is_number:
-                raise FrozenDimensionError(dimension)
+                raise FrozenDimensionError(dimension, place_of_guard(size))
 
 
 def call_module(module: nn.Module, inputs: Sequence[InputSpec], tensors: Sequence[Tensor]) -> list[Tensor]:
@@ -155,19 +161,24 @@ def export(entry: Entry, sizes: dict[str, int], *, catch_cells: bool = True) -> 
         {axis: torch.export.Dim.DYNAMIC for axis, d in enumerate(spec.shape) if isinstance(d, str)} for spec in inputs
     )
     contexts: list[AbstractContextManager[Any]] = [
-        left_as_found(entry.module),
-        recurrent_layers_caught(entry.module, entry.watch.check if catch_cells else None),
-        packing_caught(),
-        pieces := PiecesAsSlices(entry.watch.dimension_of),
-        Substitutes(entry.module),
-        quiet(),
         torch.no_grad(),
+        left_as_found(entry.module),
+        computed_weights_kept(entry.module),
+        distributions_unchecked(),
+        recurrent_layers_caught(entry.module, catch_cells=catch_cells),
+        packing_caught(),
+        numbers_caught(),
+        pieces := PiecesAsSlices(entry.watch.dimension_of),
+        Substitutes(entry.module, entry.watch.check),
+        quiet(),
     ]
     with ExitStack() as stack:
         for context in contexts:
             stack.enter_context(context)
         try:
             program = torch.export.export(entry, tensors, dynamic_shapes=(dynamic,), strict=False)
+        except LoopError:
+            raise
         except Exception as exc:
             raise tracing_error(exc, inputs, sizes) from exc
     entry.seen.cuts = pieces.places
@@ -209,6 +220,17 @@ def left_as_found(module: nn.Module) -> Iterator[None]:
             table.update(entries)
         for items, entries_of_list in lists:
             items[:] = entries_of_list
+
+
+@contextmanager
+def distributions_unchecked() -> Iterator[None]:
+    """Keep distributions from looking at the values of their parameters, which a trace does not have."""
+    found = Distribution._validate_args
+    Distribution._validate_args = False
+    try:
+        yield
+    finally:
+        Distribution._validate_args = found
 
 
 @contextmanager

@@ -16,8 +16,9 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
+from rnnexport.capture.failures import LoopError
 from rnnexport.capture.loops import Constant, Element, Gathered, Loop, Operation, Outer, Previous, Same, StepIndex
-from rnnexport.capture.scanning import Steps, cycles, leaves_of
+from rnnexport.capture.scanning import Steps, cycles, is_same, leaves_of
 
 aten = torch.ops.aten
 CELLS = {
@@ -37,7 +38,7 @@ _CASTS = {aten.to.dtype, aten._to_copy.default}
 _TO_THE_END = 2**62
 
 
-class NotVectorizableError(Exception):
+class NotVectorizableError(LoopError):
     """The loop's steps depend on each other; the message says how."""
 
 
@@ -77,7 +78,7 @@ class VectorizedLoop:
         read_outside: set[int],
         is_real: bool,
     ) -> None:
-        self.body, self.length, self.outer, self.run_cell = loop.body, length, outer, run_cell
+        self.body, self.length, self.outer, self.run_cell = prepared_body(loop.body), length, outer, run_cell
         self.read_outside, self.is_real = read_outside, is_real
         self.cycle_of = {offset: cycle for cycle in cycles(self.body) for offset in cycle}
         self.count = loop.count.at(length)
@@ -246,33 +247,28 @@ class VectorizedLoop:
         view = self.body[target.offset] if isinstance(target, Same) else None
         if view is None or view.target is not aten.select.int:
             raise NotVectorizableError("a step writes into a tensor that is not one step of an output")
-        base, axis, index = self.whole(view.args[0]), view.args[1].constant, view.args[2]
-        value = self.resolve(source)
-        steps = value.steps if isinstance(value, Series) else value.expand(self.count, *value.shape)
-        if index == StepIndex(1, -1, -1):
-            steps = steps.flip(0)
-        elif index != StepIndex(0, 1, 0):
-            raise NotVectorizableError("the steps do not write every step of their output")
+        base, axis, index = whole(self.body, view.args[0]), view.args[1].constant, view.args[2]
         if not isinstance(base, Outer):
             raise NotVectorizableError("a step writes into what a step made")
-        out = self.outer(base)
-        axis %= out.dim()
-        torch._check(out.shape[axis] == self.count)  # type: ignore[no-untyped-call]
-        self.writes[base.source] = (
-            steps.expand(self.count, *out.movedim(axis, 0).shape[1:]).to(out.dtype).movedim(0, axis)
-        )
-
-    def whole(self, base: Any) -> Any:
-        """Look through `[:]`."""
-        while isinstance(base, Same) and self.body[base.offset].target is aten.slice.Tensor:
-            base = self.body[base.offset].args[0]
-        return base
+        out = self.writes.get(base.source, self.outer(base))
+        value = self.resolve(source)
+        steps = value.steps if isinstance(value, Series) else value.expand(self.count, *value.shape)
+        rows = out.movedim(axis, 0)
+        steps = steps.expand(self.count, *rows.shape[1:]).to(out.dtype)
+        if abs(index.per_step) != 1:
+            raise NotVectorizableError("the steps do not write one step of their output after the other")
+        first = index.at(self.length)
+        if index.per_step < 0:
+            steps, first = steps.flip(0), first - self.count + 1
+        if not is_same(self.count, rows.shape[0]):
+            steps = torch.cat([rows.narrow(0, 0, first), steps, rows[first + self.count :]])
+        self.writes[base.source] = steps.movedim(0, axis)
 
     def _written(self) -> set[Any]:
         """The outputs that steps write into."""
         targets = [operation.args[0] for operation in self.body if operation.target is aten.copy_.default]
         views = [self.body[target.offset] for target in targets if isinstance(target, Same)]
-        return {self.whole(view.args[0]) for view in views}
+        return {whole(self.body, view.args[0]) for view in views}
 
     def everywhere(self, operation: Operation) -> Any:
         """Compute an operation at all steps together; once, if nothing in it depends on the step."""
@@ -317,6 +313,11 @@ class VectorizedLoop:
         ]
         return target(alike, axis + 1 if axis >= 0 else axis)  # type: ignore[no-any-return]
 
+    def numbers(self, index: StepIndex) -> Tensor:
+        """An integer at all steps."""
+        numbers: Tensor = torch.arange(self.count) * index.per_step + index.at(self.length)
+        return numbers
+
     def resolve_all(self, argument: Any) -> Any:
         """The value of an operand that may be a list."""
         return [self.resolve_all(item) for item in argument] if isinstance(argument, tuple) else self.resolve(argument)
@@ -327,9 +328,7 @@ class VectorizedLoop:
             case Constant(value):
                 return value
             case StepIndex():
-                if reference.per_step:
-                    raise NotVectorizableError("a step computes with its own number")
-                return reference.at(self.length)
+                return Series(self.numbers(reference)) if reference.per_step else reference.at(self.length)
             case Same(offset):
                 return self.value(offset)
             case Previous(offset, initial):
@@ -342,6 +341,38 @@ class VectorizedLoop:
                 whole = self.outer(Gathered(reference.loop, reference.offset, reverse=False)).tensor
                 return Series(_run_of_steps(whole, index, self.length, self.count))
         return self.outer(reference)
+
+
+def whole(body: Sequence[Operation], base: Any) -> Any:
+    """Look through `[:]`."""
+    while isinstance(base, Same) and body[base.offset].target is aten.slice.Tensor:
+        base = body[base.offset].args[0]
+    return base
+
+
+def prepared_body(body: Sequence[Operation]) -> tuple[Operation, ...]:
+    """A loop's body without what only PyTorch's way of running step after step needs.
+
+    1. Operators over a step's own number take it as a tensor, so that all steps can be computed together.
+    2. A step that reads its place in an output, after it wrote there, reads what it wrote.
+    """
+    new: list[Operation] = []
+    written: dict[Any, Any] = {}
+    for operation in body:
+        if operation.target is aten.copy_.default and isinstance(operation.args[0], Same):
+            view = new[operation.args[0].offset]
+            if view.target is aten.select.int:
+                written[whole(new, view.args[0]), view.args[1:]] = operation.args[1]
+        elif operation.target is aten.select.int:
+            place = whole(new, operation.args[0]), operation.args[1:]
+            if isinstance(place[0], Outer) and isinstance(source := written.get(place), Same):
+                operation = Operation(aten.alias.default, (source,), ())
+        elif any(isinstance(leaf, StepIndex) and leaf.per_step for leaf in operation.args):
+            with_tensor = getattr(getattr(operation.target, "overloadpacket", None), "Tensor", None)
+            if getattr(operation.target, "_overloadname", "") == "Scalar" and with_tensor is not None:
+                operation = Operation(with_tensor, operation.args, operation.kwargs)
+        new.append(operation)
+    return tuple(new)
 
 
 @dataclass(frozen=True, slots=True)
@@ -364,12 +395,6 @@ def _run_of_steps(tensor: Tensor, start: StepIndex, length: Any, count: Any) -> 
         first = first + tensor.shape[0]
     lowest = first if start.per_step == 1 else first - count + 1
     rows = tensor
-    if not _is_same(count, tensor.shape[0]):
+    if not is_same(count, tensor.shape[0]):
         rows = tensor.narrow(0, lowest, count)
     return rows if start.per_step == 1 else rows.flip(0)
-
-
-def _is_same(first: Any, second: Any) -> bool:
-    from torch.fx.experimental.symbolic_shapes import statically_known_true
-
-    return bool(statically_known_true(first == second))

@@ -190,7 +190,62 @@ class ResetByEpisode(nn.Module):
         return torch.cat(steps).transpose(0, 1), h
 
 
+class LightGru(nn.Module):
+    """A first state of one row for all, and operators that change what a step computed in place."""
+
+    def __init__(self):
+        super().__init__()
+        self.from_x, self.from_h = nn.Linear(5, 16), nn.Linear(8, 16, bias=False)
+        self.register_buffer("first", torch.zeros(1, 8))
+
+    def forward(self, x):
+        h, steps = self.first, []
+        for t in range(x.shape[1]):
+            a, z = (self.from_x(x[:, t]) + self.from_h(h)).chunk(2, 1)
+            z = torch.sigmoid(z)
+            new = torch.nn.functional.relu(a * 1.0, inplace=True)
+            new.data.masked_fill_(new > 3, 0.5)
+            h = z * h + (1 - z) * new
+            steps.append(h)
+        return torch.stack(steps, 1)
+
+
+class CountsSteps(nn.Module):
+    """A step keeps the states of series that have ended by its own number."""
+
+    def __init__(self):
+        super().__init__()
+        self.cell = nn.GRUCell(5, 8)
+
+    def forward(self, x):
+        ends = 1 + (x[:, 0, 0] > 0).long() * 4
+        h = x.new_zeros(x.shape[0], 8)
+        for t in range(x.shape[1]):
+            h = torch.where((t < ends).unsqueeze(1), self.cell(x[:, t], h), h)
+        return h
+
+
+class ReadsItsOutput(nn.Module):
+    """From the last step to the first, each writes into the output and the next one reads it there."""
+
+    def __init__(self):
+        super().__init__()
+        self.encoder, self.decoder = nn.LSTM(5, 8, batch_first=True), nn.LSTM(5, 8, batch_first=True)
+        self.head = nn.Linear(8, 5)
+
+    def forward(self, x):
+        _, state = self.encoder(x)
+        output = torch.zeros_like(x)
+        for t in reversed(range(x.shape[1])):
+            output[:, t, :] = self.head(state[0][-1])
+            _, state = self.decoder(output[:, t].unsqueeze(1), state)
+        return output
+
+
 SCANS = {
+    "a first state of one row, and changes in place": LightGru,
+    "a step computes with its number": CountsSteps,
+    "a step reads what it wrote into the output": ReadsItsOutput,
     "a step is fed what the last one gave": Decoder,
     "the state decays": DecaysState,
     "a cell with normalised gates and a mask": NormedCell,
@@ -221,3 +276,47 @@ def test_a_loop_beside_a_layer_is_compared_with_its_steps(check, ops):
 def test_a_loop_whose_steps_differ_is_refused_with_its_place():
     with pytest.raises(ExportError, match=r"test_loops\.py:\d+: forward loops over dimension 'time'.*repeat"):
         capture(EverySecondStep(), [parse_input_spec(SERIES)])
+
+
+class Continues(nn.Module):
+    """After the series' end, the last output is fed back for three more steps, into the same list."""
+
+    def __init__(self):
+        super().__init__()
+        self.cell, self.head = nn.LSTMCell(1, 8), nn.Linear(8, 1)
+
+    def forward(self, x):
+        state, steps = None, [x[:, 0, :1]]
+        for t in range(x.shape[1]):
+            state = self.cell(x[:, t, :1], state)
+            steps.append(self.head(state[0]))
+        for _ in range(3):
+            state = self.cell(steps[-1], state)
+            steps.append(self.head(state[0]))
+        return torch.cat(steps, 1)
+
+
+class AfterTheFirst(nn.Module):
+    """The first place of the output stays as it was made; the steps fill the others."""
+
+    def __init__(self):
+        super().__init__()
+        self.cell, self.head = nn.GRUCell(5, 8), nn.Linear(8, 3)
+
+    def forward(self, x):
+        h, output = x.new_zeros(x.shape[0], 8), x.new_ones(x.shape[1], x.shape[0], 3)
+        for t in range(1, x.shape[1]):
+            h = self.cell(x[:, t - 1], h)
+            output[t] = self.head(h)
+        return output
+
+
+def test_steps_before_and_after_a_loop_join_its_results(check, ops):
+    captured = check(Continues(), SERIES, sizes=[(1, 1), (3, 7), (2, 13)])
+    assert ops(captured).count("LSTM") == 4
+
+
+def test_a_loop_from_the_second_step_on_needs_two_steps(check):
+    captured = check(AfterTheFirst(), SERIES, sizes=[(1, 2), (3, 7), (2, 13)])
+    assert captured.ranges["time"].minimum == 2
+    assert "the graph takes time >= 2: its loop has no step at smaller sizes" in captured.notes
