@@ -28,6 +28,15 @@ def install_group(session: nox.Session, group: str) -> None:
     install(session, *nox.project.dependency_groups(nox.project.load_toml("pyproject.toml"), group))
 
 
+def install_kernels(session: nox.Session) -> None:
+    """Build and install ./kernels where there is a C++ compiler; without it the tests of the operator are skipped."""
+    if not shutil.which("c++"):
+        session.warn("no C++ compiler: rnnexport-kernels is not built, and its tests are skipped")
+        return
+    install(session, "cmake", "ninja", "scikit-build-core")
+    install(session, "--no-build-isolation", "./kernels")
+
+
 @nox.session
 def lint(session: nox.Session) -> None:
     """Style, formatting, and the direction of imports."""
@@ -55,6 +64,7 @@ def tests(session: nox.Session) -> None:
     """The fast tests; `-- -m slow` for the others, `-- PATH` for some, `-- --hypothesis-profile thorough` for more."""
     install_group(session, "tests")
     install(session, "-e", ".[keras,study]")
+    install_kernels(session)
     session.run(*PYTEST, *session.posargs)
 
 
@@ -181,6 +191,36 @@ def keras(session: nox.Session) -> None:
                 "--target", str(wheels), "-r", "tests/keras_files/wheels.txt")  # fmt: skip
     environment = {"KERAS_BACKEND": "torch", "RNNEXPORT_KERAS_2_MODELS": str(wheels.resolve())}
     session.run("pytest", "tests/keras_files", "-s", *session.posargs, env=environment)
+
+
+@nox.session
+def kernels(session: nox.Session) -> None:
+    """The operator's tests with sanitizers, and with the AVX-512 path computed by SIMDe where that is installed."""
+    install_group(session, "tests")
+    install(session, "-e", ".", "cmake", "ninja")
+    builds = [("address,undefined", "libasan.so", "OFF"), ("thread", "libtsan.so", "OFF")]
+    if Path("/usr/include/simde/x86/avx512.h").exists():
+        builds.append(("", "", "ON"))
+    for sanitizers, library, emulated in builds:
+        folder = Path(session.create_tmp()) / f"kernels-{sanitizers or 'emulated'}"
+        options = (f"-DRNNEXPORT_SANITIZE={sanitizers}", f"-DRNNEXPORT_EMULATE_AVX512={emulated}")
+        session.run("cmake", "-G", "Ninja", "-S", "kernels", "-B", str(folder), *options, silent=True)
+        session.run("cmake", "--build", str(folder), silent=True)
+        environment = {"RNNEXPORT_KERNELS_LIBRARY": str((folder / "librnnexport_kernels.so").resolve())}
+        if library:
+            path = session.run("c++", f"-print-file-name={library}", external=True, silent=True)
+            environment["LD_PRELOAD"] = str(path).strip()
+            environment["ASAN_OPTIONS"] = "detect_leaks=0"  # of Python and ONNX Runtime
+            environment["TSAN_OPTIONS"] = "ignore_noninstrumented_modules=1"
+        session.run("pytest", "-m", "slow or not slow", "tests/kernels", *session.posargs, env=environment)
+
+
+@nox.session
+def kernels_table(session: nox.Session) -> None:
+    """Measure the fused recurrent operator beside the plans of today; about an hour, on a quiet machine."""
+    install(session, ".")
+    install_kernels(session)
+    session.run("python", "-m", "benchmarks.measure_kernels", *session.posargs)
 
 
 @nox.session
