@@ -18,9 +18,9 @@ import numpy as np
 
 from rnnexport.arguments.options import with_arguments
 from rnnexport.benchmark.analysis import Analysis
+from rnnexport.benchmark.bare_layers import OURS, STOCK
 from rnnexport.benchmark.deepbench import LayerShape, deepbench_shapes
 from rnnexport.benchmark.interleaving import Effort, Target, measure_interleaved
-from rnnexport.benchmark.layers import OURS, STOCK
 from rnnexport.benchmark.limits import Counted, roofline_of
 from rnnexport.benchmark.options import LayerOptions, SweepOptions
 from rnnexport.benchmark.results import BenchReport, ConditionsWatch, Measurement
@@ -167,7 +167,8 @@ class _BareLayer:
     def _peers(self, definitions: Sequence[Definition], fault: Callable[[Arrays], str | None]) -> list[Peer]:
         def pytorch(definition: Definition, compiled: bool) -> Peer:
             arguments = {**self._arguments, "compiled": compiled}
-            return "torch", definition, Target("rnnexport.benchmark.layers:pytorch_job", arguments, self._feeds, fault)
+            job = "rnnexport.benchmark.bare_layers:pytorch_job"
+            return "torch", definition, Target(job, arguments, self._feeds, fault)
 
         def exported(source: str, file: str, definition: Definition) -> Peer:
             arguments = {"model": str(self._folder / file), "definition": definition.model_dump()}
@@ -187,7 +188,7 @@ class _BareLayer:
         return Reference(outputs["float64"], np.dtype("float32"), float(error.max(initial=0)))
 
     def _run(self, job: str, case: Feeds) -> Mapping[str, Any]:
-        return run_one(f"rnnexport.benchmark.layers:{job}", self._arguments, case, self._time_limit).outputs
+        return run_one(f"rnnexport.benchmark.bare_layers:{job}", self._arguments, case, self._time_limit).outputs
 
     def _row(self, source: str, definition: Definition, **content: Any) -> Measurement:
         return Measurement(

@@ -12,7 +12,7 @@ from rnnexport.errors import ExportError, InputError
 from rnnexport.exporting.onnx_source import drawn_cases, sample_cases
 from rnnexport.files.targets import check_new_file
 from rnnexport.onnx_files.reading import external_files, read_model
-from rnnexport.optimizing.comparison import Difference, compare
+from rnnexport.optimizing.differences import Difference, compare
 from rnnexport.optimizing.options import Rewrite
 from rnnexport.optimizing.rewrite import LayerOutcome, apply
 from rnnexport.results.result import Result

@@ -26,7 +26,7 @@ from rnnexport.passes.recognising.cell_runs import CellRun, find_runs
 from rnnexport.passes.recognising.constants import Constants
 from rnnexport.passes.recognising.decomposed_cells import StepFinder
 from rnnexport.passes.recognising.selections import SelectedValue
-from rnnexport.passes.writing.operators import OperatorWriter
+from rnnexport.passes.writing.recurrent_operators import OperatorWriter
 from rnnexport.passes.writing.scans import scan_run
 
 

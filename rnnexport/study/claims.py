@@ -16,8 +16,8 @@ from pydantic import BaseModel
 
 from rnnexport.data.metrics import ERRORS
 from rnnexport.data.tasks import get_task, memory_length
-from rnnexport.study.plan import GATES
 from rnnexport.study.results import RunResult
+from rnnexport.study.trainings import GATES
 
 ALPHA = 0.05
 DOMAINS = {"language": "names", "time series": "sunspots", "speech": "vowels"}

@@ -10,8 +10,8 @@ from collections.abc import Collection, Mapping, Sequence
 import numpy as np
 
 from rnnexport.data.tasks import memory_length
-from rnnexport.study.plan import TrainingRun
 from rnnexport.study.results import RunResult
+from rnnexport.study.trainings import TrainingRun
 
 Results = Mapping[TrainingRun, RunResult]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import BaseModel
 
-from rnnexport.study.plan import TrainingRun
+from rnnexport.study.trainings import TrainingRun
 
 
 class RunResult(BaseModel):

@@ -21,8 +21,8 @@ from pydantic import ValidationError
 from rnnexport.errors import InputError, TrainingError
 from rnnexport.runtime.worker import die_with
 from rnnexport.study.order import hopeless, seconds_left, startable
-from rnnexport.study.plan import TrainingRun
 from rnnexport.study.results import RunResult
+from rnnexport.study.trainings import TrainingRun
 
 RESULT = "run.json"
 

@@ -18,7 +18,9 @@ from rnnexport.results.result import Result
 from rnnexport.study.claims import Claim, judge
 from rnnexport.study.facts import TaskFacts, task_facts
 from rnnexport.study.kernels import KernelTimes, kernel_times
-from rnnexport.study.plan import (
+from rnnexport.study.results import RunResult
+from rnnexport.study.runs import run_all
+from rnnexport.study.trainings import (
     Match,
     TrainingRun,
     layer_input_size,
@@ -26,8 +28,6 @@ from rnnexport.study.plan import (
     multiply_adds,
     settings_digest,
 )
-from rnnexport.study.results import RunResult
-from rnnexport.study.runs import run_all
 from rnnexport.training.checkpoints import CHECKPOINTS
 from rnnexport.versions import tool_versions
 

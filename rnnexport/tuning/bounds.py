@@ -12,7 +12,7 @@ from rnnexport.benchmark.roofline import FORMATS, lower_bound
 from rnnexport.benchmark.work import recurrent_work
 from rnnexport.tuning.graph_variants import GraphVariant
 from rnnexport.tuning.results import Candidate
-from rnnexport.tuning.search import drop
+from rnnexport.tuning.rounds import drop
 from rnnexport.tuning.workload import Workload
 
 _WORTH_PROBING_NS = 1e6

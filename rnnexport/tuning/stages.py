@@ -23,7 +23,7 @@ from rnnexport.tuning.bounds import drop_by_bound
 from rnnexport.tuning.budget import Budget, Quality
 from rnnexport.tuning.graph_variants import BASELINE, GraphVariant, mixed_precision
 from rnnexport.tuning.results import Candidate, Shape, TuneReport
-from rnnexport.tuning.search import Clock, Search, drop, leave_out
+from rnnexport.tuning.rounds import Clock, Rounds, drop, leave_out
 from rnnexport.tuning.variant_files import VariantFiles
 from rnnexport.tuning.workload import SequenceWorkload, StepWorkload
 from rnnexport.versions import machine, tool_versions
@@ -56,33 +56,33 @@ class Stages:
         """Fill the candidates in."""
         self._restore()
         self._weigh(BASELINE)
-        search = Search(self.workload, self.files, clock, seconds, on_progress)
+        rounds = Rounds(self.workload, self.files, clock, seconds, on_progress)
         in_order = sorted(self.variants.values(), key=lambda variant: (variant is not BASELINE, not variant.lossy))
-        self._try(BASELINE, self._of(BASELINE), search)
+        self._try(BASELINE, self._of(BASELINE), rounds)
         for variant in in_order:
-            self._try(variant, self._of(variant)[:1], search)
+            self._try(variant, self._of(variant)[:1], rounds)
         if self.purpose != "size":
             drop_by_bound(self.workload, self.candidates, self.variants)
         for variant in in_order:
-            self._try(variant, self._of(variant), search)
+            self._try(variant, self._of(variant), rounds)
         for variant in self._mixed_precision():
-            self._try(variant, self._of(variant), search)
-        self._choose(search)
+            self._try(variant, self._of(variant), rounds)
+        self._choose(rounds)
 
-    def _try(self, variant: GraphVariant, candidates: Sequence[Candidate], search: Search) -> None:
+    def _try(self, variant: GraphVariant, candidates: Sequence[Candidate], rounds: Rounds) -> None:
         """Write a variant, judge it, and time what holds the budget; what is done already is not done again."""
         if not any(c.alive or c.error is not None for c in candidates):
             return
         if variant.name not in self.files:
-            if search.seconds_left <= 0:
+            if rounds.seconds_left <= 0:
                 for candidate in self._of(variant):
                     leave_out(candidate, "no time was left to write it")
                 return
-            search.on_progress(f"writing {variant.name}")
+            rounds.on_progress(f"writing {variant.name}")
             self._write(variant)
-        self._judge(variant, candidates, search)
+        self._judge(variant, candidates, rounds)
         judged = [c for c in self.candidates if c.error is not None and c.form in self.files]
-        for measured in search.short_round(judged):
+        for measured in rounds.short_round(judged):
             self._keep(measured)
 
     def _restore(self) -> None:
@@ -144,18 +144,18 @@ class Stages:
             for layer in layers:
                 yield mixed_precision(variant, [layer.name], f"{layer.name} float32")
 
-    def _judge(self, variant: GraphVariant, candidates: Sequence[Candidate], search: Search) -> None:
+    def _judge(self, variant: GraphVariant, candidates: Sequence[Candidate], rounds: Rounds) -> None:
         """Tell the errors of those that have none yet."""
         for candidate in candidates:
             if not candidate.alive or candidate.error is not None:
                 continue
             definition = candidate.definition
             key = variant.name, definition.engine, definition.precision
-            if search.seconds_left <= 0 and candidate is not self.candidates[0]:
+            if rounds.seconds_left <= 0 and candidate is not self.candidates[0]:
                 leave_out(candidate, "no time was left to judge it")
                 continue
             if key not in self._qualities:
-                search.on_progress(f"the errors of {candidate.name}")
+                rounds.on_progress(f"the errors of {candidate.name}")
                 self._qualities[key] = self._quality(candidate)
             self._apply(candidate, self._qualities[key])
             self._keep([candidate])
@@ -178,12 +178,12 @@ class Stages:
             fault = quality.float32_fault if not self.budget.lossy else None
             drop(candidate, f"over the budget: {fault or f'{excess:.2g} times {self.budget}'}")
 
-    def _choose(self, search: Search) -> None:
+    def _choose(self, rounds: Rounds) -> None:
         """Take the best that also holds at other calls than those timed."""
-        ranked = self._by_size() if self.purpose == "size" else search.last_round(self.candidates)
+        ranked = self._by_size() if self.purpose == "size" else rounds.last_round(self.candidates)
         while ranked:
-            best = ranked[0] if self.purpose == "size" else search.simplest(ranked, self.candidates)
-            search.on_progress(f"other calls of {best.name}")
+            best = ranked[0] if self.purpose == "size" else rounds.simplest(ranked, self.candidates)
+            rounds.on_progress(f"other calls of {best.name}")
             fault = self.workload.why_refused(self.files.loaded_by(best), best.definition, lossy=best.lossy)
             if fault is None:
                 best.outcome = "chosen"

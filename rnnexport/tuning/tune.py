@@ -22,7 +22,7 @@ from rnnexport.tuning.candidates import candidates_for
 from rnnexport.tuning.graph_variants import BASELINE, graph_variants_for
 from rnnexport.tuning.options import TuneOptions
 from rnnexport.tuning.results import TuneReport
-from rnnexport.tuning.search import Clock
+from rnnexport.tuning.rounds import Clock
 from rnnexport.tuning.stages import Stages
 from rnnexport.tuning.variant_files import VariantFiles
 from rnnexport.tuning.workload import SequenceWorkload, StepWorkload

@@ -16,10 +16,10 @@ from rnnexport.report.study_page import write_study
 from rnnexport.study.claims import interval, judge, permutation_p
 from rnnexport.study.facts import task_facts
 from rnnexport.study.order import hopeless, seconds_left, startable
-from rnnexport.study.plan import TrainingRun, layer_parameters, matched_hidden_size
 from rnnexport.study.results import RunResult
 from rnnexport.study.runs import RESULT
 from rnnexport.study.study import TASKS, compare, study_epochs
+from rnnexport.study.trainings import TrainingRun, layer_parameters, matched_hidden_size
 
 
 def run(task: str, cell: str, seed: int, *, test: float, seconds: float = 1.0, baseline: float = 0.1) -> RunResult:

@@ -16,7 +16,7 @@ from rnnexport.engines import get_engine
 from rnnexport.errors import BundleError, InputError
 from rnnexport.parity.grid import CaseShape
 from rnnexport.report.tune import tune_tables
-from rnnexport.tuning import search
+from rnnexport.tuning import rounds
 from rnnexport.tuning.graph_variants import graph_variants_for
 from rnnexport.tuning.results import TuneReport
 from rnnexport.tuning.tune import RESULTS_LOG, tune
@@ -242,7 +242,7 @@ def interrupted_search(gru, monkeypatch):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(search.Search, "last_round", interrupt)
+        patched.setattr(rounds.Rounds, "last_round", interrupt)
         with pytest.raises(KeyboardInterrupt):
             tune(gru, **QUICK)
 

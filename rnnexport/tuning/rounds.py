@@ -57,7 +57,7 @@ class Clock:
 
 
 @dataclass
-class Search:
+class Rounds:
     """Rounds over candidates, the first of which that is not dropped is the baseline they are measured beside."""
 
     workload: Workload
