@@ -14,7 +14,7 @@ from rnnexport.engines.contract import Definition
 from rnnexport.errors import InputError
 from rnnexport.files.targets import check_new_file
 from rnnexport.inspecting.layers import layer_nodes
-from rnnexport.linting.checked_model import CheckedModel
+from rnnexport.linting.linted_model import LintedModel
 from rnnexport.linting.proof import Proof, prove
 from rnnexport.linting.rule import Rule, Severity
 from rnnexport.linting.rules import all_rules
@@ -98,7 +98,7 @@ def lint(
     if repaired is not None:
         check_new_file(Path(repaired), "repaired")
     on_progress("rules")
-    checked = CheckedModel(_read(path))
+    checked = LintedModel(_read(path))
     findings = _find(checked)
     on_progress("loading in each runtime")
     findings += _loading(path)
@@ -130,7 +130,7 @@ def find(path: Path) -> list[Finding]:
     Raises:
         InputError: The file cannot be read.
     """
-    return _find(CheckedModel(_read(path)))
+    return _find(LintedModel(_read(path)))
 
 
 def _read(path: Path) -> onnx_ir.Model:
@@ -141,7 +141,7 @@ def _read(path: Path) -> onnx_ir.Model:
     return model
 
 
-def _find(checked: CheckedModel) -> list[Finding]:
+def _find(checked: LintedModel) -> list[Finding]:
     return [
         Finding(
             rule=rule.name,

@@ -8,7 +8,7 @@ from typing import ClassVar, Literal
 
 import onnx_ir as ir
 
-from rnnexport.linting.checked_model import CheckedModel
+from rnnexport.linting.linted_model import LintedModel
 
 Severity = Literal["error", "warning", "note"]
 """`error`: some runtime computes something else or nothing; `warning`: it may; `note`: good to know."""
@@ -28,10 +28,10 @@ class Rule(abc.ABC):
     """Whether the repair gives other numbers than the file as its runtimes should read it."""
 
     @abc.abstractmethod
-    def check(self, checked: CheckedModel) -> Iterator[tuple[str, str]]:
+    def check(self, checked: LintedModel) -> Iterator[tuple[str, str]]:
         """Yield (where, what exactly) for each place."""
 
-    def repairs(self, checked: CheckedModel, where: str) -> bool:
+    def repairs(self, checked: LintedModel, where: str) -> bool:
         """Whether the repair takes away what `check` found at `where`."""
         return self.repair() is not None
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import onnx_ir as ir
 
-from rnnexport.linting.checked_model import CheckedModel
+from rnnexport.linting.linted_model import LintedModel
 from rnnexport.linting.rule import Rule
 from rnnexport.passes.fuse_cells import FuseCells
 
@@ -14,7 +14,7 @@ from rnnexport.passes.fuse_cells import FuseCells
 class _Decomposed(Rule):
     """What both rules share."""
 
-    def repairs(self, checked: CheckedModel, where: str) -> bool:
+    def repairs(self, checked: LintedModel, where: str) -> bool:
         """Whether this is an LSTM or GRU, and not only like one."""
         return any(cell.fusible for cell in checked.decomposed_cells if cell.node == where)
 
@@ -40,7 +40,7 @@ class Unrolled(_Decomposed):
     title = "a cell is unrolled over time"
     consequences = {"every runtime": "the number of time steps is fixed, and the fused kernel is not used"}
 
-    def check(self, checked: CheckedModel) -> Iterator[tuple[str, str]]:
+    def check(self, checked: LintedModel) -> Iterator[tuple[str, str]]:
         """Look for cells with the same weights."""
         for cell in checked.decomposed_cells:
             if cell.steps > 2:
@@ -64,7 +64,7 @@ class Decomposed(_Decomposed):
     title = "a cell is written as MatMul, Sigmoid and Tanh"
     consequences = {"every runtime": "the same function without the fused kernel; for single steps that matters little"}
 
-    def check(self, checked: CheckedModel) -> Iterator[tuple[str, str]]:
+    def check(self, checked: LintedModel) -> Iterator[tuple[str, str]]:
         """Look for cells that stand there once or twice."""
         for cell in checked.decomposed_cells:
             if cell.steps <= 2:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import onnx_ir as ir
 
 from rnnexport.inspecting.layers import recurrent_nodes
-from rnnexport.linting.checked_model import CheckedModel
+from rnnexport.linting.linted_model import LintedModel
 from rnnexport.linting.rule import Rule
 from rnnexport.onnx_files.nodes import node_name, required_input
 
@@ -26,7 +26,7 @@ class Double(Rule):
     title = "the layer computes in float64"
     consequences = {"ONNX Runtime": "loads LSTM and GRU and fails when they run; export the model in float32"}
 
-    def check(self, checked: CheckedModel) -> Iterator[tuple[str, str]]:
+    def check(self, checked: LintedModel) -> Iterator[tuple[str, str]]:
         """Look at the type of the weights."""
         for node in recurrent_nodes(checked.model):
             if required_input(node, 1).dtype == ir.DataType.DOUBLE:

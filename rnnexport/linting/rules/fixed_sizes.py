@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import onnx_ir as ir
 
 from rnnexport.inspecting.layers import recurrent_nodes
-from rnnexport.linting.checked_model import CheckedModel
+from rnnexport.linting.linted_model import LintedModel
 from rnnexport.linting.rule import Rule
 from rnnexport.onnx_files.nodes import node_name, optional_input
 
@@ -26,7 +26,7 @@ class FixedBatch(Rule):
     title = "the batch size is fixed"
     consequences = {"every runtime": "another batch size is refused; a server cannot batch requests"}
 
-    def check(self, checked: CheckedModel) -> Iterator[tuple[str, str]]:
+    def check(self, checked: LintedModel) -> Iterator[tuple[str, str]]:
         """Look at X and the initial states of each recurrent node."""
         for node in recurrent_nodes(checked.model):
             batch_first = node.attributes.get_int("layout", 0) == 1
@@ -49,7 +49,7 @@ class FixedTimeRule(Rule):
     title = "the number of time steps is fixed"
     consequences = {"every runtime": "series of another length are refused, or have to be cut and padded"}
 
-    def check(self, checked: CheckedModel) -> Iterator[tuple[str, str]]:
+    def check(self, checked: LintedModel) -> Iterator[tuple[str, str]]:
         """Look at X of each recurrent node; one step is a step graph, and meant so."""
         for node in recurrent_nodes(checked.model):
             steps = _size(node, 0, 1 if node.attributes.get_int("layout", 0) == 1 else 0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from rnnexport.inspecting.layers import recurrent_nodes
-from rnnexport.linting.checked_model import CheckedModel
+from rnnexport.linting.linted_model import LintedModel
 from rnnexport.linting.rule import Rule
 from rnnexport.onnx_files.nodes import node_name
 
@@ -27,7 +27,7 @@ class ResetBeforeFromPyTorch(Rule):
         "every runtime": "another function than the PyTorch model's; onnxscript up to 0.7.0 writes every nn.GRU so"
     }
 
-    def check(self, checked: CheckedModel) -> Iterator[tuple[str, str]]:
+    def check(self, checked: LintedModel) -> Iterator[tuple[str, str]]:
         """Look at `linear_before_reset`; from Keras (reset_after=False) and others it is what was meant."""
         if (checked.model.producer_name or "").lower() not in ("pytorch", "onnxscript"):
             return

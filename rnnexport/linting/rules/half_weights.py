@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import onnx_ir as ir
 
-from rnnexport.linting.checked_model import CheckedModel
+from rnnexport.linting.linted_model import LintedModel
 from rnnexport.linting.rule import Rule
 
 
@@ -25,7 +25,7 @@ class HalfWeights(Rule):
     title = "weights are stored as float16 and computed in float32"
     consequences = {"every runtime": "errors near 1e-3 against the model they came from; no speed is gained"}
 
-    def check(self, checked: CheckedModel) -> Iterator[tuple[str, str]]:
+    def check(self, checked: LintedModel) -> Iterator[tuple[str, str]]:
         """Look for casts of constants."""
         constants = [value for graph in checked.model.graphs() for value in graph.initializers.values()]
         constants += [node.outputs[0] for node in checked.model.graph.all_nodes() if node.op_type == "Constant"]

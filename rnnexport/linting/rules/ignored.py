@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from rnnexport.inspecting.layers import recurrent_nodes
-from rnnexport.linting.checked_model import CheckedModel
+from rnnexport.linting.linted_model import LintedModel
 from rnnexport.linting.rule import Rule
 from rnnexport.onnx_files.nodes import node_name, optional_input
 from rnnexport.onnx_files.operators import P
@@ -26,7 +26,7 @@ class Ignored(Rule):
     title = "the layer has peepholes, coupled gates, or other activations in its reverse half"
     consequences = {"OpenVINO": "ignores them without a word: the layer is computed as if it had none"}
 
-    def check(self, checked: CheckedModel) -> Iterator[tuple[str, str]]:
+    def check(self, checked: LintedModel) -> Iterator[tuple[str, str]]:
         """Look at P, `input_forget` and `activations`."""
         for node in recurrent_nodes(checked.model):
             if node.op_type == "LSTM" and optional_input(node, P) is not None:

@@ -9,7 +9,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from rnnexport.inspecting.layers import data_inputs, recurrent_nodes
-from rnnexport.linting.checked_model import CheckedModel
+from rnnexport.linting.linted_model import LintedModel
 from rnnexport.linting.rule import Rule
 from rnnexport.onnx_files.nodes import constant_tensor, optional_input
 
@@ -38,7 +38,7 @@ class IgnoredSteps(Rule):
         "an exporter that keeps the time axis (Keras' own writes such files; rnnexport export model.keras does not)"
     }
 
-    def check(self, checked: CheckedModel) -> Iterator[tuple[str, str]]:
+    def check(self, checked: LintedModel) -> Iterator[tuple[str, str]]:
         """Look at files with recurrent layers or cells; finding cells takes longest, and comes last."""
         found = [*_read_at_constants(checked.model)]
         if found and (recurrent_nodes(checked.model) or checked.decomposed_cells):

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import onnx_ir as ir
 
 from rnnexport.inspecting.layers import recurrent_nodes
-from rnnexport.linting.checked_model import CheckedModel
+from rnnexport.linting.linted_model import LintedModel
 from rnnexport.linting.rule import Rule
 from rnnexport.onnx_files.nodes import node_name
 from rnnexport.passes.time_major import TimeMajor
@@ -30,7 +30,7 @@ class Layout(Rule):
         "OpenVINO": "reads it as time-major without a word, or refuses it where states or lengths no longer fit",
     }
 
-    def check(self, checked: CheckedModel) -> Iterator[tuple[str, str]]:
+    def check(self, checked: LintedModel) -> Iterator[tuple[str, str]]:
         """Look at the attribute."""
         for node in recurrent_nodes(checked.model):
             if node.attributes.get_int("layout", 0):

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import onnx_ir as ir
 
 from rnnexport.inspecting.layers import recurrent_nodes
-from rnnexport.linting.checked_model import CheckedModel
+from rnnexport.linting.linted_model import LintedModel
 from rnnexport.linting.rule import Rule
 from rnnexport.onnx_files.nodes import node_name, optional_input, required_input
 from rnnexport.passes.lengths import ExactLengths
@@ -30,7 +30,7 @@ class SequenceLens(Rule):
         "ONNX Runtime": "a row of length 0 loses its initial state",
     }
 
-    def check(self, checked: CheckedModel) -> Iterator[tuple[str, str]]:
+    def check(self, checked: LintedModel) -> Iterator[tuple[str, str]]:
         """Look for the input, and for a size of X that is not a number."""
         for node in recurrent_nodes(checked.model):
             shape = required_input(node, 0).shape

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import onnx_ir as ir
 
-from rnnexport.linting.checked_model import CheckedModel
+from rnnexport.linting.linted_model import LintedModel
 from rnnexport.linting.rule import Rule
 from rnnexport.passes.output_shapes import OutputShapes, contradictions, contradicts, dynamic_dimensions
 
@@ -17,7 +17,7 @@ class _Declared:
     false: bool
     """Whether the rule is about declarations that are false, or about those that say too little."""
 
-    def check(self, checked: CheckedModel) -> Iterator[tuple[str, str]]:
+    def check(self, checked: LintedModel) -> Iterator[tuple[str, str]]:
         """Compare with what shape inference finds."""
         dynamic = dynamic_dimensions(checked.model)
         for value, inferred in contradictions(checked.model):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from rnnexport.linting.checked_model import CheckedModel
+from rnnexport.linting.linted_model import LintedModel
 from rnnexport.linting.rule import Rule
 from rnnexport.onnx_files.nodes import node_name
 
@@ -30,7 +30,7 @@ class RandomValues(Rule):
         "every runtime": "another answer at every call, so that nothing can be proved; export without the noise"
     }
 
-    def check(self, checked: CheckedModel) -> Iterator[tuple[str, str]]:
+    def check(self, checked: LintedModel) -> Iterator[tuple[str, str]]:
         """Look for the operators whose output is drawn; a Dropout in training mode is `training-mode`."""
         for node in checked.model.graph.all_nodes():
             if node.op_type in _RANDOM and not node.domain:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 import onnx_ir as ir
 
-from rnnexport.linting.checked_model import CheckedModel
+from rnnexport.linting.linted_model import LintedModel
 from rnnexport.linting.rule import Rule
 from rnnexport.onnx_files.nodes import constant_tensor, node_name, optional_input
 from rnnexport.onnx_files.operators import QUANTIZED_LSTM
@@ -36,7 +36,7 @@ class Saturates(Rule):
         "rnnexport sets there, mends MatMulInteger and DynamicQuantizeMatMul, not DynamicQuantizeLSTM"
     }
 
-    def check(self, checked: CheckedModel) -> Iterator[tuple[str, str]]:
+    def check(self, checked: LintedModel) -> Iterator[tuple[str, str]]:
         """Look for constant weights of more than 7 bits; those within ±64 never overflow."""
         for node in checked.model.graph.all_nodes():
             for position in _WEIGHTS.get(node.op_type, ()):

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import onnx_ir as ir
 
-from rnnexport.linting.checked_model import CheckedModel
+from rnnexport.linting.linted_model import LintedModel
 from rnnexport.linting.rule import Rule
 from rnnexport.onnx_files.nodes import node_name
 from rnnexport.passes.evaluation_mode import EvaluationMode, trains
@@ -30,7 +30,7 @@ class TrainingMode(Rule):
     }
     changes_results = True
 
-    def check(self, checked: CheckedModel) -> Iterator[tuple[str, str]]:
+    def check(self, checked: LintedModel) -> Iterator[tuple[str, str]]:
         """Look at `training_mode`."""
         for node in checked.model.graph.all_nodes():
             if trains(node):

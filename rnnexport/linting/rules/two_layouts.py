@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import onnx_ir as ir
 
 from rnnexport.inspecting.layers import recurrent_nodes
-from rnnexport.linting.checked_model import CheckedModel
+from rnnexport.linting.linted_model import LintedModel
 from rnnexport.linting.rule import Rule
 from rnnexport.onnx_files.nodes import node_name, required_input
 from rnnexport.passes.transpositions import SWAP, Transpositions, permutation, read_by_several, readers
@@ -28,7 +28,7 @@ class TwoLayouts(Rule):
     title = "a recurrent layer's input is also read transposed"
     consequences = {"OpenVINO": "may give the other reader the wrong elements without a word (2026.4, static shapes)"}
 
-    def check(self, checked: CheckedModel) -> Iterator[tuple[str, str]]:
+    def check(self, checked: LintedModel) -> Iterator[tuple[str, str]]:
         """Look at the readers of X, where X itself is computed."""
         for node in recurrent_nodes(checked.model):
             x = required_input(node, 0)
@@ -56,7 +56,7 @@ class SideBySide(Rule):
     title = "two recurrent layers read the same input"
     consequences = {"OpenVINO": "the first gets the wrong elements without a word where batch and time are above 1"}
 
-    def check(self, checked: CheckedModel) -> Iterator[tuple[str, str]]:
+    def check(self, checked: LintedModel) -> Iterator[tuple[str, str]]:
         """Look for one-directional nodes with the same X."""
         for graph in checked.model.graphs():
             for value in read_by_several(graph):

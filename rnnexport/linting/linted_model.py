@@ -12,7 +12,7 @@ from rnnexport.inspecting.decomposed_cells import decomposed_cells as find_decom
 
 
 @dataclass(frozen=True)
-class CheckedModel:
+class LintedModel:
     """A graph that is checked. Its shapes are inferred, and no rule changes it."""
 
     model: ir.Model
