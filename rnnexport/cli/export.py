@@ -67,7 +67,7 @@ def export(
 
     Example: rnnexport export my_package.models:TaggerNet --weights tagger.safetensors --input tokens:int64[batch,time]
 
-    Example: rnnexport export recognizer.onnx --inputs sample.npz
+    Example: rnnexport export recognizer.onnx --sample sample.npz
 
     Example: rnnexport export model.keras --out exported/model
     """

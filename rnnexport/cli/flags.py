@@ -10,6 +10,7 @@ FLAGS: dict[str, str | None] = {
     "compare_with": "--compare",
     "export inputs": "--input",
     "features": "--feature",
+    "export sample": "--sample",
     "hidden_sizes": "--hidden-size",
     "max_wait_ms": "--max-wait",
     "openvino": "--format openvino",

@@ -40,8 +40,14 @@ class Calls:
     """What the module requires of its sizes."""
 
 
-def make_calls(module: nn.Module, inputs: Sequence[InputSpec], captured: Captured, graphs: Graphs) -> Calls:
-    """Draw the calls and ask the module.
+def make_calls(
+    module: nn.Module,
+    inputs: Sequence[InputSpec],
+    captured: Captured,
+    graphs: Graphs,
+    sample: Sequence[Case] = (),
+) -> Calls:
+    """Draw the calls, put those of the sample before them, and ask the module.
 
     Raises:
         ExportError: The module fails on a drawn call, or draws random numbers.
@@ -53,7 +59,7 @@ def make_calls(module: nn.Module, inputs: Sequence[InputSpec], captured: Capture
     first: ExportError | None = None
     for infos, longest_first in _ways_to_draw(graphs.drawn_inputs):
         tried = [dataclasses.replace(shape, sorted_lengths=longest_first) for shape in shapes]
-        cases = draw_cases(infos, [], tried)
+        cases = [*sample, *draw_cases(infos, [], tried)]
         extra, conditions, notes = _at_conditions(module, inputs, captured, infos, longest_first=longest_first)
         try:
             found = answers(module, inputs, names, [*cases, *extra])

@@ -57,7 +57,7 @@ def export_with(source: nn.Module | torch.export.ExportedProgram | str | Path, o
     from rnnexport.exporting.module import export_module
     from rnnexport.exporting.sources import prepared
 
-    options.refuse_all_but(_FORMS | {"lengths", "inputs", "output_names", "strict"}, "a module")
+    options.refuse_all_but(_FORMS | {"lengths", "inputs", "output_names", "strict", "sample"}, "a module")
     if not options.inputs:
         raise InputError("a module needs its inputs; give them like `inputs=tokens:int64[batch,time]`")
     specs = [parse_input_spec(spec) if isinstance(spec, str) else spec for spec in options.inputs]

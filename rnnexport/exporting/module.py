@@ -19,6 +19,7 @@ from rnnexport.errors import ExportError
 from rnnexport.exporting.graphs import Graphs
 from rnnexport.exporting.judging import REQUIRED, RIGHT, EngineJudgement, judge
 from rnnexport.exporting.options import ExportOptions
+from rnnexport.exporting.sample import read_calls, sizes_of, with_values_of
 from rnnexport.exporting.user_code import user_code
 from rnnexport.exporting.writing import TOLERANCES, write_test_data
 from rnnexport.parity.grid import Case
@@ -49,11 +50,19 @@ def export_module(
     from rnnexport.exporting.calls import make_calls
 
     opset_version = options.opset_version or DEFAULT_OPSET
+    sample = read_calls(Path(options.sample), inputs) if options.sample is not None else []
+    inputs = with_values_of(sample, inputs) if sample else inputs
     with user_code("the module's code ends the export", ExportError, ours_too=True):
-        captured = capture(module, inputs, output_names=options.output_names, opset_version=opset_version)
+        captured = capture(
+            module,
+            inputs,
+            output_names=options.output_names,
+            opset_version=opset_version,
+            known_sizes=sizes_of(sample, inputs),
+        )
     name = type(module).__name__
     graphs = Graphs.make(captured.model, options, {spec.name: spec.values for spec in inputs})
-    calls = make_calls(module, inputs, captured, graphs)
+    calls = make_calls(module, inputs, captured, graphs, sample)
     manifest = graphs.described(
         Manifest(
             name=out.name,

@@ -49,7 +49,13 @@ class ExportOptions(Options):
     strict: Annotated[
         bool, Doc("Refuse a module whose graph is not right in every runtime that the export judges it in.")
     ] = False
-    sample: Annotated[str | Path | None, Doc("Real inputs for an ONNX file: a .npz with one array for each.")] = None
+    sample: Annotated[
+        str | Path | None,
+        Doc(
+            "Real inputs of a module or an ONNX file: a .npz with one array for each, or, of a module, a .pt with a "
+            "dictionary of tensors. The calls that are drawn take their ranges from it."
+        ),
+    ] = None
     on_note: Annotated[
         Callable[[str], None], Doc("Is told what the export found that its user should know, one sentence each.")
     ] = silent

@@ -69,7 +69,7 @@ def test_code_of_the_users_cannot_end_a_command(name: str, work: Path) -> None:
         (["export", "m.onnx", "--checkpoint", "c"], "--checkpoint is for an export without a source"),
         (["export", "m.onnx", "--weights", "w"], "--weights is for a module of your own"),
         (["export", "--checkpoint", "c", "--input", "x:float32[batch]"], "--input is not for a checkpoint"),
-        (["export", "--checkpoint", "c", "--inputs", "s.npz"], "--inputs is not for a checkpoint"),
+        (["export", "--checkpoint", "c", "--sample", "s.npz"], "--sample is not for a checkpoint"),
         (["verify", "--from", "parity.json", "--grid", "full"], "--grid is not for an earlier result"),
         (["lint", "m.onnx", "--inputs", "s.npz"], "--inputs are to prove a repair with"),
         (["train", "--feature", "a"], "--feature is not for a training without --data"),
