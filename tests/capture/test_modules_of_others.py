@@ -57,6 +57,7 @@ def test_a_distribution_is_its_parameters():
     assert [value.name for value in captured.model.graph.outputs] == ["next_loc", "next_scale"]
 
 
+@pytest.mark.filterwarnings("ignore::FutureWarning")  # the older weight_norm is deprecated
 def test_a_computed_weight_is_a_constant_and_no_state(ops):
     class Computed(nn.Module):
         def __init__(self):
