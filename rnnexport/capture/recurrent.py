@@ -65,8 +65,11 @@ class RecurrentValues:
 
 
 def layers_from_module(module: nn.RNNBase, name: str) -> list[RecurrentLayer]:
-    """Return the layers of an `nn.LSTM`, `nn.GRU` or `ResetBeforeGRU`, the first one first, named `NAME.layer0` …."""
-    cell: Recurrent = "LSTM" if isinstance(module, nn.LSTM) else "GRU"
+    """Return the layers of an `nn.LSTM`, `nn.GRU`, `nn.RNN` or `ResetBeforeGRU`, the first one first.
+
+    They are named `NAME.layer0` ….
+    """
+    cell: Recurrent = "LSTM" if isinstance(module, nn.LSTM) else "RNN" if isinstance(module, nn.RNN) else "GRU"
     reverse = ["", "_reverse"] if module.bidirectional else [""]
     return [
         RecurrentLayer(
@@ -74,6 +77,7 @@ def layers_from_module(module: nn.RNNBase, name: str) -> list[RecurrentLayer]:
             cell,
             tuple(_direction(module, f"_l{index}{suffix}") for suffix in reverse),
             linear_before_reset=not isinstance(module, ResetBeforeGRU),
+            activation="Relu" if getattr(module, "nonlinearity", "") == "relu" else "Tanh",
         )
         for index in range(module.num_layers)
     ]

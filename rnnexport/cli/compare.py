@@ -18,7 +18,7 @@ def compare(
         list[str] | None,
         typer.Option(help="A task, such as names or adding-200; repeat it. Default: five, and adding and copy."),
     ] = None,
-    cells: Annotated[str, typer.Option(help="Cells, with commas: lstm, gru, gru-reset-before.")] = "lstm,gru",
+    cells: Annotated[str, typer.Option(help="Cells, with commas: lstm, gru, gru-reset-before, rnn.")] = "lstm,gru",
     seeds: Annotated[int, typer.Option(min=1, help="Trainings of each cell on each task.")] = 5,
     match: Annotated[Match, typer.Option(help="What is alike between the cells.")] = "hidden",
     epochs: Annotated[int | None, typer.Option(min=1, help="At most so many passes. Default: the study's own.")] = None,

@@ -42,7 +42,7 @@ def export(
     cell: Annotated[
         str | None,
         typer.Option(
-            help="lstm, gru or gru-reset-before: take its newest checkpoint. Default: both lstm and gru.",
+            help="lstm, gru, gru-reset-before or rnn: take its newest checkpoint. Default: both lstm and gru.",
             show_default=False,
         ),
     ] = None,

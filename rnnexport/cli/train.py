@@ -20,7 +20,7 @@ BOTH = ("lstm", "gru")
 def train(
     options: TrainOptions,
     columns: TableColumns,
-    cell: Annotated[str, typer.Option(help="lstm, gru, gru-reset-before, or both (lstm and gru).")] = "both",
+    cell: Annotated[str, typer.Option(help="lstm, gru, gru-reset-before, rnn, or both (lstm and gru).")] = "both",
     data: Annotated[
         Path | None,
         typer.Option(help="Your own series in place of --task: .csv, .parquet, .npz or .ts.", show_default=False),

@@ -25,7 +25,12 @@ from rnnexport.files.lines import Line
 from rnnexport.files.regular_files import check_regular, read_regular
 from rnnexport.models.cells import ResetBeforeGRU
 
-CELLS: dict[str, type[nn.LSTM | nn.GRU]] = {"lstm": nn.LSTM, "gru": nn.GRU, "gru-reset-before": ResetBeforeGRU}
+CELLS: dict[str, type[nn.LSTM | nn.GRU | nn.RNN]] = {
+    "lstm": nn.LSTM,
+    "gru": nn.GRU,
+    "gru-reset-before": ResetBeforeGRU,
+    "rnn": nn.RNN,
+}
 _PICKLE_STARTS = (b"PK\x03\x04", b"\x80")
 """A zip archive, as torch.save writes it, and a bare pickle."""
 
@@ -47,7 +52,7 @@ class ModelConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    cell: Literal["lstm", "gru", "gru-reset-before"]
+    cell: Literal["lstm", "gru", "gru-reset-before", "rnn"]
     input_size: Size
     hidden_size: Size
     num_outputs: Size
@@ -90,7 +95,7 @@ class ModelDescription(BaseModel):
 
 
 class SequenceClassifier(nn.Module):
-    """A stack of LSTM or GRU layers read at each series' last step, or at every step, and a linear head.
+    """A stack of LSTM, GRU or plain tanh layers read at each series' last step, or at every step, and a linear head.
 
     The outputs are logits of classes, or values.
     """

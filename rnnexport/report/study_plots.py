@@ -13,8 +13,8 @@ from rnnexport.data.tasks import memory_length
 from rnnexport.study.results import RunResult
 
 Group = tuple[str, str, list[RunResult]]
-COLOURS = {"lstm": "#0072B2", "gru": "#D55E00", "gru-reset-before": "#009E73"}
-MARKERS = {"lstm": "o", "gru": "s", "gru-reset-before": "^"}
+COLOURS = {"lstm": "#0072B2", "gru": "#D55E00", "gru-reset-before": "#009E73", "rnn": "#CC79A7"}
+MARKERS = {"lstm": "o", "gru": "s", "gru-reset-before": "^", "rnn": "v"}
 COLUMNS = 3
 
 

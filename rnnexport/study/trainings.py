@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict
 from rnnexport.data.task import Dataset, Task
 
 Match = Literal["hidden", "parameters", "compute"]
-GATES = {"lstm": 4, "gru": 3, "gru-reset-before": 3}
+GATES = {"lstm": 4, "gru": 3, "gru-reset-before": 3, "rnn": 1}
 """Products with a weight matrix in each step, the candidate's among them."""
 
 
@@ -67,4 +67,4 @@ def matched_hidden_size(task: Task, dataset: Dataset, cell: str, match: Match) -
         return layer_parameters(name, input_size, size) + (size + 1) * task.num_outputs
 
     wanted = cost("lstm", hidden_size)
-    return min(range(1, 2 * hidden_size + 1), key=lambda size: abs(cost(cell, size) - wanted))
+    return min(range(1, 4 * hidden_size + 1), key=lambda size: abs(cost(cell, size) - wanted))

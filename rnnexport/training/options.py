@@ -21,7 +21,7 @@ class TrainOptions(Options):
     """What is trained on what, and how."""
 
     task: Annotated[str, Doc("The data set, such as vowels, names or adding-200; see docs/how-to/train.md.")] = "vowels"
-    cell: Annotated[str, Doc("lstm, gru or gru-reset-before.")] = "lstm"
+    cell: Annotated[str, Doc("lstm, gru, gru-reset-before or rnn.")] = "lstm"
     _: KW_ONLY
     hidden_size: Annotated[int | None, Ge(1), Doc("Units per layer. Default: the task's.")] = None
     num_layers: Annotated[int, Ge(1), Doc("Recurrent layers.")] = 1

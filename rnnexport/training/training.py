@@ -187,7 +187,7 @@ def _prepare_work_folder(work: Path, settings: Settings, *, resume: bool) -> Non
 
 def _check_memory(settings: Settings, dataset: Dataset) -> None:
     """Refuse sizes whose weights, gradients and two moments of Adam, four bytes each, do not fit into memory."""
-    gates, directions = (4 if settings.cell == "lstm" else 3), 1 + settings.bidirectional
+    gates, directions = {"lstm": 4, "rnn": 1}.get(settings.cell, 3), 1 + settings.bidirectional
     size, layers = settings.hidden_size, settings.num_layers
     rows = dataset.input_size + size + 2 + (layers - 1) * (directions * size + size + 2)
     needed, free = 16 * gates * directions * size * rows, available_memory()
