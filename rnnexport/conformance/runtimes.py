@@ -86,7 +86,10 @@ def _make_room(out: Path) -> None:
     if foreign := sorted(path.name for path in there if path.name not in ours):
         raise InputError(f"{out} holds {foreign[0]!r}, which is of no earlier report; name another folder with `out`")
     for path in there:
-        shutil.rmtree(path) if path.is_dir() else path.unlink()
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
     out.mkdir(parents=True, exist_ok=True)
 
 

@@ -25,6 +25,11 @@ def check_new_file(path: Path, argument: str) -> None:
         raise InputError(f"{given}: the folder {str(folder)!r} cannot be written to")
 
 
+def is_same_file(first: Path, second: Path) -> bool:
+    """Whether both are there and one file, whatever links lead to it."""
+    return first.exists() and second.exists() and first.samefile(second)
+
+
 def check_new_folder(path: Path, argument: str) -> None:
     """Refuse a place where no folder can be, or be made.
 

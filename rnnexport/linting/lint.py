@@ -12,7 +12,7 @@ from pydantic import BaseModel, Field
 from rnnexport.bundle.bundle import load_bundle
 from rnnexport.engines.contract import Definition
 from rnnexport.errors import InputError
-from rnnexport.files.targets import check_new_file
+from rnnexport.files.targets import check_new_file, is_same_file
 from rnnexport.inspecting.layers import layer_nodes
 from rnnexport.linting.linted_model import LintedModel
 from rnnexport.linting.proof import Proof, prove
@@ -93,7 +93,7 @@ def lint(
     path = Path(path)
     bundle = load_bundle(path) if path.is_dir() else None
     path = bundle.model_path if bundle else path
-    if repaired is not None and Path(repaired).resolve() == path.resolve():
+    if repaired is not None and is_same_file(Path(repaired), path):
         raise InputError(f"{path} is never changed; give the repaired file another name")
     if repaired is not None:
         check_new_file(Path(repaired), "repaired")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from rnnexport.engines.contract import Feeds
 from rnnexport.errors import ExportError, InputError
 from rnnexport.exporting.onnx_source import drawn_cases, sample_cases
-from rnnexport.files.targets import check_new_file
+from rnnexport.files.targets import check_new_file, is_same_file
 from rnnexport.onnx_files.reading import external_files, read_model
 from rnnexport.optimizing.differences import Difference, compare
 from rnnexport.optimizing.options import Rewrite
@@ -69,7 +69,7 @@ def optimize(
     """
     path, out = Path(path), Path(out)
     rewrite.check()
-    if out.resolve() == path.resolve():
+    if is_same_file(out, path):
         raise InputError(f"{path} is never changed; give the rewritten file another name")
     check_new_file(out, "out")
     if calibration is not None and not rewrite.calibrates:

@@ -121,6 +121,15 @@ def test_a_pipe_in_place_of_a_file_is_refused(name: str, arguments: list[str], w
     assert (outcome := run(arguments, work)).verdict == "clear", outcome
 
 
+@pytest.mark.parametrize("command", [["show"], ["lint", "--fix"], ["optimize"], ["export"]])
+def test_a_link_to_itself_is_refused(command: list[str], work: Path) -> None:
+    (work / "work" / "m.onnx").symlink_to("m.onnx")
+    out = ["--out", "out/m.onnx"] if command != ["show"] else []
+    outcome = run([*command, "m.onnx", *out], work)
+    assert (outcome.verdict, outcome.status) == ("clear", 2), outcome
+    assert "m.onnx cannot be read: Too many levels of symbolic links" in outcome.err
+
+
 def test_a_reader_that_has_had_enough_is_no_error() -> None:
     process = start("show", GRU)
     assert process.stdout is not None
