@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import urllib.request
 from pathlib import Path
 
 import nox
@@ -15,6 +16,8 @@ nox.options.sessions = ["lint", "types", "tests", "package"]
 nox.options.reuse_existing_virtualenvs = True
 nox.options.error_on_missing_interpreters = True
 
+ADVISORIES = "https://pypi.org/pypi/pip/json"
+"""A page of the index that pip-audit asks."""
 CONSTRAINTS = str(Path(__file__).with_name("constraints.txt").resolve())
 
 
@@ -44,6 +47,17 @@ def lint(session: nox.Session) -> None:
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
     session.run("lint-imports", env={"PYTHONPATH": "."})
+
+
+@nox.session
+def audit(session: nox.Session) -> None:
+    """Look up the versions of constraints.txt among known vulnerabilities; skipped where no such index is reachable."""
+    try:
+        urllib.request.urlopen(ADVISORIES, timeout=10).close()
+    except OSError as exc:
+        session.skip(f"no index of advisories is reachable: {exc}")
+    install(session, "pip-audit")
+    session.run("pip-audit", "--requirement", CONSTRAINTS, "--no-deps", "--disable-pip", *session.posargs)
 
 
 @nox.session

@@ -55,10 +55,19 @@ def export(
             help="The bundle's folder. Default: exported/CELL. With both cells: OUT/CELL.", show_default=False
         ),
     ] = None,
+    class_names: Annotated[
+        Path | None,
+        typer.Option(
+            help="A text file with a line for each column of the only output of a module, an ONNX file or a Keras "
+            "model: what it stands for, in your words.",
+            show_default=False,
+        ),
+    ] = None,
     openvino: Annotated[
         Literal["onnx", "openvino"],
         typer.Option("--format", help="openvino: write OpenVINO's own format beside the ONNX file."),
     ] = "onnx",
+    inputs_file: Annotated[Path | None, typer.Option("--inputs", hidden=True)] = None,
     json: Json = False,
 ) -> None:
     """Write a model as an ONNX bundle.
@@ -72,6 +81,7 @@ def export(
     Example: rnnexport export model.keras --out exported/model
     """
     from rnnexport.exporting.checkpoint import newest_checkpoints
+    from rnnexport.exporting.class_names import read_class_names
     from rnnexport.exporting.export import export_with
     from rnnexport.exporting.user_code import load_module
     from rnnexport.keras_files.archive import is_keras_file
@@ -86,7 +96,11 @@ def export(
     ):
         if given is not None and not fits:
             raise InputError(f"{flag} is for {what}; leave it out")
-    options = replace(options, out=out, openvino=openvino == "openvino", on_note=say)
+    if inputs_file is not None:
+        say(f"--inputs is now --sample; say --sample {inputs_file}")
+        options = replace(options, sample=inputs_file)
+    names = read_class_names(class_names) if class_names is not None else ()
+    options = replace(options, out=out, openvino=openvino == "openvino", class_names=names, on_note=say)
     if source is not None and not is_module:
         bundles = [export_with(source, options)]
     elif source is not None:

@@ -41,11 +41,12 @@ def export_with(source: nn.Module | torch.export.ExportedProgram | str | Path, o
     if target is not None:
         check_target(target)  # before the work begins
     if str(source).endswith(".onnx"):
-        options.refuse_all_but({"out", "sample"}, "an ONNX file, which becomes a bundle as it is")
-        sample = Path(options.sample) if options.sample is not None else None
-        return export_onnx(Path(str(source)), target, sample, options.on_note)
+        options.refuse_all_but(
+            {"out", "sample", "streaming", "class_names"}, "an ONNX file, which becomes a bundle as it is"
+        )
+        return export_onnx(Path(str(source)), target, options)
     if isinstance(source, str | Path) and is_keras_file(Path(source)):
-        options.refuse_all_but(_FORMS | {"lengths"}, "a Keras model")
+        options.refuse_all_but(_FORMS | {"lengths", "class_names"}, "a Keras model")
         bundle, notes = export_keras(Path(source), target, options)
         for note in notes:
             options.on_note(note)
@@ -57,7 +58,9 @@ def export_with(source: nn.Module | torch.export.ExportedProgram | str | Path, o
     from rnnexport.exporting.module import export_module
     from rnnexport.exporting.sources import prepared
 
-    options.refuse_all_but(_FORMS | {"lengths", "inputs", "output_names", "strict", "sample"}, "a module")
+    options.refuse_all_but(
+        _FORMS | {"lengths", "inputs", "output_names", "strict", "sample", "class_names"}, "a module"
+    )
     if not options.inputs:
         raise InputError("a module needs its inputs; give them like `inputs=tokens:int64[batch,time]`")
     specs = [parse_input_spec(spec) if isinstance(spec, str) else spec for spec in options.inputs]

@@ -22,6 +22,7 @@ from rnnexport.bundle.manifest import Manifest, Source
 from rnnexport.bundle.store import seal, write_bundle
 from rnnexport.engines.contract import Feeds
 from rnnexport.errors import ExportError, InputError
+from rnnexport.exporting.class_names import with_class_names
 from rnnexport.exporting.graphs import Graphs
 from rnnexport.exporting.options import ExportOptions
 from rnnexport.exporting.writing import TOLERANCES, write_test_data
@@ -71,6 +72,7 @@ def export_keras(path: Path, out: Path | None, options: ExportOptions) -> tuple[
     )
     drawn = draw_cases(graphs.drawn_inputs, [], [*GRIDS["default"], *(STREAM_GRID if options.streaming else ())])
     calls, answers, left_out = _answered(model, _with_masked_steps(drawn, masked_inputs(model)))
+    manifest = with_class_names(manifest, options.class_names, answers)
     notes = list(dict.fromkeys(model.notes))
     if left_out:
         notes.append(f"calls that the model cannot take are not part of the evidence: {', '.join(left_out)}")

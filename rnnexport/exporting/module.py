@@ -16,6 +16,7 @@ from rnnexport.bundle.manifest import Manifest, Sizes, Source
 from rnnexport.bundle.store import seal, write_bundle
 from rnnexport.capture.inputs import SizeRange
 from rnnexport.errors import ExportError
+from rnnexport.exporting.class_names import with_class_names
 from rnnexport.exporting.graphs import Graphs
 from rnnexport.exporting.judging import REQUIRED, RIGHT, EngineJudgement, judge
 from rnnexport.exporting.options import ExportOptions
@@ -75,6 +76,7 @@ def export_module(
             files={},
         )
     )
+    manifest = with_class_names(manifest, options.class_names, calls.answers)
     taken = [info.name for info in manifest.inputs]
     cases = [Case(call.name, {name: call.feeds[name] for name in taken}) for call in calls.cases]
     with write_bundle(out) as folder:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,12 +25,16 @@ from rnnexport.bundle.manifest import Manifest, ReferenceCheck, Source, TensorIn
 from rnnexport.bundle.store import seal, write_bundle
 from rnnexport.engines.contract import Feeds
 from rnnexport.errors import InputError, NoReferenceError, RnnexportError
-from rnnexport.exporting.writing import TOLERANCES, input_infos, output_infos, write_test_data
+from rnnexport.exporting.class_names import with_class_names
+from rnnexport.exporting.graphs import Graphs
+from rnnexport.exporting.options import ExportOptions
+from rnnexport.exporting.streaming import make_step_graph, prove_step_graph
+from rnnexport.exporting.writing import TOLERANCES, input_infos, output_infos, save_graph, write_test_data
 from rnnexport.files.arrays import read_npz
 from rnnexport.inspecting.layers import data_inputs
 from rnnexport.onnx_files.reading import external_files, read_model
 from rnnexport.parity.float64.cost import cost_of_calls
-from rnnexport.parity.grid import GRIDS, Case, draw_cases
+from rnnexport.parity.grid import GRIDS, STREAM_GRID, Case, draw_cases
 from rnnexport.parity.oracle import KEPT_CASES, keep_cases
 from rnnexport.passes.output_shapes import OutputShapes, infer_shapes
 from rnnexport.runtime.worker import Arrays, CaseResult, run_job
@@ -46,28 +50,29 @@ _STRETCHES = (1, 40)
 """Of the grid's time steps: a model of audio may take no fewer than hundreds of samples."""
 
 
-def export_onnx(
-    path: Path, out: Path | None = None, sample: Path | None = None, on_note: Callable[[str], None] = lambda _: None
-) -> Bundle:
+def export_onnx(path: Path, out: Path | None, options: ExportOptions) -> Bundle:
     """Write an ONNX file as a bundle at `out` (default: `exported/NAME`).
 
     Args:
         path: The file, with external data beside it if it has any.
         out: The bundle's folder.
-        sample: A npz with one array for each input: real values, in place of drawn ones.
-        on_note: Is told before it begins where the reference takes much memory or time.
+        options: Of these, `sample`, `streaming`, `class_names` and `on_note`, which is told before it begins where the
+            reference takes much memory or time.
 
     Raises:
         InputError: The file is no ONNX file that can be read, its inputs cannot be drawn, or `sample` does not fit.
         NoReferenceError: What the file should give is not proven: an operator is not, or differs from ONNX Runtime's.
+        ExportError: The model cannot run step by step.
         BundleError: `out` cannot be written.
     """
     model = read_model(path)
     _check_ends(path, model)
+    _name_dimensions(model)
     infer_shapes(model)
     OutputShapes()(model)
     inputs = named_inputs(model)
-    calls, results = _answered(path, model, sample, on_note)
+    step = make_step_graph(model) if options.streaming else None
+    calls, results = _answered(path, model, options)
     answers = [result.outputs for result in results if result.outputs]
     outside = [
         f"{call.name}: {result.extras['outside'].partition(': ')[2]}"
@@ -87,11 +92,17 @@ def export_onnx(
         versions=tool_versions(),
         files={},
     )
+    manifest = with_class_names(manifest, options.class_names, answers)
+    manifest = Graphs(model, step, inputs, options).described(manifest)
     with write_bundle(target) as folder:
         shutil.copyfile(path, folder / "model.onnx")
         for name in external_files(path):
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path.parent / name, folder / name)
+        if step is not None:
+            assert manifest.step is not None
+            save_graph(step, manifest.source, manifest.step.inputs, folder / "step.onnx")
+            prove_step_graph(manifest, folder, calls)
         keep_cases(folder / KEPT_CASES, calls, answers)
         outputs = {i.name: answers[0][f"float64/{i.name}"].astype(i.dtype) for i in manifest.outputs}
         write_test_data(folder / "test_data_set_0", calls[0].feeds, outputs)
@@ -128,19 +139,31 @@ def _as_answered(info: TensorInfo, answers: Arrays) -> TensorInfo:
     return info.model_copy(update={"shape": tuple(f"{info.name}_{axis}" for axis in range(rank))})
 
 
-def _answered(
-    path: Path, model: onnx_ir.Model, sample: Path | None, on_note: Callable[[str], None]
-) -> tuple[list[Case], list[CaseResult]]:
+def _name_dimensions(model: onnx_ir.Model) -> None:
+    """Name the dynamic dimensions of inputs that have no names, so that inference tells which outputs have them."""
+    import onnx_ir
+
+    shapes = {info.name: info.shape for info in input_infos(model)}
+    for value in model.graph.inputs:
+        if value.shape is not None and value.name in shapes:
+            value.shape = onnx_ir.Shape(shapes[value.name])
+    for value in model.graph.outputs:
+        if value.shape is not None and any(not isinstance(d, int) and d.value is None for d in value.shape):
+            value.shape = None
+
+
+def _answered(path: Path, model: onnx_ir.Model, options: ExportOptions) -> tuple[list[Case], list[CaseResult]]:
     """Calls and what the file gives in float64; longer calls are drawn where it does not take most of the usual ones.
 
     Raises:
         InputError: It takes none of them, or not the sample.
     """
+    sample = Path(options.sample) if options.sample is not None else None
     tried: list[tuple[list[Case], list[CaseResult]]] = []
     for stretch in (1,) if sample else _STRETCHES:
-        calls = sample_cases(sample, model) if sample else drawn_cases(model, stretch)
+        calls = sample_cases(sample, model) if sample else drawn_cases(model, stretch, streaming=options.streaming)
         if note := _cost(path, calls):
-            on_note(note)
+            options.on_note(note)
         tried.append((calls, _answers(path, calls)))
         if 2 * _answers_in(tried[-1][1]) > len(calls):
             break
@@ -171,12 +194,13 @@ def _cost(path: Path, calls: Sequence[Case]) -> str | None:
     )
 
 
-def drawn_cases(model: onnx_ir.Model, stretch: int = 1) -> list[Case]:
+def drawn_cases(model: onnx_ir.Model, stretch: int = 1, *, streaming: bool = False) -> list[Case]:
     """Draw the parity grid for a graph; a call whose sizes the graph fixes is made once, and the first one twice.
 
     `stretch` multiplies the time steps.
     """
-    shapes = [replace(shape, time_steps=shape.time_steps * stretch) for shape in GRIDS["default"]]
+    grid = [*GRIDS["default"], *(STREAM_GRID if streaming else ())]
+    shapes = [replace(shape, time_steps=shape.time_steps * stretch) for shape in grid]
     drawn = draw_cases(named_inputs(model), [], shapes)
     return [*{(case.values, _shapes(case.feeds)): case for case in drawn}.values(), drawn[0]]
 

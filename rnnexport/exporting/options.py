@@ -49,6 +49,9 @@ class ExportOptions(Options):
     strict: Annotated[
         bool, Doc("Refuse a module whose graph is not right in every runtime that the export judges it in.")
     ] = False
+    class_names: Annotated[
+        Sequence[str], Doc("Of a module, an ONNX file or a Keras model: what the columns of its only output stand for.")
+    ] = ()
     sample: Annotated[
         str | Path | None,
         Doc(
@@ -70,3 +73,8 @@ class ExportOptions(Options):
             raise InputError("a stateful graph is OpenVINO's form of the step graph; add `streaming` and `openvino`")
         if self.compress and not self.openvino:
             raise InputError("only OpenVINO's format is compressed; add `openvino`")
+        for name in self.class_names:
+            if not name or not name.isprintable():
+                raise InputError(f"`class_names`: {name!r} is no name that can be printed")
+            if list(self.class_names).count(name) > 1:
+                raise InputError(f"`class_names`: {name!r} is there twice")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,8 +12,8 @@ from rnnexport.errors import ExportError
 from rnnexport.exporting.judging import LARGEST_DIFFERENCE
 from rnnexport.exporting.writing import input_infos
 from rnnexport.parity.compare import largest_difference, size_of
-from rnnexport.parity.grid import STREAM_GRID, draw_cases
-from rnnexport.parity.streaming import draw_streams, run_streams
+from rnnexport.parity.grid import STREAM_GRID, Case, draw_cases
+from rnnexport.parity.streaming import draw_streams, run_streams, whole_series
 from rnnexport.runtime.worker import infer
 
 if TYPE_CHECKING:
@@ -39,13 +40,26 @@ def make_step_graph(captured: onnx_ir.Model) -> onnx_ir.Model:
     return step
 
 
-def prove_step_graph(manifest: Manifest, folder: Path) -> None:
+def prove_step_graph(manifest: Manifest, folder: Path, calls: Sequence[Case] | None = None) -> None:
     """Feed the same series to `model.onnx`, whole, and to `step.onnx`, in chunks.
+
+    The series are drawn, or those of `calls` whose rows fill the time axis.
 
     Raises:
         ExportError: They differ: something outside the recurrent layers does not treat every time step alike.
     """
-    cases = draw_cases(manifest.inputs, [], STREAM_GRID)
+    assert manifest.step is not None
+    if not any(manifest.step.time_dimension in info.shape for info in manifest.step.inputs):
+        raise ExportError(
+            "the time dimension of its recurrent layers is that of no input, so nothing can be fed in chunks"
+        )
+    if calls is None:
+        cases = draw_cases(manifest.inputs, [], STREAM_GRID)
+    else:
+        normal = [call for call in calls if call.values == "normal"]
+        cases = [normal[number] for number in whole_series(manifest, normal)]
+    if not cases:
+        raise ExportError("no call has a row that fills the time axis, so nothing shows that it can run step by step")
     wholes = list(infer(folder / "model.onnx", _RUNTIME, [case.feeds for case in cases]))
     for case, whole in zip(cases, wholes, strict=True):
         streams = draw_streams(manifest, case)

@@ -11,7 +11,7 @@ import threading
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -178,7 +178,7 @@ class Predictor(ShownInNotebooks):
             raise InputError(f"the model gives {', '.join(outputs)}, not one output: use `outputs()`")
         (output,) = outputs.values()
         if self.class_names:
-            return class_probabilities(output)
+            return class_probabilities(output, given_as=self.bundle.manifest.classes_given_as)
         return output.astype(np.float64) if self.bundle.manifest.metric else output
 
     def _prediction(self, name: str, row: NDArray[Any], length: int) -> Prediction:
@@ -204,9 +204,13 @@ def load(path: str | Path, runtime: str | None = None) -> Predictor:
     return Predictor(load_bundle(Path(path)), runtime)
 
 
-def class_probabilities(logits: NDArray[Any]) -> NDArray[np.float64]:
+def class_probabilities(
+    outputs: NDArray[Any], given_as: Literal["logits", "probabilities"] = "logits"
+) -> NDArray[np.float64]:
     """Softmax over [..., classes]; for a single logit, the sigmoid and its complement: [1 - p, p]."""
-    wide = logits.astype(np.float64)
+    wide = outputs.astype(np.float64)
+    if given_as == "probabilities":
+        return np.concatenate([1 - wide, wide], axis=-1) if wide.shape[-1] == 1 else wide
     if wide.shape[-1] == 1:
         wide = np.concatenate([np.zeros_like(wide), wide], axis=-1)
     exponentials = np.exp(wide - wide.max(axis=-1, keepdims=True))

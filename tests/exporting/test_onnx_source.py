@@ -10,7 +10,7 @@ from torch import nn
 import rnnexport
 from rnnexport.bundle.bundle import load_bundle
 from rnnexport.bundle.store import seal
-from rnnexport.errors import InputError
+from rnnexport.errors import ExportError, InputError
 
 
 class Tagger(nn.Module):
@@ -90,3 +90,67 @@ def test_external_data_comes_along(model, tmp_path):
     bundle = rnnexport.export(tmp_path / "large.onnx", tmp_path / "bundle")
     assert "w.bin" in bundle.manifest.files
     assert rnnexport.verify(bundle.path, ["ort-cpu"]).passed
+
+
+class Listener(nn.Module):
+    """Gives a row of probabilities for each step."""
+
+    def __init__(self):
+        super().__init__()
+        self.rnn, self.head = nn.GRU(3, 6, batch_first=True), nn.Linear(6, 2)
+
+    def forward(self, x):
+        return self.head(self.rnn(x)[0]).softmax(-1)
+
+
+@pytest.fixture(scope="module", params=["named", "unnamed"])
+def listener(request, tmp_path_factory):
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("model") / "listener.onnx"
+    axes = {name: {0: "batch", 1: "time"} for name in "xy"}
+    torch.onnx.export(Listener().eval(), (torch.zeros(2, 3, 3),), str(path), dynamo=False,
+                      input_names=["x"], output_names=["y"], dynamic_axes=axes)  # fmt: skip
+    if request.param == "unnamed":
+        proto = onnx.load(path)
+        for value in (*proto.graph.input, *proto.graph.output):
+            for dimension in value.type.tensor_type.shape.dim:
+                dimension.ClearField("dim_param")
+        onnx.save(proto, path)
+    return path
+
+
+def test_a_file_whose_states_are_recognised_streams_and_speaks_the_users_words(listener, tmp_path):
+    bundle = rnnexport.export(listener, tmp_path / "bundle", streaming=True, class_names=["quiet", "speech"])
+    assert bundle.manifest.state_pairs == (("h_0", "h_n"),)
+    report = rnnexport.verify(bundle.path, ["ort-cpu"], grid="quick")
+    assert report.passed
+    assert any("in chunks" in case.case for case in report.runtimes[0].cases)
+    x = np.random.default_rng(0).normal(size=(9, 3)).astype(np.float32)
+    predictor = rnnexport.load(bundle.path)
+    probabilities = predictor.run({"x": x[None]})["y"][0]
+    np.testing.assert_allclose(predictor([x])[0], probabilities, rtol=1e-6)  # they were probabilities already
+    words = [("quiet", "speech")[place] for place in probabilities.argmax(1)]
+    assert predictor.predict({"a": x}).series[0].steps == words
+    stream = predictor.stream()
+    chunks = [stream(chunk[None]) for chunk in np.split(x, [2, 3, 7])]
+    np.testing.assert_allclose(np.concatenate(chunks, 1)[0], probabilities, atol=1e-6)
+
+
+def test_a_file_that_cannot_stream_is_refused(model, tmp_path):
+    with pytest.raises(ExportError, match="it reads the series from its end, so it cannot run step by step"):
+        rnnexport.export(model, tmp_path / "bundle", streaming=True)
+    assert not (tmp_path / "bundle").exists()
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (["a", "b"], "name the columns of a model's only output; this one gives y, is_first"),
+        (["a", "a"], "'a' is there twice"),
+        (["a", "\x1b"], "is no name that can be printed"),
+    ],
+)
+def test_names_that_fit_no_output_are_refused(model, tmp_path, names, message):
+    with pytest.raises(InputError, match=message):
+        rnnexport.export(model, tmp_path / "bundle", class_names=names)
+    assert not (tmp_path / "bundle").exists()
