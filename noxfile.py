@@ -225,7 +225,7 @@ def kernels(session: nox.Session) -> None:
             path = session.run("c++", f"-print-file-name={library}", external=True, silent=True)
             environment["LD_PRELOAD"] = str(path).strip()
             environment["ASAN_OPTIONS"] = "detect_leaks=0"  # of Python and ONNX Runtime
-            environment["TSAN_OPTIONS"] = "ignore_noninstrumented_modules=1"
+            environment["TSAN_OPTIONS"] = "ignore_noninstrumented_modules=1 suppressions=kernels/thread_sanitizer.supp"
         session.run("pytest", "-m", "slow or not slow", "tests/kernels", *session.posargs, env=environment)
 
 

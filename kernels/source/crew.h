@@ -21,14 +21,20 @@ class Crew {
   void start(int members, int chunks) {
     members_ = members;
     chunks_ = chunks;
-    arrived_.store(0, std::memory_order_relaxed);
     done_.store(0, std::memory_order_relaxed);
     for (int chunk = 0; chunk < chunks; ++chunk) slots_[chunk].phase.store(0, std::memory_order_relaxed);
+    left_.store(0, std::memory_order_relaxed);
+    arrived_.store(0, std::memory_order_release);
   }
 
   int chunks() const { return chunks_; }
   int members() const { return members_; }
-  int arrive() { return arrived_.fetch_add(1, std::memory_order_relaxed); }
+
+  // What came before `start` is seen by all who arrive, and what they did by who sees that all have left: the order of
+  // memory does not rest on that of the pool.
+  int arrive() { return arrived_.fetch_add(1, std::memory_order_acq_rel); }
+  void leave() { left_.fetch_add(1, std::memory_order_acq_rel); }
+  bool all_left() const { return left_.load(std::memory_order_acquire) == members_; }
 
   template <typename Work>
   void phase(int64_t phase, int member, Work work) {
@@ -67,6 +73,7 @@ class Crew {
 
   alignas(kCacheLine) std::atomic<int64_t> done_{0};
   alignas(kCacheLine) std::atomic<int> arrived_{0};
+  std::atomic<int> left_{0};
   int members_ = 1;
   int chunks_ = 1;
   Slot slots_[kMostChunks];

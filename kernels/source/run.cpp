@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 #include <new>
+#include <stdexcept>
 #include <thread>
 #include <vector>
 
@@ -84,15 +85,20 @@ class Run {
     if (members_ == 1) {
       work(0);
     } else {
-      parallel_for.start(parallel_for.pool, [](void* self, size_t) {
-        Run* run = static_cast<Run*>(self);
-        run->work(run->crew_->arrive());
-      }, size_t(members_), this);
+      parallel_for.start(parallel_for.pool, take_part, size_t(members_), this);
+      if (!crew_->all_left()) throw std::runtime_error("the thread pool did not run all parts");
     }
     store_states();
   }
 
  private:
+  static void take_part(void* data, size_t) {
+    Run* run = static_cast<Run*>(data);
+    Crew* crew = run->crew_;
+    run->work(crew->arrive());
+    crew->leave();
+  }
+
   bool hoisted() const { return block_steps_ > 1; }
   size_t state_size() const { return size_t(call_.batch_size) * d_.padded_hidden(); }
   int length(int row) const { return call_.lengths ? call_.lengths[row] : call_.time_steps; }
