@@ -120,6 +120,15 @@ def docs(session: nox.Session) -> None:
 
 
 @nox.session
+def pages(session: nox.Session) -> None:
+    """Look at the report in Chromium, validate its HTML, and run the example notebook; needs Chromium and Java."""
+    install_group(session, "tests")
+    install_group(session, "pages")
+    install(session, "-e", ".[keras,study]")
+    session.run("pytest", "-m", "slow", "tests/report", *session.posargs)
+
+
+@nox.session
 def gpu(session: nox.Session) -> None:
     """The tests that need a CUDA device; skipped with the reason where there is none."""
     install_group(session, "tests")
