@@ -7,6 +7,7 @@ Modules that define options load neither PyTorch nor NumPy, since the command li
 postpone the evaluation of annotations, so that `dataclasses.fields` has them as objects.
 """
 
+import contextlib
 import dataclasses
 import inspect
 from collections.abc import Callable, Collection, Sequence
@@ -18,6 +19,7 @@ from typing import Annotated, Any, Concatenate, Literal, ParamSpec, TypeVar, get
 from annotated_doc import Doc
 from annotated_types import Ge, Gt, Lt
 
+from rnnexport.arguments.notebook import in_notebook, progress_line
 from rnnexport.errors import InputError, UnknownNameError
 from rnnexport.results.invocation import invoked_as
 
@@ -120,7 +122,9 @@ def with_arguments(options: Any, function: Any, name: str) -> Any:
     @wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
         given = signature.bind(*args, **kwargs).arguments
-        with invoked_as(_call_text(name, given)):
+        with invoked_as(_call_text(name, given)), contextlib.ExitStack() as shown:
+            if "on_progress" in types and "on_progress" not in given and in_notebook():
+                given["on_progress"] = shown.enter_context(progress_line(name))
             return function(*[given.pop(subject.name) for subject in subjects], options(**given))
 
     call.__name__ = call.__qualname__ = name

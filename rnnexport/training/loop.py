@@ -25,6 +25,7 @@ from torch import Tensor
 from torch.multiprocessing.spawn import ProcessRaisedException
 from torch.nn import functional
 
+from rnnexport.arguments.notebook import in_notebook
 from rnnexport.data.batches import LengthBatches
 from rnnexport.data.defaults import TrainingDefaults
 from rnnexport.data.metrics import ERRORS, counted_rows, get_metric
@@ -238,7 +239,7 @@ def fit(
             num_sanity_val_steps=0,
             logger=_logger(folder.parent, options.log),
             enable_model_summary=False,
-            enable_progress_bar=sys.stderr.isatty(),
+            enable_progress_bar=sys.stderr.isatty() or in_notebook(),
         )
         try:
             trainer.fit(

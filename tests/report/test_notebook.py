@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ import pytest
 import rnnexport
 from rnnexport.bundle.bundle import Bundle
 from rnnexport.errors import InputError
+from rnnexport.parity.drift import drift
 from rnnexport.results.result import Result
 from tests.report import kept
 from tests.report.pages import Page
@@ -73,3 +75,29 @@ def test_without_pandas_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setitem(sys.modules, "pandas", None)
     with pytest.raises(InputError, match=r"pip install 'rnnexport\[parquet\]'"):
         kept.tune("gru").to_pandas()
+
+
+class _Shell:
+    kernel = object()
+
+
+class _Line:
+    def __init__(self, said: list[str]) -> None:
+        self._said = said
+
+    def update(self, data: dict[str, str], *, raw: bool) -> None:
+        self._said.append(data["text/plain"])
+
+
+def test_a_notebook_is_told_what_is_done_without_asking(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    ipython, display = ModuleType("IPython"), ModuleType("IPython.display")
+    vars(ipython)["get_ipython"] = _Shell
+    vars(display)["display"] = lambda data, **_: _Line(said)
+    monkeypatch.setitem(sys.modules, "IPython", ipython)
+    monkeypatch.setitem(sys.modules, "IPython.display", display)
+    drift(bundle.path, ["ort-cpu"], steps=10)
+    assert said[:2] == ["drift: 10 steps in float64", "drift: ort-cpu"]
+    assert said[-1].endswith(" s")
+    drift(bundle.path, ["ort-cpu"], steps=10, on_progress=lambda _: None)  # who listens hears it alone
+    assert len(said) == 3
