@@ -77,7 +77,6 @@ def test_code_of_the_users_cannot_end_a_command(name: str, work: Path) -> None:
         (["bench", GRU, "--time-steps", "99999999999"], "--time-steps 99999999999 is more than any memory holds"),
         (["verify", f"{GRU}/model.onnx"], "is a file of a bundle; give the folder: "),
         (["verify", "m.onnx"], "make one with: rnnexport export m.onnx --out exported/m"),
-        (["lint", GRU], f"give an ONNX file: {GRU}/model.onnx"),
         (["show", "caf\udce9.onnx"], r"the argument 'caf\udce9.onnx' is not UTF-8"),
         (["bench", GRU, "--scenario", "streaming"], "has no step graph; export it again with --streaming"),
         (["bench", GRU, "-r", "ort-cpu", "--against", "ort-cpu"], "'ort-cpu' is the only runtime that is measured"),
