@@ -74,7 +74,7 @@ class Interface:
         self.call(name, *arguments, buffer, ctypes.byref(size))
         return buffer.value.decode()
 
-    def tensor(self, tensor: POINTER) -> tuple[list[int], int, int]:
+    def tensor(self, tensor: Any) -> tuple[list[int], int, int]:
         """Shape, type of the elements, and address of the data."""
         shape, data, kind, rank = POINTER(), POINTER(), ctypes.c_int(), SIZE()
         self.call("shape_of", tensor, ctypes.byref(shape))
@@ -146,7 +146,7 @@ def test_every_place_holds_the_function_that_it_is_taken_for() -> None:
     answer("start_version", ctypes.CFUNCTYPE(ctypes.c_int, *of_operator), lambda _op: 1)
     answer("end_version", ctypes.CFUNCTYPE(ctypes.c_int, *of_operator), lambda _op: 1)
 
-    attributes = {"number": 7, "several": [1, 2, 3], "word": "seven"}
+    attributes: dict[str, Any] = {"number": 7, "several": [1, 2, 3], "word": "seven"}
     node = helper.make_node("Probe", ["X", "two"], ["Y"], "a node", domain="probe", **attributes)
     constant = numpy_helper.from_array(np.array([1.5, 2.5], np.float32), "two")
     graph = helper.make_graph([node], "probe", [value("X", [3])], [value("Y", [3])], [constant])

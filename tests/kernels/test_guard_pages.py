@@ -7,6 +7,7 @@ import mmap
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,7 +25,7 @@ def before_a_guard_page(array: Array) -> Array:
     pages = -(-array.nbytes // mmap.PAGESIZE) * mmap.PAGESIZE
     begin = LIBC.mmap(None, pages + mmap.PAGESIZE, mmap.PROT_READ | mmap.PROT_WRITE, 0x22, -1, 0)
     assert LIBC.mprotect(begin + pages, mmap.PAGESIZE, 0) == 0
-    memory = (ctypes.c_char * array.nbytes).from_address(begin + pages - array.nbytes)
+    memory: Any = (ctypes.c_char * array.nbytes).from_address(begin + pages - array.nbytes)
     copy = np.frombuffer(memory, array.dtype).reshape(array.shape)
     copy[...] = array
     return copy

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import onnx_ir as ir
 from onnx_ir.passes.common import ShapeInferencePass
 
-from rnnexport.linting.checked_model import CheckedModel
+from rnnexport.linting.linted_model import LintedModel
 from rnnexport.linting.rule import Rule
 from rnnexport.onnx_files.nodes import node_name
 from rnnexport.passes.output_shapes import dynamic_dimensions
@@ -33,7 +33,7 @@ class LimitedSizes(Rule):
         "sizes so, rnnexport export of the module does not"
     }
 
-    def check(self, checked: CheckedModel) -> Iterator[tuple[str, str]]:
+    def check(self, checked: LintedModel) -> Iterator[tuple[str, str]]:
         """Compare the elements that each Reshape is given with those that it makes.
 
         What the file says of the shapes inside it is left aside: it holds for the exporter's example only.
