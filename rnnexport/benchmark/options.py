@@ -112,7 +112,7 @@ class MixOptions(Options):
 
 
 @dataclass(frozen=True)
-class LayerOptions(Options):
+class BareLayerOptions(Options):
     """Which bare layers a sweep measures.
 
     Raises:

@@ -22,7 +22,7 @@ from rnnexport.benchmark.bare_layers import OURS, STOCK
 from rnnexport.benchmark.deepbench import LayerShape, deepbench_shapes
 from rnnexport.benchmark.interleaving import Effort, Target, measure_interleaved
 from rnnexport.benchmark.limits import Counted, roofline_of
-from rnnexport.benchmark.options import LayerOptions, SweepOptions
+from rnnexport.benchmark.options import BareLayerOptions, SweepOptions
 from rnnexport.benchmark.results import BenchReport, ConditionsWatch, Measurement
 from rnnexport.benchmark.results_log import ResultsLog
 from rnnexport.benchmark.scenarios import run_one
@@ -48,7 +48,7 @@ _SOURCES = ("torch", "stock export", "rnnexport")
 Peer = tuple[str, Definition, Target]
 
 
-def layer_shapes(options: LayerOptions) -> list[LayerShape]:
+def layer_shapes(options: BareLayerOptions) -> list[LayerShape]:
     """Return the layers that the options name, and the calls of them."""
     if options.shapes is not None:
         return deepbench_shapes(every=options.all_shapes)

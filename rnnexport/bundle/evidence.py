@@ -18,7 +18,7 @@ Report = TypeVar("Report", bound=BaseModel)
 
 
 @dataclass(frozen=True)
-class Evidence(Generic[Report]):
+class KeptEvidence(Generic[Report]):
     """One file of evidence."""
 
     name: str
@@ -33,21 +33,21 @@ class Evidence(Generic[Report]):
     """Date and time, such as `2026-11-29T13:00:01+00:00`."""
 
 
-def read_evidence(bundle: Bundle, name: str, model: type[Report]) -> Evidence[Report]:
+def read_evidence(bundle: Bundle, name: str, model: type[Report]) -> KeptEvidence[Report]:
     """Read one file of evidence; whatever is wrong with it is its state."""
     try:
         document = parse_json((bundle.path / name).read_bytes())
     except FileNotFoundError:
-        return Evidence(name, "none")
+        return KeptEvidence(name, "none")
     except (OSError, ValueError):
-        return Evidence(name, "damaged")
+        return KeptEvidence(name, "damaged")
     try:
         report = model.model_validate(document)
     except (ValidationError, RecursionError):
-        return Evidence(name, "damaged")
+        return KeptEvidence(name, "damaged")
     current = name in bundle.manifest.files or document.get("manifest_sha256") == bundle.manifest_sha256
     command, made_at = (_text(document.get(key)) for key in ("command", "made_at"))
-    return Evidence(name, "current" if current else "stale", report, command, made_at)
+    return KeptEvidence(name, "current" if current else "stale", report, command, made_at)
 
 
 def _text(value: Any) -> str | None:

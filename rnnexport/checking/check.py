@@ -11,7 +11,7 @@ from typing import TypeVar
 from rnnexport.arguments.options import with_arguments
 from rnnexport.checking.baseline import baseline_step, keep_as_baseline, open_baseline, same_graph
 from rnnexport.checking.configuration import Configuration, Step, read_configuration
-from rnnexport.checking.models import Model, chosen_models
+from rnnexport.checking.models import ModelToCheck, chosen_models
 from rnnexport.checking.options import CheckOptions
 from rnnexport.checking.results import CheckedModel, CheckReport
 from rnnexport.checking.steps import bench_step, export_step, limit_step, lint_step, recorded, verify_step
@@ -48,7 +48,7 @@ def check_with(models: Sequence[str | Path], options: CheckOptions) -> CheckRepo
 check = with_arguments(CheckOptions, check_with, "check")
 
 
-def _check(model: Model, configuration: Configuration, kept: Path, options: CheckOptions) -> CheckedModel:
+def _check(model: ModelToCheck, configuration: Configuration, kept: Path, options: CheckOptions) -> CheckedModel:
     """Take every step that can be taken."""
     found = CheckedModel(name=model.name, source=model.settings.source)
 

@@ -28,7 +28,7 @@ _TAKEN: dict[Kind, set[str]] = {
 
 
 @dataclass(frozen=True)
-class Model:
+class ModelToCheck:
     """One model to judge; its paths are those from the working directory."""
 
     name: str
@@ -72,7 +72,7 @@ class Model:
         return [bundle.path, *([bundle.step_path] if bundle.manifest.step else [])]
 
 
-def chosen_models(configuration: Configuration, folder: Path, named: Sequence[str | Path]) -> list[Model]:
+def chosen_models(configuration: Configuration, folder: Path, named: Sequence[str | Path]) -> list[ModelToCheck]:
     """Return the models that are named, with their settings where there are any; else those of the configuration.
 
     Raises:
@@ -84,7 +84,7 @@ def chosen_models(configuration: Configuration, folder: Path, named: Sequence[st
         raise InputError(
             f"there is nothing to judge; name a bundle such as exported/gru, or list [[models]] in {CONFIGURATION}"
         )
-    models: dict[str, Model] = {}
+    models: dict[str, ModelToCheck] = {}
     for settings in sought:
         model = _model(settings, configuration, folder)
         if (other := models.setdefault(model.name, model)) is not model:
@@ -109,7 +109,7 @@ def _located(settings: ModelSettings, folder: Path) -> ModelSettings:
     return settings.model_copy(update={key: str(folder / path) for key, path in paths.items() if path is not None})
 
 
-def _model(settings: ModelSettings, configuration: Configuration, folder: Path) -> Model:
+def _model(settings: ModelSettings, configuration: Configuration, folder: Path) -> ModelToCheck:
     kind = _kind(settings.source)
     given = settings.model_fields_set - _ALWAYS
     if unused := sorted(given - _TAKEN[kind]):
@@ -119,7 +119,7 @@ def _model(settings: ModelSettings, configuration: Configuration, folder: Path) 
             f"model {settings.source}: a module needs its inputs; list it under [[models]] in {CONFIGURATION} with "
             'inputs = ["tokens:int64[batch,time]"]'
         )
-    return Model(_name(settings), kind, settings, settings.limits or configuration.limits, folder)
+    return ModelToCheck(_name(settings), kind, settings, settings.limits or configuration.limits, folder)
 
 
 def _kind(source: str) -> Kind:

@@ -17,7 +17,7 @@ OutcomeKind = Literal["passed", "failed", "unavailable", "not judged"]
 """`unavailable`: a runtime that was named does not work here; `not judged`: the message says why nobody can tell."""
 
 
-class Outcome(BaseModel):
+class StepOutcome(BaseModel):
     """What one step says of one thing."""
 
     step: Step
@@ -35,16 +35,16 @@ class CheckedModel(BaseModel):
     source: str
     bundle: str | None = None
     """The folder, where the source is one or could be exported."""
-    outcomes: list[Outcome] = []
+    outcomes: list[StepOutcome] = []
     lint: list[LintReport] = []
     parity: ParityReport | None = None
     bench: BenchReport | None = None
 
     def add(self, step: Step, subject: str, kind: OutcomeKind, message: str) -> None:
         """Take note of an outcome."""
-        self.outcomes.append(Outcome(step=step, subject=subject, kind=kind, message=message))
+        self.outcomes.append(StepOutcome(step=step, subject=subject, kind=kind, message=message))
 
-    def of_kind(self, kind: OutcomeKind) -> list[Outcome]:
+    def of_kind(self, kind: OutcomeKind) -> list[StepOutcome]:
         """Return the outcomes of one kind."""
         return [outcome for outcome in self.outcomes if outcome.kind == kind]
 
@@ -63,16 +63,16 @@ class CheckReport(BaseModel):
     machine: dict[str, str]
 
     @property
-    def failed(self) -> list[tuple[CheckedModel, Outcome]]:
+    def failed(self) -> list[tuple[CheckedModel, StepOutcome]]:
         """What makes the verdict bad."""
         return list(self._of_kind("failed"))
 
     @property
-    def unavailable(self) -> list[tuple[CheckedModel, Outcome]]:
+    def unavailable(self) -> list[tuple[CheckedModel, StepOutcome]]:
         """Runtimes that were named and do not work here."""
         return list(self._of_kind("unavailable"))
 
-    def _of_kind(self, kind: OutcomeKind) -> Iterator[tuple[CheckedModel, Outcome]]:
+    def _of_kind(self, kind: OutcomeKind) -> Iterator[tuple[CheckedModel, StepOutcome]]:
         return ((model, outcome) for model in self.models for outcome in model.of_kind(kind))
 
     @computed_field  # type: ignore[prop-decorator]

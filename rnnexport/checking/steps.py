@@ -11,7 +11,7 @@ from rnnexport.benchmark.options import LatencyOptions
 from rnnexport.benchmark.results import Measurement, RowComparison
 from rnnexport.bundle.bundle import Bundle, load_bundle
 from rnnexport.checking.configuration import Configuration, LimitSettings, LintSettings, Step, VerifySettings
-from rnnexport.checking.models import Model
+from rnnexport.checking.models import ModelToCheck
 from rnnexport.checking.results import CheckedModel, OutcomeKind
 from rnnexport.errors import RnnexportError, RuntimeUnavailableError
 from rnnexport.exporting.export import export_with
@@ -43,7 +43,7 @@ def recorded(found: CheckedModel, step: Step, subject: str, take: Callable[[], G
     return None
 
 
-def export_step(model: Model, found: CheckedModel, on_note: Callable[[str], None]) -> Bundle:
+def export_step(model: ModelToCheck, found: CheckedModel, on_note: Callable[[str], None]) -> Bundle:
     """Make the bundle, or open the one that is there."""
     settings = model.settings
     if model.kind == "bundle":

@@ -9,8 +9,8 @@ from typing import Annotated, Any, Literal
 import typer
 
 from rnnexport.benchmark.options import (
+    BareLayerOptions,
     LatencyOptions,
-    LayerOptions,
     SweepOptions,
     ThroughputOptions,
 )
@@ -85,7 +85,7 @@ def _latency(bundles: list[Path], runtimes: list[str], given: Given, on_progress
 def _bare_layers(_: list[Path], runtimes: list[str], given: Given, on_progress: OnProgress) -> Any:
     from rnnexport.benchmark.sweep import layer_shapes, sweep_with
 
-    shapes = layer_shapes(options_of(LayerOptions, given))
+    shapes = layer_shapes(options_of(BareLayerOptions, given))
     return _with_tables(sweep_with(shapes, options_of(SweepOptions, given, runtimes=runtimes, on_progress=on_progress)))
 
 

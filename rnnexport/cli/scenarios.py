@@ -13,8 +13,8 @@ from annotated_doc import Doc
 
 from rnnexport.arguments.options import plain_type
 from rnnexport.benchmark.options import (
+    BareLayerOptions,
     LatencyOptions,
-    LayerOptions,
     MixOptions,
     ServerOptions,
     StreamingOptions,
@@ -43,7 +43,7 @@ SCENARIOS: dict[str, tuple[Any, ...]] = {
     "streaming": (StreamingOptions,),
     "server": (ServerOptions,),
     "mix": (MixOptions,),
-    LAYERS: (LayerOptions, SweepOptions, PlotOptions),
+    LAYERS: (BareLayerOptions, SweepOptions, PlotOptions),
 }
 """The options of each scenario; bare layers are the scenario `latency` without bundles."""
 _OWN = ("bundles", "runtimes")

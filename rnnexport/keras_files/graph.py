@@ -30,7 +30,7 @@ from rnnexport.keras_files.configuration import (
 from rnnexport.keras_files.layers.dense import Pass
 from rnnexport.keras_files.layers.layer import KerasLayer, SameSizeError, Shape
 from rnnexport.keras_files.layers.masks import MASK_OPERATIONS, NotEqual
-from rnnexport.keras_files.layers.operations import ARITHMETIC, Arithmetic, read_part
+from rnnexport.keras_files.layers.operations import ARITHMETIC, ArithmeticOperation, read_part
 from rnnexport.keras_files.model import Kind, Model, Tensor
 from rnnexport.keras_files.options import SizeNeededError
 from rnnexport.keras_files.weights import join
@@ -290,7 +290,11 @@ def _operation(layer: LayerConfig, args: Sequence[Any], keywords: Mapping[str, A
     numbers = [argument for argument in args if isinstance(argument, int | float)]
     if layer.class_name in ARITHMETIC and len(args) == 2 and not keywords:
         operation = ARITHMETIC[layer.class_name]
-        return Arithmetic(operation, float(numbers[0]), numbers[0] is args[0]) if numbers else Arithmetic(operation)
+        return (
+            ArithmeticOperation(operation, float(numbers[0]), numbers[0] is args[0])
+            if numbers
+            else ArithmeticOperation(operation)
+        )
     part = read_part(args[1]) if layer.class_name == "GetItem" and len(args) == 2 else None
     return part or refuse(layer, "this operation cannot be exported; use a layer of Keras")
 

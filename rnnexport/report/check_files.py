@@ -10,7 +10,7 @@ from typing import Any
 
 from junitparser import Error, Failure, JUnitXml, Skipped, TestCase, TestSuite
 
-from rnnexport.checking.results import CheckReport, Outcome
+from rnnexport.checking.results import CheckReport, StepOutcome
 from rnnexport.errors import InputError
 from rnnexport.report.fitting import printable
 
@@ -46,7 +46,7 @@ def junit_xml(report: CheckReport) -> str:
     return f"<?xml version='1.0' encoding='utf-8'?>\n{text}\n"
 
 
-def _case(model: str, outcome: Outcome) -> TestCase:
+def _case(model: str, outcome: StepOutcome) -> TestCase:
     case = TestCase(printable(f"{outcome.step}: {outcome.subject}"), printable(model))
     message = printable(outcome.message)
     if outcome.kind == "passed":

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from rnnexport.checking.results import CheckedModel, CheckReport, Outcome
+from rnnexport.checking.results import CheckedModel, CheckReport, StepOutcome
 from rnnexport.linting.lint import LintReport
 from rnnexport.versions import tool_versions
 
@@ -42,7 +42,7 @@ def check_log(report: CheckReport) -> dict[str, Any]:
     return _log([*results, *(_failure(model, outcome) for model, outcome in failed)], titles)
 
 
-def _is_finding(model: CheckedModel, outcome: Outcome) -> bool:
+def _is_finding(model: CheckedModel, outcome: StepOutcome) -> bool:
     """Whether an outcome is a finding of a rule, which is told with its severity and place."""
     return outcome.step == "lint" and outcome.subject in {each.rule for one in model.lint for each in one.findings}
 
@@ -53,7 +53,7 @@ def _findings(report: LintReport) -> Iterator[dict[str, Any]]:
         yield _result(finding.rule, finding.severity, text, Path(report.path), finding.where)
 
 
-def _failure(model: CheckedModel, outcome: Outcome) -> dict[str, Any]:
+def _failure(model: CheckedModel, outcome: StepOutcome) -> dict[str, Any]:
     path = Path(model.source) if model.bundle is None else Path(model.bundle) / "model.onnx"
     text = f"{model.name}: {outcome.subject}: {outcome.message}"
     return _result(outcome.step, "error", text, path, outcome.subject)

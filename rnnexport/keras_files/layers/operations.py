@@ -21,7 +21,7 @@ ARITHMETIC = {
 
 
 @dataclass(frozen=True, slots=True)
-class Arithmetic(KerasLayer):
+class ArithmeticOperation(KerasLayer):
     """Two tensors, or a tensor and a number, element by element, the axes counted from the last."""
 
     operation: str
@@ -35,7 +35,7 @@ class Arithmetic(KerasLayer):
 
 
 @dataclass(frozen=True, slots=True)
-class Part(KerasLayer):
+class PartOperation(KerasLayer):
     """Elements along axes: one, whose axis is gone then, or from the first up to the last."""
 
     picks: tuple[int | slice, ...]
@@ -53,7 +53,7 @@ class Part(KerasLayer):
         return [(*shape, *inputs[0][len(self.picks) :])]
 
 
-def read_part(picks: Any) -> Part | None:
+def read_part(picks: Any) -> PartOperation | None:
     """The operation `x[picks]` as a file says it; `None` where it takes anything but numbers and plain slices."""
     found: list[int | slice] = []
     for pick in picks if isinstance(picks, list) else [picks]:
@@ -65,4 +65,4 @@ def read_part(picks: Any) -> Part | None:
         if not all(limit is None or type(limit) is int for limit in limits) or limits[2] not in (None, 1):
             return None
         found.append(slice(limits[0], limits[1]))
-    return Part(tuple(found)) if found and found[0] == slice(None) else None
+    return PartOperation(tuple(found)) if found and found[0] == slice(None) else None

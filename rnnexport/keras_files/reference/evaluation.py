@@ -26,7 +26,7 @@ from rnnexport.keras_files.layers.masks import (
 )
 from rnnexport.keras_files.layers.merging import Concatenate, Dot, Merge
 from rnnexport.keras_files.layers.normalization import BatchNorm, LayerNorm, Softmax, UnitNorm
-from rnnexport.keras_files.layers.operations import Arithmetic, Part
+from rnnexport.keras_files.layers.operations import ArithmeticOperation, PartOperation
 from rnnexport.keras_files.layers.recurrent import Bidirectional, Recurrent
 from rnnexport.keras_files.layers.shaping import FoldTime, Pad, Permute, Repeat, Reshape, UnfoldTime
 from rnnexport.keras_files.model import Model
@@ -252,13 +252,13 @@ _ARITHMETIC: dict[str, Callable[[Array, Array], Array]] = {
 
 
 @compute.register
-def _(layer: Arithmetic, inputs: list[Array], masks: Masks) -> list[Array]:
+def _(layer: ArithmeticOperation, inputs: list[Array], masks: Masks) -> list[Array]:
     both = inputs if layer.number is None else [inputs[0], inputs[0].dtype.type(layer.number)]
     return [_ARITHMETIC[layer.operation](*(reversed(both) if layer.number_first else both))]
 
 
 @compute.register
-def _(layer: Part, inputs: list[Array], masks: Masks) -> list[Array]:
+def _(layer: PartOperation, inputs: list[Array], masks: Masks) -> list[Array]:
     return [inputs[0][layer.picks]]
 
 

@@ -27,7 +27,7 @@ from rnnexport.keras_files.layers.masks import (
 )
 from rnnexport.keras_files.layers.merging import Concatenate, Dot, Merge
 from rnnexport.keras_files.layers.normalization import BatchNorm, LayerNorm, Softmax, UnitNorm
-from rnnexport.keras_files.layers.operations import Arithmetic, Part
+from rnnexport.keras_files.layers.operations import ArithmeticOperation, PartOperation
 from rnnexport.keras_files.layers.shaping import FoldTime, Pad, Permute, Repeat, Reshape, UnfoldTime
 from rnnexport.keras_files.writing.activations import activated
 from rnnexport.keras_files.writing.nodes import Nodes
@@ -229,13 +229,13 @@ def _(layer: Merge, nodes: Nodes, given: Given) -> ir.Value:
 
 
 @write.register
-def _(layer: Arithmetic, nodes: Nodes, given: Given) -> ir.Value:
+def _(layer: ArithmeticOperation, nodes: Nodes, given: Given) -> ir.Value:
     both = [*given.values, *([] if layer.number is None else [nodes.floats(layer.number)])]
     return nodes.op(layer.operation, *(reversed(both) if layer.number_first else both))
 
 
 @write.register
-def _(layer: Part, nodes: Nodes, given: Given) -> ir.Value:
+def _(layer: PartOperation, nodes: Nodes, given: Given) -> ir.Value:
     x = given.x
     for axis, pick in reversed([*enumerate(layer.picks)]):  # from the last, since axes go
         if isinstance(pick, int):

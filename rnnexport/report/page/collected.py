@@ -9,7 +9,7 @@ from typing import Any
 
 from rnnexport.benchmark.results import BenchReport
 from rnnexport.bundle.bundle import Bundle, load_bundle
-from rnnexport.bundle.evidence import Evidence, read_evidence
+from rnnexport.bundle.evidence import KeptEvidence, read_evidence
 from rnnexport.linting.lint import LintReport
 from rnnexport.parity.drift import DriftReport
 from rnnexport.parity.verdicts import ParityReport
@@ -24,18 +24,18 @@ class Collected:
     name: str
     """How the page calls it: its folder's name, or the whole path where two folders have the same."""
     bundle: Bundle
-    parity: Evidence[ParityReport]
-    bench: Evidence[BenchReport]
-    throughput: Evidence[BenchReport]
-    drift: Evidence[DriftReport]
-    tune: Evidence[TuneReport]
-    lint: Evidence[LintReport]
-    training: Evidence[TrainingResult]
+    parity: KeptEvidence[ParityReport]
+    bench: KeptEvidence[BenchReport]
+    throughput: KeptEvidence[BenchReport]
+    drift: KeptEvidence[DriftReport]
+    tune: KeptEvidence[TuneReport]
+    lint: KeptEvidence[LintReport]
+    training: KeptEvidence[TrainingResult]
 
     @property
-    def all(self) -> list[Evidence[Any]]:
+    def all(self) -> list[KeptEvidence[Any]]:
         """Every file that is there."""
-        measured: list[Evidence[Any]] = [self.parity, self.bench, self.throughput, self.drift, self.tune, self.lint]
+        measured: list[KeptEvidence[Any]] = [self.parity, self.bench, self.throughput, self.drift, self.tune, self.lint]
         found = [self.training, *measured]
         return [evidence for evidence in found if evidence.state != "none"]
 

@@ -30,7 +30,7 @@ _LONGEST_NAME = 18
 
 
 @dataclass(frozen=True)
-class Entry:
+class LegendEntry:
     """What one colour and mark stand for."""
 
     number: int
@@ -44,7 +44,7 @@ class PageFigure:
     """A plot as it stands in the page."""
 
     svg: Markup
-    legend: Sequence[Entry]
+    legend: Sequence[LegendEntry]
     caption: str
     """What it shows, and what follows from it."""
 
@@ -59,7 +59,7 @@ def _figure(
         figure = Figure(figsize=(SIZE[0], SIZE[1] * height), layout="constrained")
         draw(figure)
         svg = inline_svg(figure, prefix, alt)
-    legend = [Entry(n % len(COLOURS), _GLYPHS[MARKERS[n % len(MARKERS)]], name) for n, name in enumerate(names)]
+    legend = [LegendEntry(n % len(COLOURS), _GLYPHS[MARKERS[n % len(MARKERS)]], name) for n, name in enumerate(names)]
     return PageFigure(svg, legend, caption)
 
 

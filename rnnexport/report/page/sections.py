@@ -8,7 +8,7 @@ from typing import Any
 
 from rich.console import RenderableType
 
-from rnnexport.bundle.evidence import Evidence
+from rnnexport.bundle.evidence import KeptEvidence
 from rnnexport.report.drift import drift_tables
 from rnnexport.report.latency import latency_tables
 from rnnexport.report.lint import lint_tables
@@ -60,7 +60,9 @@ def sections(collected: Sequence[Collected]) -> list[Section]:
     ]
 
 
-def _part(collected: Collected, evidence: Evidence[Any], command: str, draw: _Draw, tables: Any, prefix: str) -> Part:
+def _part(
+    collected: Collected, evidence: KeptEvidence[Any], command: str, draw: _Draw, tables: Any, prefix: str
+) -> Part:
     if evidence.report is None:
         return Part(collected.name, f"{command} {collected.bundle.path}", warning_of(evidence))
     return Part(
@@ -71,7 +73,7 @@ def _part(collected: Collected, evidence: Evidence[Any], command: str, draw: _Dr
     )
 
 
-def warning_of(evidence: Evidence[Any]) -> str:
+def warning_of(evidence: KeptEvidence[Any]) -> str:
     """Say what is wrong with a file of evidence."""
     if evidence.state == "damaged":
         return f"{evidence.name} cannot be read."

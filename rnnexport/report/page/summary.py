@@ -32,7 +32,7 @@ Tone = Literal["good", "bad", "open"]
 
 
 @dataclass(frozen=True)
-class Verdict:
+class PageVerdict:
     """What one bundle comes to."""
 
     name: str
@@ -146,31 +146,33 @@ def _beside(best: Measurement, row: Measurement) -> str:
     return {"equivalent": "as fast as the best", "faster": "cannot tell"}.get(verdict.outcome, "cannot tell")
 
 
-def verdict_of(collected: Collected) -> Verdict:
+def verdict_of(collected: Collected) -> PageVerdict:
     """One sentence on one bundle."""
     name, parity = collected.name, collected.parity.report
     path = collected.bundle.path
     if parity is None or collected.parity.state == "damaged":
-        return Verdict(name, "open", "Not proven", f"Nobody has verified {name} yet; run: rnnexport verify {path}.")
+        return PageVerdict(name, "open", "Not proven", f"Nobody has verified {name} yet; run: rnnexport verify {path}.")
     ran = [runtime for runtime in parity.runtimes if not runtime.not_applicable]
     wrong = [runtime.definition.name for runtime in ran if not runtime.passed]
     stale = [evidence.name for evidence in collected.all if evidence.state in ("stale", "damaged")]
     if collected.parity.state == "stale":
         sentence = f"The proof of {name} is of an earlier export and says nothing of this one"
-        return Verdict(name, "open", "Not proven", f"{sentence}; run: rnnexport verify {path}.")
+        return PageVerdict(name, "open", "Not proven", f"{sentence}; run: rnnexport verify {path}.")
     if not ran:
-        return Verdict(name, "open", "Not proven", f"{name} was run in no runtime.")
+        return PageVerdict(name, "open", "Not proven", f"{name} was run in no runtime.")
     if wrong:
         right = [runtime.definition.name for runtime in ran if runtime.passed]
         but = f", right in {', '.join(right)}" if right else ""
-        return Verdict(name, "bad", "Wrong", f"{name} is wrong in {', '.join(wrong)}{but}{_notes(collected, stale)}.")
+        return PageVerdict(
+            name, "bad", "Wrong", f"{name} is wrong in {', '.join(wrong)}{but}{_notes(collected, stale)}."
+        )
     largest = max((_times_own_error(runtime) or 0.0 for runtime in ran), default=0.0)
     where = ran[0].definition.name if len(ran) == 1 else f"all {len(ran)} runtimes that were tried"
     errors = f"errors of at most {times(largest)} float32's own, all within tolerance"
     sentence = f"{name} is right in {where}, with {errors}"
     if parity.metric and parity.reference_metric is not None:
         sentence += f", and {parity.metric} {metric_value(parity.metric, parity.reference_metric)}"
-    return Verdict(name, "good", "Right", f"{sentence}{_notes(collected, stale)}.")
+    return PageVerdict(name, "good", "Right", f"{sentence}{_notes(collected, stale)}.")
 
 
 def _notes(collected: Collected, stale: Sequence[str]) -> str:
