@@ -38,5 +38,5 @@ class Result(ShownInNotebooks, BaseModel):
         try:
             from pandas import DataFrame
         except ImportError as exc:
-            raise InputError("`to_pandas` needs pandas; run: pip install 'rnnexport[parquet]'") from exc
+            raise InputError("pandas is not installed; run: pip install 'rnnexport[parquet]'") from exc
         return DataFrame.from_records(self.records())

@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 
 import rnnexport
+from rnnexport.bundle.bundle import load_bundle
 from rnnexport.errors import InputError
 from rnnexport.parity.drift import drift
+from tests.bundles import GRU, copy_of
 
 PLUGIN = Path(__file__).parents[1] / "plugins" / "numpy_engine"
 
@@ -20,6 +22,11 @@ def numpy_cpu(monkeypatch, tmp_path):
     path = tmp_path / "numpy-cpu.toml"
     path.write_text('engine = "numpy"\nprecision = "float32"\n', encoding="utf-8")
     return path
+
+
+@pytest.fixture
+def bundle(tmp_path):
+    return load_bundle(copy_of(GRU, tmp_path / "gru"))
 
 
 def test_it_is_proven_and_measured(numpy_cpu, bundle):
