@@ -69,7 +69,7 @@ def types(session: nox.Session) -> None:
     session.run("mypy")
 
 
-PYTEST = ("pytest", "-n", "auto", "--dist", "loadfile", "-m", "not slow and not gpu")
+PYTEST = ("pytest", "-n", "auto", "--dist", "loadfile", "--durations=25", "-m", "not slow and not gpu")
 """Tests of one file run in one process, so that they share what they export and train."""
 
 

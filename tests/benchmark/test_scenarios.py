@@ -28,6 +28,7 @@ def row(scenario: Scenario, bundle: Path, runtime: str = "ort-cpu") -> ScenarioR
     return found
 
 
+@pytest.mark.slow
 def test_mix_tells_new_lengths_from_those_met_before(gru: Path) -> None:
     found = row(Mix(seconds=0.02, repetitions=2), gru)
     assert isinstance(found, MixRow), found.failure

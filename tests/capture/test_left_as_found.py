@@ -50,6 +50,7 @@ def test_the_module_and_pytorch_are_as_before(fails):
     assert functions == [nn.LSTM.forward, nn.GRU.forward, nn.LSTMCell.forward, rnn.pack_padded_sequence.__code__]
 
 
+@pytest.mark.slow
 def test_training_mode_is_exported_as_evaluation_with_a_note():
     module = Classifier().train()
     captured = capture(module, SPECS)
@@ -63,6 +64,7 @@ def test_what_a_forward_keeps_is_named():
     assert notes == ["forward sets last_input, which the graph does not keep between calls"]
 
 
+@pytest.mark.slow
 def test_later_captures_are_the_first_byte_for_byte():
     module = Classifier().eval()
     first = serialized(capture(module, SPECS))

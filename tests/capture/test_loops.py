@@ -253,7 +253,12 @@ SCANS = {
 }
 
 
-@pytest.mark.parametrize("name", SCANS)
+FEW = {"a step computes with its number", "the state decays"}
+
+
+@pytest.mark.parametrize(
+    "name", [name if name in FEW else pytest.param(name, marks=pytest.mark.slow) for name in SCANS]
+)
 def test_a_loop_whose_steps_depend_on_each_other_becomes_one_scan(name, check, ops):
     captured = check(SCANS[name](), SERIES, sizes=[(1, 1), (3, 7), (2, 13)])
     assert ops(captured).count("Scan") == 1

@@ -32,6 +32,7 @@ GIVEN = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("given", GIVEN)
 def test_lengths_may_be_handed_on_as_numbers(given, check):
     check(Packs(GIVEN[given]), SERIES, LENGTHS, engines=["onnxruntime"], sizes=[(1, 9), (3, 7)])

@@ -115,6 +115,7 @@ def assert_sarif(log: dict[str, Any]) -> None:
     assert places["limits"] == "gru/model.onnx"
 
 
+@pytest.mark.slow
 def test_a_changed_weight_is_named_and_not_kept_as_a_baseline(folder: Path) -> None:
     change_a_weight(load_bundle(Path("gru")))
     Path("rnnexport.toml").write_text(f'skip = ["lint", "bench"]\n{QUICK}')

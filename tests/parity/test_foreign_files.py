@@ -29,6 +29,7 @@ def judged(model: onnx.ModelProto, folder: Path) -> ParityReport:
     return verify(bundle.path, BOTH, grid="quick")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("opset", [13, pytest.param(15, marks=pytest.mark.slow)])
 def test_batch_normalization_of_any_operator_set_hides_no_fault(opset: int, tmp_path: Path) -> None:
     """OpenVINO ignores peepholes; onnx's reference computes BatchNormalization before operator set 14 wrongly."""
@@ -38,6 +39,7 @@ def test_batch_normalization_of_any_operator_set_hides_no_fault(opset: int, tmp_
     assert max(c.float32_error for case in ort.cases for c in case.comparisons) < 1e-4
 
 
+@pytest.mark.slow
 def test_peepholes_behind_an_axis_without_a_name(tmp_path: Path) -> None:
     """OpenVINO ignores peepholes; what explains that is looked for, and does not end in a crash."""
     ort, openvino = judged(graph("lengths-peepholes"), tmp_path).runtimes
@@ -78,6 +80,7 @@ def test_a_bundle_whose_reference_was_not_held_has_no_verdict(tmp_path: Path) ->
         verify(bundle.path, ["ort-cpu"])
 
 
+@pytest.mark.slow
 def test_dimensions_of_minus_one_are_free(tmp_path: Path) -> None:
     report = judged(lstm([-1, -1, CHANNELS]), tmp_path)
     assert report.passed
@@ -93,6 +96,7 @@ def test_what_onnx_runtime_refuses_is_judged_in_openvino_all_the_same(tmp_path: 
     assert "not held, but right in onnx's own cases: LSTM" in report.reference
 
 
+@pytest.mark.slow
 def test_constants_among_the_inputs_are_no_inputs(tmp_path: Path) -> None:
     """Files of old versions name them there."""
     model = lstm(["time", "batch", CHANNELS])
@@ -102,6 +106,7 @@ def test_constants_among_the_inputs_are_no_inputs(tmp_path: Path) -> None:
     assert judged(model, tmp_path).passed
 
 
+@pytest.mark.slow
 def test_a_false_rank_of_an_output_is_the_files_own_affair(tmp_path: Path) -> None:
     model = lstm(["time", "batch", CHANNELS])
     model.graph.output[0].CopyFrom(
@@ -110,6 +115,7 @@ def test_a_false_rank_of_an_output_is_the_files_own_affair(tmp_path: Path) -> No
     assert judged(model, tmp_path).passed
 
 
+@pytest.mark.slow
 def test_names_like_those_of_kept_answers(tmp_path: Path) -> None:
     drawn = Drawn(0)
     y = drawn.node("Identity", drawn.lstm("float64/x 0:α", CHANNELS))
@@ -119,6 +125,7 @@ def test_names_like_those_of_kept_answers(tmp_path: Path) -> None:
     assert judged(model, tmp_path).passed
 
 
+@pytest.mark.slow
 def test_a_file_without_inputs(tmp_path: Path) -> None:
     drawn = Drawn(0)
     model = file(drawn, drawn.lstm(drawn.weight(5, 2, CHANNELS), CHANNELS), [])
@@ -126,6 +133,7 @@ def test_a_file_without_inputs(tmp_path: Path) -> None:
     assert judged(model, tmp_path).passed
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("element", [TensorProto.FLOAT16, TensorProto.FLOAT])
 def test_float16_rounds_as_float16(element: int, tmp_path: Path) -> None:
     """All in float16, and float32 between casts from and to float16."""
@@ -156,6 +164,7 @@ def test_products_of_8_bits_are_exact_in_the_reference_on_every_cpu(tmp_path: Pa
     assert judged(file(drawn, drawn.lstm(scaled, CHANNELS), ["time", "batch", CHANNELS]), tmp_path).passed
 
 
+@pytest.mark.slow
 def test_an_rnn_with_relu_has_a_reference(tmp_path: Path) -> None:
     """As PyTorch's exporters write nn.RNN(nonlinearity="relu")."""
     drawn = Drawn(0)
@@ -164,6 +173,7 @@ def test_an_rnn_with_relu_has_a_reference(tmp_path: Path) -> None:
     assert judged(file(drawn, y, ["time", "batch", CHANNELS]), tmp_path).passed
 
 
+@pytest.mark.slow
 def test_a_loop_that_starts_from_nothing_has_a_reference(tmp_path: Path) -> None:
     """ConstantOfShape makes float32 by default, also where all else is float64."""
     drawn = Drawn(0)
@@ -185,6 +195,7 @@ def test_a_call_that_cannot_be_evaluated_is_left_out_by_name(tmp_path: Path) -> 
     assert "Conv 'the conv1' fails" in str(report.reference)
 
 
+@pytest.mark.slow
 def test_a_file_for_long_series_only_is_judged_at_long_ones(tmp_path: Path) -> None:
     drawn = Drawn(0)
     x = drawn.node("Conv", drawn.node("Transpose", "x", perm=[0, 2, 1]), drawn.weight(1, CHANNELS, 150), strides=[50])
@@ -236,6 +247,7 @@ def test_what_is_no_tensor_of_numbers_is_refused_by_name(tmp_path: Path) -> None
             rnnexport.export(tmp_path / "model.onnx", tmp_path / "bundle")
 
 
+@pytest.mark.slow
 def test_a_layout_that_openvino_misreads_is_not_the_files_fault(tmp_path: Path) -> None:
     """It answers in another shape; the file is its own reference, so no axis of it is frozen."""
     openvino = judged(lstm(["batch", "time", CHANNELS], layout=1), tmp_path).runtimes[1]

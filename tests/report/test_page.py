@@ -57,6 +57,7 @@ def test_the_page_of_a_bundle_is_whole_and_in_order(run: Run, bundle: Bundle, tm
     assert "onnxruntime 1.32.0" in page.text
 
 
+@pytest.mark.slow
 def test_the_summary_has_a_row_for_each_runtime_and_marks_the_best(run: Run, bundle: Bundle, tmp_path: Path) -> None:
     kept.fill(bundle)
     head, best, second, third = summary(html_of(run, tmp_path, bundle.path))
@@ -114,6 +115,7 @@ def test_stale_and_damaged_evidence_is_marked(run: Run, bundle: Bundle, tmp_path
     assert "lint.json cannot be read." in said
 
 
+@pytest.mark.slow
 def test_two_bundles_stand_side_by_side(run: Run, bundle: Bundle, tmp_path: Path) -> None:
     kept.fill(bundle)
     other = tmp_path / "other" / "gru"
@@ -125,6 +127,7 @@ def test_two_bundles_stand_side_by_side(run: Run, bundle: Bundle, tmp_path: Path
     assert len(Page(text).all("svg")) == 10
 
 
+@pytest.mark.slow
 def test_an_earlier_run_stands_beside_this_one(run: Run, bundle: Bundle, tmp_path: Path) -> None:
     kept.fill(bundle)
     earlier = tmp_path / "before.json"
@@ -173,6 +176,7 @@ def test_markdown_has_the_verdict_the_table_and_the_commands(run: Run, bundle: B
     assert (tmp_path / "out.md").read_text(encoding="utf-8").strip() == outcome.out.strip()
 
 
+@pytest.mark.slow
 @given(text=st.text())
 def test_markdown_shows_text_in_one_line_as_it_is(text: str) -> None:
     shown = markdown_text(text)

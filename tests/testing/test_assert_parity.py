@@ -36,6 +36,7 @@ class Tagger(nn.Module):
         return self.gru(self.embedding(tokens))[0] * scale[:, None, None]
 
 
+@pytest.mark.slow
 def test_a_module_is_right_at_the_inputs_given_and_at_other_sizes() -> None:
     torch.manual_seed(0)
     assert_parity(Tagger().eval(), torch.randint(9, (2, 6)), np.ones(2, np.float32), runtimes=["ort-cpu"])

@@ -124,6 +124,7 @@ def test_an_error_budget_is_held_by_what_is_chosen_and_passed_by_what_is_dropped
     assert 1e-5 < worst <= limit
 
 
+@pytest.mark.slow
 def test_a_metric_budget_is_told_by_series_that_did_not_calibrate(gru):
     report = tune(gru, budget="metric-drop=0.01", **QUICK)
     assert report.chosen is not None
