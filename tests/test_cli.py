@@ -93,6 +93,7 @@ def test_bench_prints_a_table(run: Run) -> None:
     assert all(line.startswith("measuring") for line in outcome.err.splitlines())  # progress, where that takes long
 
 
+@pytest.mark.slow
 def test_bench_compares_with_an_earlier_result_and_with_a_runtime(run: Run, tmp_path: Path) -> None:
     quick = ["bench", GRU, "--runtime", "ort-cpu", "--seconds", "0.02", "--repetitions", "1", "--json"]
     (tmp_path / "before.json").write_text(run(*quick).out)
@@ -267,6 +268,7 @@ def test_an_interrupt_ends_with_status_130() -> None:
     assert "Traceback" not in ended.stderr
 
 
+@pytest.mark.slow
 def test_lint_ends_with_status_1_where_something_is_wrong(run: Run, tmp_path: Path) -> None:
     clean = reference_bundles()[1] / "model.onnx"
     assert run("lint", str(clean)).status == 0

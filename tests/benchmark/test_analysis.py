@@ -58,6 +58,7 @@ def test_the_probe_finds_what_must_hold_on_every_machine(machine: Machine) -> No
     assert [level.name for level in machine.levels][-1:] in ([], ["memory"])
 
 
+@pytest.mark.slow
 def test_the_example_of_the_document_runs() -> None:
     document = Path(__file__).parents[2] / "docs/explanation/roofline.md"
     (code,) = re.findall(r"```python\n(.*?)```", document.read_text(encoding="utf-8"), re.DOTALL)

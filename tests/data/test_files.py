@@ -136,6 +136,7 @@ train(cell="gru", data=DataFile(path=sys.argv[2]), epochs=1, hidden_size=4, out=
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
 def test_memory_does_not_grow_with_an_npz_that_is_not_compressed(save: Callable[..., None], tmp_path: Path) -> None:
     """With 60 MB left to allocate, 200 MB are trained on; compressed, they have to be read, which shows the limit."""
@@ -182,6 +183,7 @@ def test_files_that_hold_no_data_set_are_refused(tmp_path: Path) -> None:
         file_task(DataFile(path=str(tmp_path / "bad.npz")))
 
 
+@pytest.mark.slow
 def test_two_processes_learn_what_one_does(tmp_path: Path) -> None:
     data = write(tmp_path / "own.csv", rows(30))
     options = {"cell": "gru", "data": data, "epochs": 2, "hidden_size": 4, "batch_size": 6}

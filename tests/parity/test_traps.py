@@ -139,6 +139,7 @@ def test_gates_that_are_wrong_from_the_second_step_on_are_no_frozen_axis(tmp_pat
     assert causes(runtime) == ["gate order"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("axis", "size"), [("batch", 3), ("time", 7)])
 def test_a_frozen_axis_is_told_from_one_that_has_one_size_wherever_the_other_fits(
     tmp_path: Path, axis: str, size: int
@@ -176,6 +177,7 @@ def test_onnx_runtime_swallows_nan_and_that_is_no_failure() -> None:
     assert by_name["torch-cpu"].non_finite["NaN"] == "kept"
 
 
+@pytest.mark.slow
 def test_a_runtime_that_dies_is_judged_and_the_others_go_on(careless: Careless) -> None:
     ends = {
         "dying": ("crash", "SIGSEGV"),

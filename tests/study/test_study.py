@@ -99,6 +99,7 @@ def test_a_matched_gru_costs_what_the_lstm_costs() -> None:
     assert costs[1] == pytest.approx(costs[0], rel=0.03)
 
 
+@pytest.mark.slow
 def test_a_study_is_kept_and_goes_on_where_it_was(tmp_path: Path) -> None:
     first = compare(["adding-4"], ["gru"], seeds=1, epochs=1, cache=tmp_path, bench_seconds=0.01)
     (kept,) = tmp_path.glob(f"*/{RESULT}")

@@ -201,6 +201,7 @@ def rounded(streaming, inputs):
     return free, int4, tune(streaming, budget=f"max-error={int4.error * 0.95}", inputs=inputs, **QUICK)
 
 
+@pytest.mark.slow
 def test_a_layer_that_does_not_stand_rounding_stays_float32(rounded):
     _, int4, report = rounded
     spared = [c for c in report.candidates if c.form.startswith("scan, int4 R and W, rnn")]
@@ -211,6 +212,7 @@ def test_a_layer_that_does_not_stand_rounding_stays_float32(rounded):
     assert all(c.bytes > int4.bytes for c in held)
 
 
+@pytest.mark.slow
 def test_a_gate_that_does_not_stand_rounding_stays_float32(rounded):
     _, int4, report = rounded
     (spared,) = (c for c in report.candidates if c.form == "scan, int4 R and W, candidate gate float32")
@@ -218,6 +220,7 @@ def test_a_gate_that_does_not_stand_rounding_stays_float32(rounded):
     assert spared.bytes > int4.bytes
 
 
+@pytest.mark.slow
 def test_real_inputs_judge_where_the_bundle_has_none(rounded, inputs):
     assert rounded[0].judged_on == str(inputs)
     assert rounded[0].chosen is not None
@@ -260,6 +263,7 @@ def test_an_interrupted_search_goes_on_with_what_it_found(gru, monkeypatch):
     assert not (gru / RESULTS_LOG).exists()
 
 
+@pytest.mark.slow
 def test_what_there_was_no_time_for_is_not_called_beaten(gru, run):
     done = run("tune", gru, "--runtime", *QUICK["runtimes"], "--seconds", "0.05", "--time-limit", "1", "--json")
     assert done.status == 0, done.err
