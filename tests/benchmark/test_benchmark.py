@@ -35,6 +35,7 @@ def test_a_row_keeps_the_samples_of_every_repetition_and_window(gru: Path) -> No
     assert row.median_interval_ns[0] <= (row.median_ns or 0) <= row.median_interval_ns[1]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("faulty")
 def test_what_fails_in_one_runtime_leaves_the_other_rows(gru: Path) -> None:
     names = ["ort-cpu", "dies", "drifts", "hangs"]

@@ -44,6 +44,7 @@ def is_known(runtime, finding):
     return any(all(word in finding.cause for word in words) for words in causes)
 
 
+@pytest.mark.slow
 def test_a_planted_lie_is_boiled_down_to_the_corner_in_which_it_lies(planted, tmp_path):
     report = conformance([planted("lying")], examples=60, out=tmp_path / "out")
     (lie,) = [finding for finding in bad(report) if "GRU" in finding.cause]
@@ -73,6 +74,7 @@ def test_what_goes_wrong_on_the_second_call_only_is_found(planted):
     assert "second_call other batch or other batch and time" in causes
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("runtime", ["ort-cpu", pytest.param("openvino-cpu", marks=pytest.mark.slow)])
 def test_a_real_runtime_does_only_what_is_known_of_it(runtime):
     report = conformance([runtime], examples=50)

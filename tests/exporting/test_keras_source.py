@@ -26,6 +26,7 @@ def operators(bundle):
     return [node.op_type for node in onnx.load(bundle.model_path).graph.node]
 
 
+@pytest.mark.slow
 def test_a_fixed_number_of_steps_is_left_open_and_a_stream_gives_what_the_series_gives(files, tmp_path):
     bundle = rnnexport.export(files / "keras2/article.h5", tmp_path / "bundle", streaming=True)
     assert bundle.manifest.inputs[0].shape == ("batch", "time", 3)

@@ -148,6 +148,7 @@ def test_a_model_that_cannot_stream_is_refused_with_the_reason(module, reason, t
     assert not any(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 @settings(max_examples=settings.default.max_examples // 10)
 @given(data=st.data())
 def test_any_one_directional_stack_streams(data, tmp_path_factory):

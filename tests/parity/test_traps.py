@@ -109,6 +109,7 @@ def test_an_output_that_the_graph_does_not_have(careless: Careless) -> None:
     assert {case.failure for case in runtime.cases} == {"gave an output 'more', which the graph does not have"}
 
 
+@pytest.mark.slow
 def test_a_time_axis_that_the_export_froze(altered: Altered) -> None:
     def identical_width(model: onnx.ModelProto) -> None:
         (recurrent,) = (node for node in model.graph.node if node.op_type == "GRU")

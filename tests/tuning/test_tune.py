@@ -105,6 +105,7 @@ def test_every_variant_is_tried_and_static_shapes_only_where_they_are_asked_for(
     assert not any(candidate.definition.options for candidate in report.candidates)
 
 
+@pytest.mark.slow
 def test_an_error_budget_is_held_by_what_is_chosen_and_passed_by_what_is_dropped(gru):
     limit = 0.05
     report = tune(gru, budget=f"max-error={limit}", purpose="size", **QUICK)
@@ -147,6 +148,7 @@ def test_a_budget_that_nothing_holds_leaves_the_old_plan_and_names_the_nearest(b
     assert (gru / "plan.toml").read_bytes() == before
 
 
+@pytest.mark.slow
 def test_a_runtime_that_dies_is_dropped_and_the_search_goes_on(gru, monkeypatch, tmp_path):
     monkeypatch.syspath_prepend(PLUGINS)
     monkeypatch.setenv("PYTHONPATH", str(PLUGINS))
