@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import onnx_ir as ir
+from numpy.typing import NDArray
 
 from rnnexport.errors import ExportError
 
@@ -46,6 +49,25 @@ def used_output(node: ir.Node, index: int) -> ir.Value | None:
 def constant_tensor(value: ir.Value | None) -> ir.TensorProtocol | None:
     """The tensor that a value always is, `None` where it is computed or left out."""
     return None if value is None else ir.convenience.get_const_tensor(value)
+
+
+def constant_input(node: ir.Node, index: int) -> NDArray[Any]:
+    """The array that an input always is; whoever asks has made sure that there is one."""
+    tensor = constant_tensor(required_input(node, index))
+    assert tensor is not None, f"input {index} is computed"
+    return tensor.numpy()
+
+
+def uncast(value: ir.Value | None) -> ir.Value | None:
+    """The value itself without casts, so that layers that cast their lengths one by one are known to share them."""
+    node = value.producer() if value is not None else None
+    return uncast(node.inputs[0]) if node is not None and node.op_type == "Cast" and node.inputs[0] else value
+
+
+def squeezed_axes(squeeze: ir.Node) -> list[int]:
+    """The axes that a Squeeze takes away, an input or an attribute of it; none where they are not known."""
+    tensor = constant_tensor(optional_input(squeeze, 1))
+    return [*squeeze.attributes.get_ints("axes", [])] if tensor is None else [*map(int, tensor.numpy())]
 
 
 def bodies(node: ir.Node) -> list[ir.Graph]:

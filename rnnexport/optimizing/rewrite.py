@@ -112,14 +112,13 @@ def _outcome(
     from rnnexport.passes.weight_only_int8 import why_not_stored
 
     kept = node_name(node) in rewrite.keep_float32
+    gate = f", gate {CANDIDATES[node.op_type]} float32" if node_name(node) in float32_candidates else ""
     if rewrite.lowering == "stack":
-        kept_gate = f", gate {CANDIDATES[node.op_type]} float32" if node_name(node) in float32_candidates else ""
         reason = why_not_stackable(node, _STACK_BITS[rewrite.weights])
-        form = f"stack, {'float32' if kept else rewrite.weights}{kept_gate}"
+        form = f"stack, {'float32' if kept else rewrite.weights}{gate}"
     elif rewrite.lowering != "fused":
         reason = why_not_lowerable(node, rewrite.lowering)
         weights = "float32" if kept or rewrite.weights == "float32" else _words(recurrent_product(rewrite, model))
-        gate = f", gate {CANDIDATES[node.op_type]} float32" if node_name(node) in float32_candidates else ""
         form = f"{rewrite.lowering}, {weights}{gate}"
     elif rewrite.weight_only_int8:
         reason, form = why_not_stored(node), "fused, weights stored as int8"

@@ -34,6 +34,8 @@ from rnnexport.onnx_files.nodes import (
     node_name,
     optional_input,
     required_input,
+    squeezed_axes,
+    uncast,
     used_output,
 )
 from rnnexport.onnx_files.operators import INITIAL_H, RECURRENT, SEQUENCE_LENS, Y_C, Y_H, B, W, X, Y
@@ -136,7 +138,7 @@ class _GraphRewriter:
     def __init__(self, model: ir.Model, graph: ir.Graph) -> None:
         self._graph = graph
         self._writer = GraphWriter(model, graph)
-        self._masks: dict[tuple[ir.Value, ir.Value], LengthMasks] = {}
+        self._masks: dict[tuple[ir.Value | None, ir.Value], LengthMasks] = {}
         self._time_axes: dict[ir.Value, ir.Value] = {}
         """From the Y of a node that was rewritten to the value that its time axis comes from."""
 
@@ -175,7 +177,7 @@ class _GraphRewriter:
 
     def _masks_for(self, node: ir.Node, time_axis: ir.Value) -> LengthMasks:
         lengths = required_input(node, SEQUENCE_LENS)
-        key = (_uncast(lengths), time_axis)
+        key = (uncast(lengths), time_axis)
         if key not in self._masks:
             self._masks[key] = LengthMasks(self._writer, f"{node_name(node)}.lengths", required_input(node, X), lengths)
         return self._masks[key]
@@ -228,13 +230,6 @@ def _remove_if_unused(weight: ir.Value) -> None:
         weight.graph.initializers.pop(weight.name)
 
 
-def _uncast(lengths: ir.Value) -> ir.Value:
-    """The value itself without casts, so that layers that cast it one by one share their masks."""
-    node = lengths.producer()
-    source = node.inputs[0] if node is not None and node.op_type == "Cast" else None
-    return lengths if source is None else _uncast(source)
-
-
 def _joins_directions(node: ir.Node | None) -> bool:
     """Whether the node takes Y [T, D, B, H], or its transpose, nearer to the X [T, B, D·H] of a layer above."""
     if node is None:
@@ -244,8 +239,7 @@ def _joins_directions(node: ir.Node | None) -> bool:
     operand = node.inputs[1] if len(node.inputs) > 1 else None
     tensor = constant_tensor(operand)
     if node.op_type == "Squeeze":
-        axes = tensor.numpy().tolist() if tensor is not None else node.attributes.get_ints("axes")
-        return list(axes or ()) == [1]
+        return squeezed_axes(node) == [1]
     return node.op_type == "Reshape" and tensor is not None and tensor.numpy().tolist() == [0, 0, -1]
 
 
@@ -265,7 +259,7 @@ def _only_read_where_valid(value: ir.Value, lengths: ir.Value) -> bool:
         return False
     for node, index in value.uses():
         other = optional_input(node, SEQUENCE_LENS) if node.op_type in RECURRENT and index == X else None
-        is_layer = other is not None and _uncast(other) is _uncast(lengths)
+        is_layer = other is not None and uncast(other) is uncast(lengths)
         if not is_layer and not (_joins_directions(node) and _only_read_where_valid(node.outputs[0], lengths)):
             return False
     return True

@@ -18,13 +18,22 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 
-from rnnexport.onnx_files.nodes import constant_tensor, node_name, optional_input, required_input, used_output
-from rnnexport.onnx_files.operators import GATES, RECURRENT, STACK, STACK_DOMAIN, STATES, B, P, R, W, Y
+from rnnexport.onnx_files.nodes import (
+    constant_input,
+    constant_tensor,
+    node_name,
+    optional_input,
+    squeezed_axes,
+    uncast,
+    used_output,
+)
+from rnnexport.onnx_files.operators import GATES, RECURRENT, STACK, STACK_DOMAIN, STATES, B, R, Y
 from rnnexport.onnx_files.writer import GraphWriter
 from rnnexport.onnx_files.zeros import is_zero
 from rnnexport.passes.lowering import CalibrationStatistics
 from rnnexport.passes.quantizing.stack_weights import Bits, stored_rows
 from rnnexport.passes.recognising.masked_layers import UnmaskedInput, unmasked_input
+from rnnexport.passes.recognising.recurrent import why_not_usual
 
 VERSION = 1
 """Of the operator's domain."""
@@ -60,23 +69,12 @@ def why_not_stackable(node: ir.Node, bits: Bits = 32) -> str | None:
     """Return why a node cannot become a RecurrentStack, or `None` if it can."""
     if _cell(node) is None:
         return f"its activations are {', '.join(node.attributes.get_strings('activations') or ())}"
-    if "clip" in node.attributes:
-        return "it clips what its gates take"
-    if optional_input(node, P) is not None:
-        return "it has peepholes"
-    if node.attributes.get_int("input_forget", 0):
-        return "its input and forget gates are coupled"
-    if node.attributes.get_int("layout", 0):
-        return "it is batch-major (layout=1)"
-    tensors = [constant_tensor(value) for value in node.inputs[W : B + 1] if value is not None]
-    if any(tensor is None for tensor in tensors):
-        return "its weights are computed"
-    if any(tensor.dtype != ir.DataType.FLOAT for tensor in tensors if tensor is not None):
-        return "it does not compute in float32"
+    if reason := why_not_usual(node):
+        return reason
     read = unmasked_input(node)
     if read is None:
         return "some columns of W are too large to share a scale with the others"
-    if bits < 16 and max(read.w.shape[2], _array(node, R).shape[2]) > LARGEST_ROW:
+    if bits < 16 and max(read.w.shape[2], constant_input(node, R).shape[2]) > LARGEST_ROW:
         return f"its rows have more than {LARGEST_ROW} columns"
     return None
 
@@ -132,11 +130,12 @@ def _stacks(graph: ir.Graph, choices: StackChoices) -> list[list[_StackLayer]]:
 
 
 def _kind(node: ir.Node, read: UnmaskedInput) -> tuple[object, ...]:
-    lengths = _uncast(read.lengths)
+    lengths = uncast(read.lengths)
     states = tuple(is_zero(optional_input(node, position)) for position, _, _ in STATES[node.op_type])
     attributes = node.attributes
     form = attributes.get_int("linear_before_reset", 0)
-    return _cell(node), attributes.get_string("direction", "forward"), _array(node, R).shape[2], form, lengths, states
+    hidden_size = constant_input(node, R).shape[2]
+    return _cell(node), attributes.get_string("direction", "forward"), hidden_size, form, lengths, states
 
 
 def _continues(below: _StackLayer, above: _StackLayer) -> bool:
@@ -174,8 +173,7 @@ def _joins_directions(node: ir.Node) -> bool:
         return list(node.attributes.get_ints("perm") or ()) == [0, 2, 1, 3]
     tensor = constant_tensor(optional_input(node, 1))
     if node.op_type == "Squeeze":
-        axes = tensor.numpy().tolist() if tensor is not None else node.attributes.get_ints("axes")
-        return list(axes or ()) in ([1], [-3])
+        return squeezed_axes(node) in ([1], [-3])
     return (
         node.op_type == "Reshape" and tensor is not None and tensor.numpy().tolist()[:2] == [0, 0] and tensor.size == 3
     )
@@ -190,7 +188,7 @@ class _StackWriter:
         self._name = node_name(self._first.node)
         self._op_type = self._first.node.op_type
         self._directions = self._first.read.w.shape[0]
-        self._hidden_size = _array(self._first.node, R).shape[2]
+        self._hidden_size = constant_input(self._first.node, R).shape[2]
 
     def write(self) -> None:
         """Put the stack in place of its nodes."""
@@ -233,7 +231,7 @@ class _StackWriter:
         content, scales = [], []
         for layer in self._layers:
             bits, statistics = self._choices.of_gates(layer.node), self._choices.statistics.get(node_name(layer.node))
-            recurrence = _array(layer.node, R)
+            recurrence = constant_input(layer.node, R)
             for direction in range(self._directions):
                 parts = (
                     (layer.read.w[direction], _without_column(statistics.x, layer.read.w) if statistics else None),
@@ -249,7 +247,7 @@ class _StackWriter:
     def _biases(self, layer: _StackLayer) -> NDArray[np.float32]:
         """[D, 2·G·H], zero where the node has none."""
         if optional_input(layer.node, B) is not None:
-            return _array(layer.node, B)
+            return constant_input(layer.node, B)
         return np.zeros((self._directions, 2 * layer.read.w.shape[1]), np.float32)
 
     def _lengths(self) -> ir.Value | None:
@@ -341,19 +339,6 @@ def _cell(node: ir.Node) -> str | None:
     return cell if names in ([], default, default * 2) else None
 
 
-def _array(node: ir.Node, index: int) -> NDArray[np.float32]:
-    tensor = constant_tensor(required_input(node, index))
-    assert tensor is not None, "why_not_stackable has made sure of it"
-    array: NDArray[np.float32] = tensor.numpy()
-    return array
-
-
 def _without_column(moments: NDArray[np.float64], w: NDArray[np.float32]) -> NDArray[np.float64]:
     """Moments of X without the padding mask's column, which W no longer has."""
     return moments[: w.shape[2], : w.shape[2]]
-
-
-def _uncast(value: ir.Value | None) -> ir.Value | None:
-    """The value itself without casts, so that layers that cast their lengths one by one are of one kind."""
-    node = value.producer() if value is not None else None
-    return _uncast(node.inputs[0]) if node is not None and node.op_type == "Cast" else value

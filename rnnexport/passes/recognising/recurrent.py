@@ -71,6 +71,11 @@ def why_not_readable(node: ir.Node) -> str | None:
     activations = [name.lower() for name in node.attributes.get_strings("activations") or default]
     if activations != default * (len(activations) // len(default)):
         return f"its activations are {', '.join(activations)}"
+    return why_not_usual(node)
+
+
+def why_not_usual(node: ir.Node) -> str | None:
+    """Return what a recurrent node has besides the usual equations and constant weights; its activations apart."""
     if "clip" in node.attributes:
         return "it clips what its gates take"
     if optional_input(node, P) is not None:

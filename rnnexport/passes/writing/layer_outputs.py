@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 import onnx_ir as ir
 
-from rnnexport.onnx_files.nodes import constant_tensor
+from rnnexport.onnx_files.nodes import squeezed_axes
 from rnnexport.onnx_files.writer import GraphWriter
 from rnnexport.passes.recognising.recurrent import Layer
 
@@ -65,11 +65,4 @@ def replace_outputs(
 def squeezes(y: ir.Value) -> list[ir.Node]:
     """Return the nodes of the same graph that make [T, B, H] of Y [T, 1, B, H]."""
     users = [user for user, _ in y.uses() if user.op_type == "Squeeze" and user.graph is y.graph]
-    return [user for user in users if _axes(user) in ([_DIRECTION_AXIS], [_DIRECTION_AXIS - 4])]
-
-
-def _axes(squeeze: ir.Node) -> list[int]:
-    """None where they are not known."""
-    given = squeeze.inputs[1] if len(squeeze.inputs) > 1 else None
-    tensor = constant_tensor(given)
-    return [*squeeze.attributes.get_ints("axes", [])] if tensor is None else [*map(int, tensor.numpy())]
+    return [user for user in users if squeezed_axes(user) in ([_DIRECTION_AXIS], [_DIRECTION_AXIS - 4])]

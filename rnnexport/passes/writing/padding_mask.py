@@ -21,7 +21,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from rnnexport.onnx_files.nodes import constant_tensor
+from rnnexport.onnx_files.nodes import constant_input
 
 _WEIGHT = 1e4
 _SIGMOID_SATURATES = 128.0
@@ -54,7 +54,7 @@ def why_not_maskable(node: ir.Node) -> str | None:
 
 def mask_weights(node: ir.Node) -> NDArray[np.generic]:
     """Return W [D, G·H, I + 1], whose last column shuts the gates."""
-    w = _array(node, _W)
+    w = constant_input(node, _W)
     hidden_size = w.shape[1] // len(_SIGNS[node.op_type])
     column = np.repeat(np.array(_SIGNS[node.op_type]) * _WEIGHT, hidden_size)
     columns = np.broadcast_to(column[None, :, None], (*w.shape[:2], 1))
@@ -85,15 +85,8 @@ def _floats(node: ir.Node, name: str) -> Sequence[float]:
 
 def _reach(node: ir.Node) -> float:
     """The largest Σ|R| + |Wb + Rb| of any row of a gate."""
-    reach = np.abs(_array(node, _R).astype(np.float64)).sum(axis=2)
+    reach = np.abs(constant_input(node, _R).astype(np.float64)).sum(axis=2)
     if len(node.inputs) > _B and node.inputs[_B] is not None:
-        bias = _array(node, _B).astype(np.float64)
+        bias = constant_input(node, _B).astype(np.float64)
         reach += np.abs(bias.reshape(len(bias), 2, -1)).sum(axis=1)
     return float(reach.max())
-
-
-def _array(node: ir.Node, index: int) -> NDArray[np.generic]:
-    value = node.inputs[index]
-    tensor = constant_tensor(value)
-    assert tensor is not None, "why_not_maskable has made sure of it"
-    return tensor.numpy()
