@@ -9,7 +9,6 @@
 from __future__ import annotations
 
 import dataclasses
-import pickle
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from numpy.typing import NDArray
 from rnnexport.capture.inputs import InputSpec
 from rnnexport.engines.contract import Feeds
 from rnnexport.errors import InputError
+from rnnexport.exporting.torch_files import read_torch_file
 from rnnexport.files.arrays import read_npz
 from rnnexport.parity.grid import Case
 
@@ -103,16 +103,7 @@ def _fitted(path: Path, call: Mapping[str, NDArray[Any]], inputs: Sequence[Input
 
 
 def _read_pickle(path: Path) -> list[dict[str, NDArray[Any]]]:
-    import torch
-
-    try:
-        found = torch.load(path, weights_only=True, map_location="cpu")
-    except OSError as exc:
-        raise InputError(f"{path} cannot be read: {exc.strerror or exc}") from exc
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as exc:
-        raise InputError(
-            f"{path} is damaged, or holds more than tensors, which is not opened because it could run code"
-        ) from exc
+    found = read_torch_file(path)
     calls = found if isinstance(found, list) else [found]
     if not calls or not all(isinstance(call, Mapping) for call in calls):
         raise InputError(f"{path} holds no dictionary of tensors, nor a list of them; save {{'x': x, 'lengths': n}}")

@@ -5,15 +5,13 @@ Pickles are read by PyTorch's restricted unpickler only, which runs no code.
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Mapping
 from pathlib import Path
 
-import torch
 from torch import Tensor, nn
 
 from rnnexport.errors import CheckpointError
-from rnnexport.files.regular_files import check_regular
+from rnnexport.exporting.torch_files import read_torch_file
 from rnnexport.models.classifier import check_weights, read_weights
 
 _PICKLES = (".pt", ".pth", ".ckpt", ".bin")
@@ -36,16 +34,7 @@ def load_weights(model: nn.Module, path: Path, name: str) -> str | None:
 
 
 def _read_state_dict(path: Path) -> dict[str, Tensor]:
-    try:
-        check_regular(path)
-        found = torch.load(path, weights_only=True, map_location="cpu")
-    except OSError as exc:
-        raise CheckpointError(f"{path} cannot be read: {exc.strerror or exc}") from exc
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as exc:
-        raise CheckpointError(
-            f"{path} is damaged, or holds more than tensors, which is not opened because it could run code; "
-            "save the module's state_dict() alone"
-        ) from exc
+    found = read_torch_file(path, CheckpointError, "; save the module's state_dict() alone")
     inner = (found[key] for key in _KEYS if isinstance(found, Mapping) and isinstance(found.get(key), Mapping))
     weights = next(inner, found)
     if not isinstance(weights, Mapping) or not weights or not all(isinstance(v, Tensor) for v in weights.values()):

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 from junitparser import Error, Failure, JUnitXml, Skipped, TestCase, TestSuite
 
 from rnnexport.checking.results import CheckReport, StepOutcome
-from rnnexport.errors import InputError
+from rnnexport.files.whole_files import written_whole
 from rnnexport.report.fitting import printable
 
 
@@ -22,15 +20,8 @@ def write_whole(path: Path, content: str | dict[str, Any]) -> None:
         InputError: The disk refuses.
     """
     text = content if isinstance(content, str) else json.dumps(content, indent=1) + "\n"
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
+    with written_whole(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
-        temporary.replace(path)
-    except OSError as exc:
-        raise InputError(f"{path} cannot be written: {exc.strerror or exc}") from exc
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
 
 
 def junit_xml(report: CheckReport) -> str:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import csv
-import os
 from pathlib import Path
 from typing import Any
 
 from rnnexport.errors import InputError
 from rnnexport.files.targets import check_new_file
+from rnnexport.files.whole_files import written_whole
 from rnnexport.predicting.predictor import Prediction, Predictions
 
 _SUFFIXES = (".csv", ".parquet", ".json")
@@ -40,15 +39,8 @@ def write_predictions(predictions: Predictions, path: Path) -> None:
     Raises:
         InputError: The disk refuses.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
+    with written_whole(path) as temporary:
         _write(predictions, temporary, path.suffix)
-        temporary.replace(path)
-    except OSError as exc:
-        raise InputError(f"{path} cannot be written: {exc.strerror or exc}") from exc
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
 
 
 def _write(predictions: Predictions, path: Path, suffix: str) -> None:
