@@ -22,24 +22,20 @@ def scan_run(node: ir.Node, steps: Sequence[CellStep]) -> CellRun | None:
         return None
     step, body = steps[0], node.attributes["body"].as_graph()
     states, inputs = _divided(node)
-    after = dict(zip(states, map(without_identity, body.outputs), strict=False))
-    h = next((value for value, new in after.items() if new is step.h_n), None)
-    if h is None or SelectedValue(h) not in step.inputs or len(step.inputs[SelectedValue(h)]) != step.hidden_size:
+    results = [without_identity(value) for value in body.outputs]
+    new_states, outputs = dict(zip(states, results, strict=False)), results[len(states) :]
+    h = next((state for state, new in new_states.items() if new is step.h_n), None)
+    if h is None or not _is_state_of(SelectedValue(h), step):
         return None
-    expected = {h: step.h_n} if step.c is None or step.c_n is None else {h: step.h_n, step.c: step.c_n}
-    outputs = list(map(without_identity, body.outputs))[len(states) :]
+    carried = {h: step.h_n} if step.c is None or step.c_n is None else {h: step.h_n, step.c: step.c_n}
+    if new_states != carried or any(value is not step.h_n for value in outputs):
+        return None
     others = [source for source in step.inputs if source != SelectedValue(h)]
-    simple = after == expected and all(value is step.h_n for value in outputs)
-    if not simple or any(source.axis is not None or source.value not in inputs for source in others):
+    if any(source.axis is not None or source.value not in inputs for source in others):
         return None
-    if step.h is not None and step.h != SelectedValue(h):
+    if len(_directions(node, len(inputs), len(outputs))) != 1:
         return None
-    directions = {
-        direction
-        for name, values in (("scan_input_directions", inputs), ("scan_output_directions", outputs))
-        for direction in node.attributes.get_ints(name, [0] * len(values))
-    }
-    return CellRun((step,), (SelectedValue(h),), step_weights(step, SelectedValue(h))) if len(directions) == 1 else None
+    return CellRun((step,), (SelectedValue(h),), step_weights(step, SelectedValue(h)))
 
 
 def scan_inputs(node: ir.Node, run: CellRun) -> tuple[list[tuple[ir.Value, int]], list[ir.Value]]:
@@ -48,18 +44,16 @@ def scan_inputs(node: ir.Node, run: CellRun) -> tuple[list[tuple[ir.Value, int]]
     outer = dict(zip([*states, *inputs], node.inputs, strict=True))
     axes = dict(zip(inputs, node.attributes.get_ints("scan_input_axes", [0] * len(inputs)), strict=True))
     sequences = [(outer[source.value], axes[source.value]) for source in run.inputs[0]]
-    first = [value for value in (run.states[0].value if run.states[0] else None, run.steps[0].c) if value is not None]
-    given = [outer[value] for value in first]
-    return [(value, axis) for value, axis in sequences if value is not None], [v for v in given if v is not None]
+    first = [outer[state] for state in _carried(run)]
+    return [(value, axis) for value, axis in sequences if value is not None], [v for v in first if v is not None]
 
 
 def scan_outputs(node: ir.Node, run: CellRun) -> tuple[list[ir.Value], list[tuple[ir.Value, int]]]:
     """The Scan's last h (and c), and each of its sequences of h with the axis of time."""
     states, _ = _divided(node)
-    first = [value for value in (run.states[0].value if run.states[0] else None, run.steps[0].c) if value is not None]
     sequences = node.outputs[len(states) :]
     axes = node.attributes.get_ints("scan_output_axes", [0] * len(sequences))
-    return [node.outputs[states.index(value)] for value in first], list(zip(sequences, axes, strict=True))
+    return [node.outputs[states.index(state)] for state in _carried(run)], list(zip(sequences, axes, strict=True))
 
 
 def is_reverse(node: ir.Node) -> bool:
@@ -72,3 +66,22 @@ def _divided(node: ir.Node) -> tuple[list[ir.Value], list[ir.Value]]:
     values = list(node.attributes["body"].as_graph().inputs)
     count = node.attributes.get_int("num_scan_inputs", 0)
     return values[: len(values) - count], values[len(values) - count :]
+
+
+def _is_state_of(h: SelectedValue, step: CellStep) -> bool:
+    """Whether a cell may read this value as its h: through a square matrix, and as what it mixes, if it mixes."""
+    return h in step.inputs and len(step.inputs[h]) == step.hidden_size and step.h in (None, h)
+
+
+def _carried(run: CellRun) -> list[ir.Value]:
+    """The body's h (and c) of a run of one step."""
+    h = run.states[0]
+    return [value for value in (h.value if h else None, run.steps[0].c) if value is not None]
+
+
+def _directions(node: ir.Node, inputs: int, outputs: int) -> set[int]:
+    """In which directions a Scan reads and writes."""
+    return {
+        *node.attributes.get_ints("scan_input_directions", [0] * inputs),
+        *node.attributes.get_ints("scan_output_directions", [0] * outputs),
+    }
