@@ -30,17 +30,16 @@ import onnx_ir as ir
 
 from rnnexport.onnx_files.nodes import (
     RefusedNodeError,
-    constant_tensor,
     node_name,
     optional_input,
     required_input,
-    squeezed_axes,
     uncast,
     used_output,
 )
 from rnnexport.onnx_files.operators import INITIAL_H, RECURRENT, SEQUENCE_LENS, Y_C, Y_H, B, W, X, Y
 from rnnexport.onnx_files.writer import GraphWriter
 from rnnexport.onnx_files.zeros import is_zero
+from rnnexport.passes.recognising.joined_directions import joins_directions
 from rnnexport.passes.writing.directions import why_not_divisible, write_forward_nodes
 from rnnexport.passes.writing.length_masks import LengthMasks
 from rnnexport.passes.writing.padding_mask import mask_weights, why_not_maskable
@@ -230,23 +229,10 @@ def _remove_if_unused(weight: ir.Value) -> None:
         weight.graph.initializers.pop(weight.name)
 
 
-def _joins_directions(node: ir.Node | None) -> bool:
-    """Whether the node takes Y [T, D, B, H], or its transpose, nearer to the X [T, B, D·H] of a layer above."""
-    if node is None:
-        return False
-    if node.op_type == "Transpose":
-        return list(node.attributes.get_ints("perm") or ()) == [0, 2, 1, 3]
-    operand = node.inputs[1] if len(node.inputs) > 1 else None
-    tensor = constant_tensor(operand)
-    if node.op_type == "Squeeze":
-        return squeezed_axes(node) == [1]
-    return node.op_type == "Reshape" and tensor is not None and tensor.numpy().tolist() == [0, 0, -1]
-
-
 def _layer_output(x: ir.Value) -> ir.Value | None:
     """The Y that `x` [T, B, D·H] is, in other shape; `None` if the graph does not show it."""
     node = x.producer()
-    if not _joins_directions(node):
+    if not joins_directions(node):
         return None
     assert node is not None
     source = node.inputs[0]
@@ -260,6 +246,6 @@ def _only_read_where_valid(value: ir.Value, lengths: ir.Value) -> bool:
     for node, index in value.uses():
         other = optional_input(node, SEQUENCE_LENS) if node.op_type in RECURRENT and index == X else None
         is_layer = other is not None and uncast(other) is uncast(lengths)
-        if not is_layer and not (_joins_directions(node) and _only_read_where_valid(node.outputs[0], lengths)):
+        if not is_layer and not (joins_directions(node) and _only_read_where_valid(node.outputs[0], lengths)):
             return False
     return True

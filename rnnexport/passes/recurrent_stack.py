@@ -20,10 +20,8 @@ from onnx_ir.passes.common import RemoveUnusedNodesPass
 
 from rnnexport.onnx_files.nodes import (
     constant_input,
-    constant_tensor,
     node_name,
     optional_input,
-    squeezed_axes,
     uncast,
     used_output,
 )
@@ -32,6 +30,7 @@ from rnnexport.onnx_files.writer import GraphWriter
 from rnnexport.onnx_files.zeros import is_zero
 from rnnexport.passes.lowering import CalibrationStatistics
 from rnnexport.passes.quantizing.stack_weights import Bits, stored_rows
+from rnnexport.passes.recognising.joined_directions import joins_directions
 from rnnexport.passes.recognising.masked_layers import UnmaskedInput, unmasked_input
 from rnnexport.passes.recognising.recurrent import why_not_usual
 
@@ -148,7 +147,7 @@ def _continues(below: _StackLayer, above: _StackLayer) -> bool:
         if value.is_graph_output() or len(users) != 1:
             return False
         (user,) = users
-        if not _joins_directions(user):
+        if not joins_directions(user):
             return False
         value = user.outputs[0]
     readers = {user for user, _ in value.uses()}
@@ -165,18 +164,6 @@ def _only_feeds(readers: Collection[ir.Node], node: ir.Node) -> bool:
         if reader.op_type not in ("Where", "Concat") or exposed or not _only_feeds(users, node):
             return False
     return True
-
-
-def _joins_directions(node: ir.Node) -> bool:
-    """Whether the node takes Y [T, D, B, H], or its transpose, nearer to the X [T, B, D·H] of a layer above."""
-    if node.op_type == "Transpose":
-        return list(node.attributes.get_ints("perm") or ()) == [0, 2, 1, 3]
-    tensor = constant_tensor(optional_input(node, 1))
-    if node.op_type == "Squeeze":
-        return squeezed_axes(node) in ([1], [-3])
-    return (
-        node.op_type == "Reshape" and tensor is not None and tensor.numpy().tolist()[:2] == [0, 0] and tensor.size == 3
-    )
 
 
 class _StackWriter:
@@ -320,12 +307,13 @@ def _joined(y: ir.Value, directions: int) -> list[ir.Value]:
     """Values [T, B, D·H] that are made of Y [T, D, B, H]."""
     found = []
     for user, _ in y.uses():
-        if not _joins_directions(user):
+        if not joins_directions(user):
             continue
         if user.op_type == "Squeeze" and directions == 1:
             found.append(user.outputs[0])
         elif user.op_type == "Transpose":
-            found += [reader.outputs[0] for reader, _ in user.outputs[0].uses() if _joins_directions(reader)]
+            readers = [reader for reader, _ in user.outputs[0].uses() if reader.op_type == "Reshape"]
+            found += [reader.outputs[0] for reader in readers if joins_directions(reader)]
     return found
 
 
