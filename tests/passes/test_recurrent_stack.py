@@ -20,7 +20,7 @@ from tests.graphs import Graph
 
 kernels = pytest.importorskip("rnnexport_kernels", reason="rnnexport-kernels is not installed")
 TIME, BATCH, INPUTS, HIDDEN = 7, 3, 5, 8
-LIMITS = {32: 4e-6, 16: 1e-3, 8: 0.1}
+LIMITS = {32: 4e-6, 16: 1e-3, 8: 0.15}
 """Largest difference, by the bits of the weights, of outputs of size 1 after at most three layers."""
 
 
