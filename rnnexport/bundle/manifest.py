@@ -7,9 +7,11 @@ History of the schema
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Literal, Self
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from rnnexport.files.lines import Line
@@ -31,6 +33,24 @@ class _Strict(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
+class Scale(_Strict):
+    """Mean and standard deviation of the values that a model is made for, all one, or along one axis of the input."""
+
+    mean: tuple[float, ...] = Field(min_length=1)
+    deviation: tuple[Annotated[float, Field(gt=0)], ...]
+    axis: int | None = None
+
+    def fits(self, shape: Sequence[int | str]) -> bool:
+        """Whether an input of this shape can have it."""
+        size = 1 if self.axis is None else shape[self.axis] if self.axis in range(len(shape)) else None
+        return len(self.mean) == len(self.deviation) == size
+
+    def broadcast(self, rank: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Mean and deviation as arrays that go with an input of this rank."""
+        shape = [-1 if axis == self.axis else 1 for axis in range(rank)]
+        return np.reshape(self.mean, shape), np.reshape(self.deviation, shape)
+
+
 class TensorInfo(_Strict):
     """A graph input or output; a `str` in `shape` is a symbolic dimension."""
 
@@ -44,18 +64,22 @@ class TensorInfo(_Strict):
     """For `lengths`: the symbolic dimension that it counts."""
     values: tuple[float, float] | None = None
     """The smallest and the largest value that the model takes, where whoever exported it said so."""
+    scale: Scale | None = None
+    """As the model's own first normalisation has it."""
     batch_axis: int | None = None
     """The axis of the rows that share a call, where it is dynamic and known."""
     time_axis: int | None = None
     """The axis of the time steps, likewise."""
 
     @model_validator(mode="after")
-    def _axes_are_dynamic(self) -> Self:
+    def _axes_and_scale_fit(self) -> Self:
         axes = [axis for axis in (self.batch_axis, self.time_axis) if axis is not None]
         if len({*axes}) < len(axes) or any(a not in range(len(self.shape)) for a in axes):
             raise ValueError(f"the axes {axes} are none of {list(self.shape)}")
         if fixed := [axis for axis in axes if isinstance(self.shape[axis], int)]:
             raise ValueError(f"axis {fixed[0]} of {list(self.shape)} is of one size")
+        if self.scale is not None and not self.scale.fits(self.shape):
+            raise ValueError(f"the scale does not fit {list(self.shape)}")
         return self
 
     @property

@@ -27,6 +27,7 @@ EXTERNAL_DATA_BYTES = 2**31 - 2**20
 
 def input_infos(graph: onnx_ir.Model) -> Infos:
     """Describe the inputs of a graph that still has its `sequence_lens`, with the role and the axes of each."""
+    from rnnexport.exporting.input_scales import scale_of
     from rnnexport.inspecting.layers import call_dimensions, recurrent_nodes
     from rnnexport.passes.recognising.input_kinds import input_kinds
 
@@ -37,6 +38,7 @@ def input_infos(graph: onnx_ir.Model) -> Infos:
             role=kinds[value.name or ""].role,
             upper_bound=kinds[value.name or ""].upper_bound,
             counted_dimension=kinds[value.name or ""].counted_dimension,
+            scale=scale_of(value) if kinds[value.name or ""].role == "features" else None,
         )
         for value in graph.graph.inputs
         if value.const_value is None  # files of old versions name their constants among the inputs

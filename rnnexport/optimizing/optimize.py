@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from rnnexport.engines.contract import Feeds
 from rnnexport.errors import ExportError, InputError
-from rnnexport.exporting.onnx_source import drawn_cases, sample_cases
+from rnnexport.exporting.onnx_source import drawn_cases, named_inputs, sample_cases
 from rnnexport.files.targets import check_new_file, is_same_file
 from rnnexport.onnx_files.reading import external_files, read_model
 from rnnexport.optimizing.differences import Difference, compare
 from rnnexport.optimizing.options import Rewrite
 from rnnexport.optimizing.rewrite import LayerOutcome, apply
+from rnnexport.parity.grid import inputs_of
 from rnnexport.results.result import Result
 
 if TYPE_CHECKING:
@@ -88,7 +89,8 @@ def optimize(
     except (InputError, ExportError) as exc:
         raise InputError(f"{path}: {exc}") from exc
     on_sample = bool(calls) and rewrite.time_steps is None
-    compared = calls if on_sample else [case.feeds for case in drawn_cases(model) if case.values == "normal"]
+    drawn = [] if on_sample else [case for case in drawn_cases(model) if case.values == "normal"]
+    compared = calls if on_sample else [case.feeds for case in drawn]
     bytes_after, differences = _write(model, path, out, rewrite, compared, on_progress)
     return OptimizeReport(
         path=str(path),
@@ -96,7 +98,7 @@ def optimize(
         bytes_before=_size(path),
         bytes_after=bytes_after,
         layers=layers,
-        inputs=str(calibration) if on_sample else "drawn from a normal distribution",
+        inputs=str(calibration) if on_sample else inputs_of(named_inputs(model), [], drawn),
         differences=differences,
     )
 

@@ -2,11 +2,12 @@
 
 1. Batch 1, one time step, both at once; odd sizes; lengths that differ within a batch, 1 and full among them.
 2. The calls run one after another on one session, so a shape that returns finds what the earlier ones left behind.
-3. Features come from the bundle's own series where it has any, else from a normal distribution.
+3. Features are the bundle's own series, or drawn with their mean and deviation; where it has none, with those that the
+   model's own first normalisation tells, else from a standard normal distribution.
 4. What stands on padded steps must not matter, so it is drawn large, and NaN once.
-5. Some calls have inputs that are large, so that gates saturate; denormal; or one constant, with states of 0. Initial
-   states, where the model takes any, are never large, since no model makes such. The own error of float32 is taken for
-   each of these kinds apart.
+5. Some calls are stress: inputs that are large, so that gates saturate; denormal; or one constant, with states of 0.
+   Initial states, where the model takes any, are never large, since no model makes such. The own error of float32 is
+   taken for each of these kinds apart.
 """
 
 from __future__ import annotations
@@ -18,13 +19,15 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from rnnexport.bundle.manifest import TensorInfo
+from rnnexport.bundle.manifest import Scale, TensorInfo
 from rnnexport.engines.contract import Feeds
 from rnnexport.parity.options import GridName
 
 Values = Literal["normal", "large", "denormal", "constant"]
 _SCALES: dict[Values, float] = {"normal": 1.0, "large": 1e3, "denormal": 1e-39, "constant": 0.0}
 _CONSTANT = 0.5
+_GIVEN = ("the given inputs", "their first row", "call ")
+"""How names of calls begin that a user gave."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +40,12 @@ class Case:
     @property
     def values(self) -> Values:
         """The kind of inputs, which the name tells."""
-        return next((kind for kind in get_args(Values) if f", {kind} inputs" in self.name), "normal")
+        return values_of(self.name)
+
+
+def values_of(name: str) -> Values:
+    """The kind of inputs of a call; all but `normal` are stress."""
+    return next((kind for kind in get_args(Values) if f", {kind} inputs" in name), "normal")
 
 
 @dataclass(frozen=True)
@@ -59,7 +67,7 @@ class CaseShape:
     def name(self) -> str:
         """Such as `batch=3 time=12, padding nan`."""
         padding = f", padding {self.padding_value:g}" if self.padding_value != 0 and self.mixed_lengths else ""
-        values = "" if self.values == "normal" else f", {self.values} inputs"
+        values = "" if self.values == "normal" else f", {self.values} inputs (stress)"
         return f"batch={self.batch_size} time={self.time_steps}{padding}{values}"
 
 
@@ -121,7 +129,7 @@ def draw_feeds(
         elif info.role == "features" and shape.from_series and takes(info, series):
             feeds[info.name] = _take_series(series, shape, generator).astype(info.dtype)
         else:
-            feeds[info.name] = _draw_values(info, sizes, shape.values, generator)
+            feeds[info.name] = _draw_values(info, sizes, shape.values, generator, series)
     for lengths in inputs:
         if lengths.role == "lengths":
             for info in inputs:
@@ -186,17 +194,70 @@ def _take_series(
 
 
 def _draw_values(
-    info: TensorInfo, sizes: dict[str, int], values: Values, generator: np.random.Generator
+    info: TensorInfo,
+    sizes: dict[str, int],
+    values: Values,
+    generator: np.random.Generator,
+    series: Sequence[NDArray[np.float32]],
 ) -> NDArray[Any]:
-    dimensions = [_size(dimension, sizes) for dimension in info.shape]
+    dimensions, dtype = [_size(dimension, sizes) for dimension in info.shape], np.dtype(info.dtype)
     if info.values is not None:
-        return _draw_in_range(info.values, np.dtype(info.dtype), dimensions, generator)
-    if np.issubdtype(np.dtype(info.dtype), np.floating):
+        return _draw_in_range(info.values, dtype, dimensions, generator)
+    scale = scale_of(info, series)
+    if dtype.kind != "f" and scale is None:
+        return generator.integers(info.upper_bound or 2, size=dimensions).astype(dtype)
+    drawn = np.asarray(generator.standard_normal(dimensions))  # without dimensions it is a number
+    if values in ("normal", "large") and scale is not None:
+        mean, deviation = scale.broadcast(len(dimensions))
+        drawn = mean + _SCALES[values] * deviation * drawn
+    else:
         offset = _CONSTANT if values == "constant" and info.role == "features" else 0.0
-        scale = 1.0 if values == "large" and info.role == "state" else _SCALES[values]
-        drawn = np.asarray(generator.standard_normal(dimensions))  # without dimensions it is a number
-        return np.asarray(scale * drawn + offset).astype(info.dtype)
-    return generator.integers(info.upper_bound or 2, size=dimensions).astype(info.dtype)
+        drawn = (1.0 if values == "large" and info.role == "state" else _SCALES[values]) * drawn + offset
+    return _in_type(drawn, dtype)
+
+
+def inputs_of(inputs: Sequence[TensorInfo], series: Sequence[NDArray[np.float32]], cases: Sequence[Case]) -> str:
+    """Say where the values of some calls come from, for a sentence."""
+    stress, given = (sum(map(which, cases)) for which in (_is_stress, _is_given))
+    features = [info for info in inputs if info.role == "features"]
+    if given and given == len(cases):
+        return "those given"
+    if any(takes(info, series) for info in features):
+        source = "the bundle's own series, and drawn with their mean and deviation"
+    elif any(info.scale for info in features):
+        source = "drawn with the mean and deviation of the model's own first normalisation"
+    elif all(info.values for info in features):
+        source = "drawn in the ranges that the model takes"
+    else:
+        source = "drawn from a standard normal distribution, since nothing tells the model's own scale"
+    told = f"{'those given, and others ' if given else ''}{source}"
+    return told + (f"; stress inputs in {stress} of {len(cases)} calls" if stress else "")
+
+
+def _is_stress(case: Case) -> bool:
+    return case.values != "normal"
+
+
+def _is_given(case: Case) -> bool:
+    return case.name.startswith(_GIVEN)
+
+
+def scale_of(info: TensorInfo, series: Sequence[NDArray[np.float32]]) -> Scale | None:
+    """Mean and deviation of an input's ordinary values: those of the series that it takes, or what the export found."""
+    if not takes(info, series):
+        return info.scale
+    steps = np.concatenate(series).astype(np.float64)
+    deviation = steps.std(0)
+    if not np.isfinite(deviation).all():
+        return info.scale
+    return Scale(mean=tuple(steps.mean(0)), deviation=tuple(np.where(deviation > 0, deviation, 1)), axis=2)
+
+
+def _in_type(drawn: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """The nearest numbers that a type has."""
+    if dtype.kind == "f":
+        return np.asarray(np.clip(drawn, np.finfo(dtype).min, np.finfo(dtype).max), dtype)
+    return np.asarray(np.clip(np.rint(drawn), np.iinfo(dtype).min, np.iinfo(dtype).max), dtype)
 
 
 def _draw_in_range(

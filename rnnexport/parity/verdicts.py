@@ -12,6 +12,7 @@ from rnnexport.engines.contract import Definition
 from rnnexport.errors import RuntimeUnavailableError
 from rnnexport.parity.compare import Comparison, Reference, compare
 from rnnexport.parity.diagnosis.diagnosis import Diagnosis
+from rnnexport.parity.grid import values_of
 from rnnexport.parity.options import GridName
 from rnnexport.results.result import Result
 from rnnexport.runtime.definitions import RuntimeStatus
@@ -76,9 +77,14 @@ class RuntimeParity(BaseModel):
         return "; ".join(said)
 
     def worst(self, output: str) -> tuple[str, Comparison] | None:
-        """Return the call and comparison that come nearest to their limit, failed ones first."""
+        """Return the call and comparison of the largest error: of failed ones, else of calls that are no stress."""
         found = [(case.case, c) for case in self.cases for c in case.comparisons if c.output == output]
-        return max(found, key=lambda pair: (not pair[1].passed, pair[1].max_abs_diff), default=None)
+        return max(found, key=_weight, default=None)
+
+
+def _weight(pair: tuple[str, Comparison]) -> tuple[bool, bool, float]:
+    name, comparison = pair
+    return not comparison.passed, values_of(name) == "normal", comparison.max_abs_diff
 
 
 class ParityReport(Result):
@@ -91,6 +97,8 @@ class ParityReport(Result):
     outputs: list[str]
     reference: str | None = None
     """What the reference of an ONNX file was held against, in a sentence."""
+    inputs: str | None = None
+    """Where their values come from, and how many calls are stress."""
     metric: str | None = None
     reference_metric: float | None = None
     runtimes: list[RuntimeParity]

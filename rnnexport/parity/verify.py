@@ -27,7 +27,7 @@ from rnnexport.errors import BundleError, InputError
 from rnnexport.parity.compare import Reference
 from rnnexport.parity.diagnosis.diagnosis import Judged, diagnose
 from rnnexport.parity.evidence import write_evidence
-from rnnexport.parity.grid import GRIDS, STREAM_GRID, Case, draw_cases
+from rnnexport.parity.grid import GRIDS, STREAM_GRID, Case, draw_cases, inputs_of
 from rnnexport.parity.non_finite import non_finite_calls, properties
 from rnnexport.parity.options import GridName, Limits, VerifyOptions
 from rnnexport.parity.oracle import kept_cases, references
@@ -64,6 +64,7 @@ def verify_with(path: str | Path, options: VerifyOptions) -> ParityReport:
         grid=options.grid,
         outputs=[info.name for info in bundle.manifest.outputs],
         reference=bundle.manifest.reference.summary if bundle.manifest.reference else None,
+        inputs=inputs_of(bundle.manifest.inputs, bundle.series, cases),
         metric=bundle.manifest.metric if bundle.evaluation else None,
         reference_metric=_reference_metric(bundle, expected),
         runtimes=judged,

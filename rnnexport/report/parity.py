@@ -30,7 +30,7 @@ def parity_tables(report: ParityReport) -> list[Table | Text]:
     ]
     faults += [Text(f"{r.definition.name}: {r.not_applicable}") for r in report.runtimes if r.not_applicable]
     missing_lines = [Text(str(missing.error()), style="yellow") for missing in report.not_usable]
-    told = [Text(report.reference)] if report.reference else []
+    told = [Text(line) for line in (report.inputs and f"inputs: {report.inputs}", report.reference) if line]
     return [table, *told, *faults, *missing_lines]
 
 

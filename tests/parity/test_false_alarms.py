@@ -25,6 +25,8 @@ def judge(model: onnx.ModelProto) -> int:
     (runtime,) = report.runtimes
     assert runtime.passed, [case for case in runtime.cases if not case.passed]
     assert runtime.diagnosis is None
+    assert "stress inputs in 3 of " in str(report.inputs)
+    assert not any("(stress)" in row["worst_call"] for row in report.records())
     return len(runtime.cases)
 
 
