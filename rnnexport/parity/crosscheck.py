@@ -147,13 +147,18 @@ def load_unoptimised(path: Path) -> Session | None:
     """Load a file in ONNX Runtime, unoptimised but for products of 8 bits; nothing where it refuses the file."""
     import onnx
 
-    graph = onnx.load(path, load_external_data=False).graph
-    exact = any(node.op_type in _PRODUCTS_OF_8_BITS for node in graph.node)
-    definition = _EXACT_PRODUCTS if exact else _UNOPTIMISED
+    operators = _operators(onnx.load(path, load_external_data=False).graph)
+    definition = _UNOPTIMISED if operators.isdisjoint(_PRODUCTS_OF_8_BITS) else _EXACT_PRODUCTS
     try:
         return get_engine(definition.engine).load(path, definition)
     except EngineError:
         return None
+
+
+def _operators(graph: onnx.GraphProto) -> set[str]:
+    """Those of bodies, too."""
+    inner = [a.g for node in graph.node for a in node.attribute if a.HasField("g")]
+    return {node.op_type for node in graph.node}.union(*map(_operators, inner))
 
 
 def run_unoptimised(session: Session, feeds: Feeds) -> Feeds | None:
