@@ -13,7 +13,8 @@ from onnx_ir.passes.common import ShapeInferencePass
 from rnnexport.inspecting.decomposed_cells import DecomposedCell, cells_by_graph
 from rnnexport.inspecting.layers import LayerSummary, data_inputs, layer_nodes, summarise
 from rnnexport.inspecting.states import state_pairs
-from rnnexport.onnx_files.nodes import bodies
+from rnnexport.onnx_files.nodes import bodies, constant_tensor, optional_input
+from rnnexport.onnx_files.operators import STACK
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,14 +79,32 @@ def _multiply_adds(graph: ir.Graph, costs: Mapping[ir.Graph, int]) -> int:
 
 
 def _parameters(model: ir.Model) -> int:
-    """Numbers in all floating-point constants."""
+    """Numbers in all constants of floating point or of 8 bits and fewer, scales among them."""
     constants = [value.const_value for graph in model.graphs() for value in graph.initializers.values()]
     constants += [
         node.attributes["value"].as_tensor()
         for node in model.graph.all_nodes()
         if node.op_type == "Constant" and "value" in node.attributes
     ]
-    return sum(tensor.size for tensor in constants if tensor is not None and tensor.dtype.is_floating_point())
+    counted = [tensor for tensor in constants if tensor is not None and _holds_parameters(tensor.dtype)]
+    return sum(tensor.size for tensor in counted) + sum(map(_packed, model.graph.all_nodes()))
+
+
+def _holds_parameters(dtype: ir.DataType) -> bool:
+    """Shapes, axes and indices are of 32 and 64 bits."""
+    return dtype.is_floating_point() or (dtype.is_integer() and dtype.itemsize <= 1)
+
+
+def _packed(node: ir.Node) -> int:
+    """How many more numbers a node's second input holds than it has bytes."""
+    if node.op_type == "MatMulNBits":
+        numbers = node.attributes.get_int("K", 0) * node.attributes.get_int("N", 0)
+    elif node.op_type == STACK:
+        numbers = summarise(node).multiply_adds_per_step
+    else:
+        return 0
+    tensor = constant_tensor(optional_input(node, 1))
+    return 0 if tensor is None else numbers - tensor.size
 
 
 def _type(value: ir.Value) -> str:

@@ -37,6 +37,8 @@ def test_every_graph_variant_shows_its_layer_with_the_same_multiply_adds(path, r
     assert layer.cell == ("LSTM" if path == LSTM else "GRU")
     assert layer.weights == weights
     assert shown.multiply_adds_per_step == layer.multiply_adds_per_step == MULTIPLY_ADDS[path]
+    parameters = inspect_model(ir.load(path)).parameters
+    assert 0.98 * parameters <= shown.parameters <= 1.1 * parameters  # without half a bias, with scales
 
 
 def test_of_the_branches_of_an_if_one_counts():
