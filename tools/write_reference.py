@@ -17,7 +17,7 @@ from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin
 
 from rnnexport.cli.app import COMMANDS, load_command
-from rnnexport.linting.lint import LOADS
+from rnnexport.linting.loading import LOADS
 from rnnexport.linting.rule import Rule
 from rnnexport.linting.rules import all_rules
 from rnnexport.parity.diagnosis.fault_model import FaultModel

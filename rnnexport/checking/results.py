@@ -10,7 +10,7 @@ from pydantic import BaseModel, computed_field
 from rnnexport.benchmark.results import BenchReport
 from rnnexport.checking.configuration import Step
 from rnnexport.errors import RuntimeUnavailableError
-from rnnexport.linting.lint import LintReport
+from rnnexport.linting.results import LintReport
 from rnnexport.parity.verdicts import ParityReport
 
 OutcomeKind = Literal["passed", "failed", "unavailable", "not judged"]

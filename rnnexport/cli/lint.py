@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from rnnexport.cli.options import Json
 from rnnexport.cli.output import print_result, progress, say
 from rnnexport.errors import InputError
+
+if TYPE_CHECKING:
+    from rnnexport.linting.results import LintReport
 
 
 def lint(
@@ -42,10 +45,8 @@ def lint(
         raise InputError("--inputs are to prove a repair with; add --fix and -o FILE, or leave them out")
     if fix and len(files) > 1:
         raise InputError("--fix repairs one file at a time; name one")
-    from rnnexport.linting.lint import LintReport
     from rnnexport.linting.lint import lint as lint_file
     from rnnexport.report.lint import lint_tables
-    from rnnexport.report.sarif import lint_log
 
     reports: list[LintReport] = []
     unread: list[InputError] = []
@@ -58,6 +59,10 @@ def lint(
                 raise
             say(f"rnnexport: {exc}")
             unread.append(exc)
-    result = lint_log(reports) if sarif else reports if len(files) > 1 else reports[0]
+    result: Any = reports if len(files) > 1 else reports[0]
+    if sarif:
+        from rnnexport.report.sarif import lint_log
+
+        result = lint_log(reports)
     print_result(result, [table for report in reports for table in lint_tables(report)], as_json=json or sarif)
     raise typer.Exit(max([report.exit_status for report in reports] + [exc.exit_status for exc in unread]))

@@ -5,72 +5,23 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
-
-from pydantic import BaseModel, Field
+from typing import TYPE_CHECKING
 
 from rnnexport.bundle.bundle import load_bundle
-from rnnexport.engines.contract import Definition
 from rnnexport.errors import InputError
 from rnnexport.files.targets import check_new_file, is_same_file
 from rnnexport.inspecting.layers import layer_nodes
 from rnnexport.linting.linted_model import LintedModel
-from rnnexport.linting.proof import Proof, prove
-from rnnexport.linting.rule import Rule, Severity
+from rnnexport.linting.loading import find_refusals
+from rnnexport.linting.results import Finding, LintReport, Proof
+from rnnexport.linting.rule import Rule
 from rnnexport.linting.rules import all_rules
 from rnnexport.onnx_files.reading import external_files, read_model
-from rnnexport.results.result import Result
-from rnnexport.runtime.worker import run_job
 
 if TYPE_CHECKING:
     import onnx_ir
 
-LOADS = "does-not-load"
-LOADING_SECONDS = 60
-"""A runtime that takes longer over a file is said not to load it."""
 _KNOWN_DOMAINS = ("", "ai.onnx", "com.microsoft")
-RUNTIMES = {"ONNX Runtime": "onnxruntime", "OpenVINO": "openvino"}
-
-
-class Finding(BaseModel):
-    """One thing that is wrong or risky."""
-
-    rule: str
-    severity: Severity
-    title: str
-    where: str
-    """The node or value."""
-    what: str
-    consequences: dict[str, str]
-    """By runtime."""
-    repairable: bool
-
-
-class LintReport(Result):
-    """What `rnnexport lint` found in one file."""
-
-    schema_version: Literal[1] = 1
-    path: str
-    findings: list[Finding]
-    rules: int = 0
-    """How many were applied."""
-    layers: int = 0
-    """Recurrent operators and decomposed cells that were recognised, which most rules are about."""
-    unknown_operators: list[str] = Field(default_factory=list)
-    """Those of other domains than ONNX's and ONNX Runtime's, which no rule looks into."""
-    repaired: str | None = None
-    """The file that was written."""
-    proof: list[Proof] = Field(default_factory=list)
-
-    def records(self) -> list[dict[str, Any]]:
-        """A row for each finding."""
-        return [finding.model_dump() for finding in self.findings]
-
-    @property
-    def exit_status(self) -> int:
-        """1 where something is wrong or may be; notes do not count, nor does what was repaired."""
-        left = [f for f in self.findings if f.severity != "note" and not (self.repaired and f.repairable)]
-        return 1 if left else 0
 
 
 def lint(
@@ -101,7 +52,7 @@ def lint(
     checked = LintedModel(_read(path))
     findings = _find(checked)
     on_progress("loading in each runtime")
-    findings += _loading(path)
+    findings += find_refusals(path)
     report = LintReport(
         path=str(path),
         findings=findings,
@@ -157,30 +108,10 @@ def _find(checked: LintedModel) -> list[Finding]:
     ]
 
 
-def _loading(path: Path) -> list[Finding]:
-    findings = []
-    for name, engine in RUNTIMES.items():
-        definition = Definition(name=engine, engine=engine, precision="float32", threads=1)
-        arguments = {"model": str(path), "definition": definition.model_dump()}
-        job = "rnnexport.linting.proof:load_job"
-        (result,) = run_job(job, arguments, [{}], time_limit_seconds=LOADING_SECONDS)
-        if result.failure is not None:
-            findings.append(
-                Finding(
-                    rule=LOADS,
-                    severity="error",
-                    title="a runtime cannot load the file",
-                    where=name,
-                    what=result.failure.message,
-                    consequences={name: "cannot load the file"},
-                    repairable=False,
-                )
-            )
-    return findings
-
-
 def _write_repaired(path: Path, target: Path, rules: list[Rule], samples: Sequence[Path]) -> list[Proof]:
     import onnx_ir
+
+    from rnnexport.linting.proof import prove  # computes in float64, which takes long to import
 
     model = read_model(path)
     for rule in rules:

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel
-
-from rnnexport.engines import get_engine
 from rnnexport.engines.contract import Definition, Feeds
 from rnnexport.errors import InputError
 from rnnexport.exporting.onnx_source import drawn_cases, sample_cases
+from rnnexport.linting.results import Proof
 from rnnexport.onnx_files.reading import read_model
 from rnnexport.parity.compare import largest_difference, size_of
 from rnnexport.parity.onnx_float64 import Float64Model
-from rnnexport.runtime.worker import Arrays, Extras, infer
+from rnnexport.runtime.worker import infer
 
 RUNTIMES = [
     Definition(name="ONNX Runtime", engine="onnxruntime", precision="float32", threads=1),
@@ -28,29 +26,6 @@ RUNTIMES = [
         options={"static_shapes": True},
     ),
 ]
-LARGEST_ERROR = 1e-4
-"""Relative to the output's size: far above float32's rounding, far below what a fault does."""
-
-
-class Proof(BaseModel):
-    """What both files give in one runtime."""
-
-    runtime: str
-    calls: int
-    before: float | None
-    """Largest error of the original, relative to the output's size; `None` where it does not run."""
-    after: float | None
-    """The same of the repaired file."""
-
-    @property
-    def passed(self) -> bool:
-        """Whether the repaired file is right."""
-        return self.after is not None and self.after <= LARGEST_ERROR
-
-    def __str__(self) -> str:
-        """For a sentence."""
-        error = "does not run" if self.after is None else f"differs by {self.after:.2g}"
-        return f"in {self.runtime} the repaired file {error}"
 
 
 def prove(original: Path, repaired: Path, samples: Sequence[Path] = (), *, same_results: bool) -> list[Proof]:
@@ -100,11 +75,3 @@ def _largest_error(
         for name, array in outputs.items():
             worst = max(worst, largest_difference(result.outputs[name], array) / size_of(array))
     return worst
-
-
-def load_job(arguments: dict[str, Any], cases: Iterator[Feeds]) -> Iterator[tuple[Arrays, Extras]]:
-    """Worker job: load a file, which is all that is asked."""
-    definition = Definition(**arguments["definition"])
-    get_engine(definition.engine).load(Path(arguments["model"]), definition).close()
-    for _ in cases:
-        yield {}, {}

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 from rich.text import Text
 
-from rnnexport.linting.lint import LOADS, Finding, LintReport
+from rnnexport.linting.loading import LOADS
+from rnnexport.linting.results import Finding, LintReport
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

@@ -11,7 +11,7 @@ from rnnexport.benchmark.results import BenchReport
 from rnnexport.benchmark.scenarios import ScenarioReport
 from rnnexport.bundle.bundle import Bundle
 from rnnexport.conformance.results import ConformanceReport
-from rnnexport.linting.lint import LintReport
+from rnnexport.linting.results import LintReport
 from rnnexport.optimizing.optimize import OptimizeReport
 from rnnexport.parity.drift import DriftReport
 from rnnexport.parity.verdicts import ParityReport

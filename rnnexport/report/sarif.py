@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import quote
 
 from rnnexport.checking.results import CheckedModel, CheckReport, StepOutcome
-from rnnexport.linting.lint import LintReport
+from rnnexport.linting.results import LintReport
 from rnnexport.versions import tool_versions
 
 _SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/os/schemas/sarif-schema-2.1.0.json"

@@ -15,7 +15,7 @@ from rnnexport.benchmark.machine import Machine, Rate
 from rnnexport.benchmark.results import BenchReport
 from rnnexport.bundle.bundle import Bundle, load_bundle
 from rnnexport.bundle.evidence import read_evidence
-from rnnexport.linting.lint import LintReport
+from rnnexport.linting.results import LintReport
 from rnnexport.parity.drift import DriftReport, drift
 from rnnexport.training.training import TrainingResult
 from tests.command_line import Run

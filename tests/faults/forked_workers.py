@@ -30,7 +30,7 @@ _OURS = (
     "parity.onnx_float64",
     "parity.oracle",
     "parity.streaming",
-    "linting.proof",
+    "linting.loading",
     "benchmark.timing",
     "benchmark.probe",
 )

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from rnnexport.linting.lint import LOADS, lint
+from rnnexport.linting.lint import lint
+from rnnexport.linting.loading import LOADS
 
 DOCUMENT = (Path(__file__).resolve().parents[2] / "docs/how-to/onnx-files.md").read_text(encoding="utf-8")
 

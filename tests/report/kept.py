@@ -15,7 +15,7 @@ from rnnexport.benchmark.results import BenchReport, Conditions, Measurement
 from rnnexport.bundle.bundle import Bundle
 from rnnexport.bundle.manifest import Tolerance
 from rnnexport.engines.contract import Definition
-from rnnexport.linting.lint import Finding, LintReport
+from rnnexport.linting.results import Finding, LintReport
 from rnnexport.parity.compare import Comparison
 from rnnexport.parity.drift import DriftReport, RuntimeDrift
 from rnnexport.parity.verdicts import CaseVerdict, ParityReport, RuntimeParity

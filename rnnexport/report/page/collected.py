@@ -10,7 +10,7 @@ from typing import Any
 from rnnexport.benchmark.results import BenchReport
 from rnnexport.bundle.bundle import Bundle, load_bundle
 from rnnexport.bundle.evidence import KeptEvidence, read_evidence
-from rnnexport.linting.lint import LintReport
+from rnnexport.linting.results import LintReport
 from rnnexport.parity.drift import DriftReport
 from rnnexport.parity.verdicts import ParityReport
 from rnnexport.training.training import TrainingResult
