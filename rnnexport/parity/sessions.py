@@ -3,16 +3,13 @@
 A library has other kernels for other thread counts and for static shapes, so each is a case of its own. What a library
 keeps of a session's first call may spoil the later ones (OpenVINO 2026.4 computes attention wrongly once the first call
 had one step), so a second session begins with the smallest call. All calls of one way run one after another on one
-session, in a process of its own with a limit of time and of memory.
+session; the first way has a process of its own, and so have the others together, with a limit of time and of memory.
 """
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import groupby
-from pathlib import Path
 
 from rnnexport.bundle.bundle import Bundle
 from rnnexport.engines import reads_source
@@ -20,6 +17,7 @@ from rnnexport.engines.contract import Definition, Feeds
 from rnnexport.parity.grid import Case
 from rnnexport.parity.options import GridName, Limits
 from rnnexport.parity.oracle import feeds_for
+from rnnexport.runtime.successive_sessions import Call, infer_successively
 from rnnexport.runtime.worker import CaseResult, infer
 
 _MOST_STATIC_BYTES = 1 << 30
@@ -66,29 +64,25 @@ def draw_rows(bundle: Bundle, definition: Definition, cases: Sequence[Case], gri
 def run_rows(
     bundle: Bundle, definition: Definition, rows: Sequence[CallRow], feeds: Sequence[Feeds], limits: Limits
 ) -> Iterator[CaseResult]:
-    """Run each row on the feeds of its case; results in the order of the rows."""
-    sources = feeds_for(definition, feeds)
-    for (threads, static, _), group in groupby(rows, key=lambda row: (row.threads, row.static, row.smallest_first)):
-        calls = [sources[row.case] for row in group]
-        altered = definition if threads is None else definition.model_copy(update={"threads": threads})
-        if not static:
-            yield from _infer(bundle.file_for(definition), altered, calls, limits)
-            continue
-        for call in calls:
-            with tempfile.TemporaryDirectory(prefix="rnnexport-") as folder:
-                path = Path(folder) / "model.onnx"
-                _write_static(bundle.model_path, path, call)
-                yield from _infer(path, altered, [call], limits)
+    """Run each row on the feeds of its case; results in the order of the rows, of which the plain ones come first.
+
+    These have a process of their own; the others share one, with a session for each way, as they come.
+    """
+    sources, model = feeds_for(definition, feeds), bundle.file_for(definition)
+    seconds, memory = limits.time_limit_seconds, limits.memory_limit_bytes
+    first = [sources[row.case] for row in rows if row.plain]
+    plain = [*infer(model, definition, first, time_limit_seconds=seconds, memory_limit_bytes=memory)]
+    yield from plain
+    rest = [row for row in rows if not row.plain]
+    if plain and plain[0].failure is not None and plain[0].failure.loading:  # then it does not load there either
+        yield from (CaseResult(failure=plain[0].failure) for row in rest if row.smallest_first)
+        rest = [row for row in rest if not row.smallest_first]
+    calls = [Call(sources[row.case], _altered(definition, row.threads), row.static) for row in rest]
+    yield from infer_successively(model, calls, time_limit_seconds=seconds, memory_limit_bytes=memory)
 
 
-def _infer(model: Path, definition: Definition, calls: Sequence[Feeds], limits: Limits) -> Iterator[CaseResult]:
-    return infer(
-        model,
-        definition,
-        calls,
-        time_limit_seconds=limits.time_limit_seconds,
-        memory_limit_bytes=limits.memory_limit_bytes,
-    )
+def _altered(definition: Definition, threads: int | None) -> Definition:
+    return definition if threads is None else definition.model_copy(update={"threads": threads})
 
 
 def _distinct(cases: Sequence[Case]) -> list[int]:
@@ -97,20 +91,3 @@ def _distinct(cases: Sequence[Case]) -> list[int]:
     for number, case in enumerate(cases):
         first.setdefault(tuple(array.shape for array in case.feeds.values()), number)
     return sorted(first.values(), key=lambda number: 1 in next((a.shape for a in cases[number].feeds.values()), ())[:2])
-
-
-def _write_static(source: Path, target: Path, feeds: Feeds) -> None:
-    """Copy a graph with its inputs' dimensions fixed to those of `feeds`; what is known of other shapes is dropped."""
-    import onnx
-
-    model = onnx.load(source)
-    for value in model.graph.input:
-        if value.name in feeds:
-            for dimension, size in zip(value.type.tensor_type.shape.dim, feeds[value.name].shape, strict=True):
-                dimension.dim_value = size
-    for value in model.graph.output:
-        for dimension in value.type.tensor_type.shape.dim:
-            if dimension.HasField("dim_param"):
-                dimension.Clear()
-    del model.graph.value_info[:]
-    onnx.save(model, target)

@@ -117,11 +117,11 @@ def infer_job(arguments: dict[str, Any], cases: Iterator[Feeds]) -> Iterator[tup
     session = get_engine(definition.engine).load(Path(arguments["model"]), definition)
     load_seconds = time.perf_counter() - start
     for feeds in cases:
-        outputs = _by_name(session.run(feeds))
+        outputs = by_name(session.run(feeds))
         yield outputs, {"load_seconds": load_seconds, "peak_memory_bytes": peak_memory_bytes()}
 
 
-def _by_name(outputs: object) -> Arrays:
+def by_name(outputs: object) -> Arrays:
     """Return what a session gave, which for a plug-in may be anything.
 
     Raises:
