@@ -17,8 +17,8 @@ LEAST_SAMPLES = {50: 10, 90: 64, 95: 130, 99: 662, 99.9: 6636}
 STABLE_WINDOWS = 3
 STABLE_TOLERANCE = 0.10
 _RESAMPLINGS = 1000
-_POINTS = 50
-"""Quantiles that stand for the samples of a window."""
+_MOST_CANDIDATES = 1000
+"""Samples among which the medians of the resamplings are looked for."""
 
 
 def percentile_ns(samples_ns: Sequence[int], percentile: float) -> int | None:
@@ -42,21 +42,19 @@ def spread(medians: Sequence[float]) -> float:
 def median_interval(
     windows: Sequence[Sequence[float] | NDArray[np.float64]], confidence: float = 0.95, seed: int = 0
 ) -> tuple[float, float]:
-    """The interval of the median of all samples, by a percentile bootstrap that draws whole windows.
+    """The interval of the median of all samples by nearest rank, by a percentile bootstrap that draws whole windows.
 
     Calls of one window are alike, so drawing single calls would give an interval far too narrow (Efron and Tibshirani
     1993, sections 8.5 and 13.3).
     """
-    count, positions = len(windows), (np.arange(_POINTS) + 0.5) / _POINTS
-    points = np.concatenate([np.quantile(window, positions) for window in windows])  # stand for the window's samples
-    samples_per_window = np.array([len(window) for window in windows])
-    order = np.argsort(points)
-    in_order = points[order]
-    medians = []
-    for times_drawn in np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), _RESAMPLINGS):
-        weights = np.repeat(times_drawn * samples_per_window, _POINTS)[order]
-        up_to = np.cumsum(weights)  # the weight of all points up to each
-        medians.append(in_order[np.searchsorted(up_to, up_to[-1] / 2)])
+    samples = np.sort(np.concatenate(windows))
+    median, step = (len(samples) - 1) // 2, -(-len(samples) // _MOST_CANDIDATES)
+    candidates = np.append(samples[median % step :: step], samples[-1])  # the median of all samples is one of them
+    up_to = np.array([np.searchsorted(np.sort(window), candidates, side="right") for window in windows], float)
+    count = len(windows)
+    times_drawn = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), _RESAMPLINGS)
+    drawn_up_to = times_drawn @ up_to  # [resampling, candidate]: how many of the samples drawn are not above it
+    medians = candidates[np.argmax(drawn_up_to >= drawn_up_to[:, -1:] / 2, axis=1)]  # by nearest rank
     tail = (1 - confidence) / 2
     low, high = np.quantile(medians, [tail, 1 - tail])
     return float(low), float(high)

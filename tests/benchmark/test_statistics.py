@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from rnnexport.benchmark.statistics import is_stable, median_interval, percentile_ns
 
@@ -25,6 +27,15 @@ def test_the_interval_holds_the_median_and_counts_windows_as_units() -> None:
             assert low <= np.median(np.concatenate(windows)) <= high
             widths.append(high - low)
         assert 30 < np.mean(widths) < 80  # 2 · 1.96 · √(π/2) · 50/√20 = 55; with calls as units it would be below 5
+
+
+@given(st.lists(st.lists(st.integers(1, 3), min_size=1, max_size=9), min_size=1, max_size=6), st.integers(1, 40))
+def test_the_interval_holds_the_median_of_unsteady_calls(windows: list[list[int]], times: int) -> None:
+    """Calls that take one of a few times, so that next to the median lies something else."""
+    repeated = [window * times for window in windows]
+    low, high = median_interval(repeated)
+    median = np.percentile(np.concatenate(repeated), 50, method="inverted_cdf")
+    assert low <= median <= high
 
 
 def test_the_interval_covers_the_truth_nineteen_times_in_twenty() -> None:
