@@ -14,6 +14,7 @@ import pytest
 from onnx import numpy_helper
 
 import rnnexport
+from benchmarks.export_table.write_table import ROW, readme_row
 from rnnexport.bundle.bundle import load_bundle, reference_bundles
 from rnnexport.cli.app import COMMANDS, load_command
 from rnnexport.engines import get_engine
@@ -113,6 +114,22 @@ def test_the_reference_has_every_command_option_rule_and_fault_model(tmp_path: P
     assert all(f"\n## {rule.name}\n" in rules for rule in all_rules())
     models = (tmp_path / "fault-models.md").read_text(encoding="utf-8")
     assert all(f"\n## {model.name}\n" in models for model in all_fault_models())
+
+
+def test_the_readme_counts_what_the_table_of_exports_has() -> None:
+    document = (ROOT / "docs/reference/export.md").read_text(encoding="utf-8")
+    assert ROW.findall(README) == [readme_row(document)]
+
+
+def test_the_reference_has_every_public_function() -> None:
+    page = (ROOT / "docs/reference/python.md").read_text(encoding="utf-8")
+    shown = set(re.findall(r"autofunction:: rnnexport\.(\S+)", page))
+    assert set(rnnexport.__all__) <= shown
+    made = re.compile(r"^(\w+) = with_arguments\(", re.MULTILINE)
+    for path in (ROOT / "rnnexport").rglob("*.py"):
+        for name in made.findall(path.read_text(encoding="utf-8")):
+            module = ".".join(path.relative_to(ROOT / "rnnexport").with_suffix("").parts)
+            assert name in shown or f"{module}.{name}" in shown
 
 
 def test_the_public_names_are_those_of_the_readme() -> None:

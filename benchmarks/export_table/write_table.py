@@ -1,4 +1,5 @@
-"""Writes the table of docs/reference/export.md: what becomes of every case, here and by PyTorch's own exporters.
+"""Writes the table of docs/reference/export.md, and its counts in README.md: what becomes of every case, here and by
+PyTorch's own exporters.
 
     python -m benchmarks.export_table.write_table
 
@@ -8,6 +9,7 @@ Every export runs in a process of its own, since PyTorch's exporters remember ea
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import tempfile
@@ -16,7 +18,9 @@ from pathlib import Path
 
 BEGIN, END = "<!-- table: begin -->\n", "<!-- table: end -->"
 ROOT = Path(__file__).resolve().parents[2]
-DOCUMENT = ROOT / "docs/reference/export.md"
+DOCUMENT, README = ROOT / "docs/reference/export.md", ROOT / "README.md"
+ROW = re.compile(r"\| \[\d+ modules, .*\n")
+"""Of the README."""
 COLUMNS = {
     "rnnexport": ["ONNX Runtime", "OpenVINO", "OpenVINO, static"],
     "torch.onnx.export": ["ONNX Runtime", "OpenVINO"],
@@ -75,6 +79,19 @@ def table(rows: dict[str, dict[str, dict[str, str]]]) -> str:
     return "\n".join([*lines, f"| **{len(rows)} cases** | {' | '.join(shown)} |"]) + "\n"
 
 
+def readme_row(document: str) -> str:
+    """The counts of the document's table as the README tells them."""
+    last = re.search(r"^\| \*\*(\d+) cases\*\* \|(.*)\|$", document, re.MULTILINE)
+    assert last is not None
+    cells = [{word: count for count, word in re.findall(r"(\d+) ([^<|]*[^<| ])", cell)} for cell in last[2].split("|")]
+    ours, new, old, old_openvino = cells[0], cells[3], cells[5], cells[6]
+    others = f"`torch.onnx.export`: {new['right']} right; with `dynamo=False`: {old['right']} right"
+    others += f", {old.get('**wrong**', 0)} silently wrong, in OpenVINO {old_openvino.get('**wrong**', 0)}"
+    counts = f"{ours['right']} right, {ours.get('refused', 0)} refused with the reason"
+    title = f"[{last[1]} modules, each at sizes that the example had not](docs/reference/export.md)"
+    return f"| {title} | {counts} | {others} |\n"
+
+
 def main() -> None:
     """Judge one case with one exporter, named on the command line, or all of them, and write the document."""
     if len(sys.argv) > 1:
@@ -88,7 +105,10 @@ def main() -> None:
         print(case.name, rows[case.name], flush=True)
     text = DOCUMENT.read_text(encoding="utf-8")
     before, after = text.split(BEGIN)[0], text.split(END)[1]
-    DOCUMENT.write_text(before + BEGIN + table(rows) + END + after, encoding="utf-8")
+    written = before + BEGIN + table(rows) + END + after
+    DOCUMENT.write_text(written, encoding="utf-8")
+    row, readme = readme_row(written), README.read_text(encoding="utf-8")
+    README.write_text(ROW.sub(lambda _: row, readme), encoding="utf-8")
 
 
 if __name__ == "__main__":

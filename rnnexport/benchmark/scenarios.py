@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Generic, Literal, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -70,14 +70,17 @@ class Scenario(Protocol):
         ...
 
 
-class ScenarioReport(Result):
+AnyRow = TypeVar("AnyRow", bound=ScenarioRow)
+
+
+class ScenarioReport(Result, Generic[AnyRow]):
     """What a scenario found."""
 
     schema_version: Literal[1] = 1
     scenario: str
     timed_region: str
     settings: dict[str, Any]
-    rows: list[SerializeAsAny[ScenarioRow]]
+    rows: list[SerializeAsAny[AnyRow]]
     not_usable: list[RuntimeStatus]
     conditions: Conditions
     versions: dict[str, str]
@@ -101,7 +104,7 @@ def run_scenario(
     runtimes: Sequence[str | Path] = (),
     *,
     on_progress: Callable[[str], None] = lambda _: None,
-) -> ScenarioReport:
+) -> ScenarioReport[ScenarioRow]:
     """Measure every bundle in every runtime, and write `bench-SCENARIO.json` into each bundle after each row.
 
     Raises:
@@ -113,7 +116,7 @@ def run_scenario(
     definitions, not_usable = choose_runtimes(runtimes)
     rows: list[ScenarioRow] = []
 
-    def report(some: list[ScenarioRow]) -> ScenarioReport:
+    def report(some: list[ScenarioRow]) -> ScenarioReport[ScenarioRow]:
         return ScenarioReport(
             scenario=scenario.name,
             timed_region=scenario.timed_region,

@@ -7,7 +7,9 @@ An adapter imports its library inside its methods, so that asking for one engine
 
 from __future__ import annotations
 
-from importlib.metadata import entry_points
+import sys
+from functools import cache
+from importlib.metadata import EntryPoints, entry_points
 from typing import cast
 
 from rnnexport.engines.contract import Definition, Engine, SourceEngine
@@ -18,7 +20,7 @@ GROUP = "rnnexport.engines"
 
 def engine_names() -> list[str]:
     """The names of all registered engines, sorted; none is loaded."""
-    return sorted(entry_points(group=GROUP).names)
+    return sorted(_registered(*sys.path).names)
 
 
 def get_engine(name: str) -> Engine:
@@ -28,7 +30,7 @@ def get_engine(name: str) -> Engine:
         UnknownNameError: No engine of that name is registered.
         EngineError: More than one package registers the name, or the adapter cannot be imported.
     """
-    found = list(entry_points(group=GROUP, name=name))
+    found = list(_registered(*sys.path).select(name=name))
     if not found:
         raise UnknownNameError("engine", name, engine_names())
     if len(found) > 1:
@@ -42,7 +44,7 @@ def get_engine(name: str) -> Engine:
 def is_ours(name: str) -> bool:
     """Whether an engine comes with rnnexport; one of another package may do anything when it is imported."""
     ours = __name__.partition(".")[0]
-    return all(entry.module.partition(".")[0] == ours for entry in entry_points(group=GROUP, name=name))
+    return all(entry.module.partition(".")[0] == ours for entry in _registered(*sys.path).select(name=name))
 
 
 def reads_source(definition: Definition) -> bool:
@@ -52,3 +54,9 @@ def reads_source(definition: Definition) -> bool:
         UnknownNameError, EngineError: As `get_engine`.
     """
     return isinstance(get_engine(definition.engine), SourceEngine)
+
+
+@cache
+def _registered(*path: str) -> EntryPoints:
+    """All registrations found on `path`: each look takes tens of milliseconds, and engines are asked for often."""
+    return entry_points(group=GROUP)

@@ -16,7 +16,7 @@ from rnnexport.benchmark.streaming import StreamingRow
 from rnnexport.report.numbers import duration, percent, rate
 
 
-def scenario_tables(report: ScenarioReport) -> list[Table | Text]:
+def scenario_tables(report: ScenarioReport[Any]) -> list[Table | Text]:
     """One row per bundle and runtime, then one line per fault."""
     headings, figures = _COLUMNS[report.scenario]
     table = Table(title=f"{report.scenario}: {report.timed_region}", title_justify="left")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,11 @@ from rnnexport.benchmark.analysis import Analysis
 from rnnexport.benchmark.interleaving import Repetition
 from rnnexport.benchmark.limits import Roofline, RooflineRow
 from rnnexport.benchmark.machine import Machine, Rate
+from rnnexport.benchmark.mix import Mix, MixRow
 from rnnexport.benchmark.results import BenchReport, Conditions, Measurement
+from rnnexport.benchmark.scenarios import ScenarioReport, ScenarioRow
+from rnnexport.benchmark.server import Server, ServerRow, Trial
+from rnnexport.benchmark.streaming import Streaming, StreamingRow
 from rnnexport.bundle.bundle import Bundle
 from rnnexport.bundle.manifest import Tolerance
 from rnnexport.engines.contract import Definition
@@ -21,6 +26,7 @@ from rnnexport.parity.drift import DriftReport, RuntimeDrift
 from rnnexport.parity.verdicts import CaseVerdict, ParityReport, RuntimeParity
 from rnnexport.tuning.results import Candidate, Shape, TuneReport
 
+CONDITIONS = Conditions(machine="a processor", cores=2, load_average=0.1)
 MACHINE = {"cpu": "a processor", "cores": "2", "features": "avx2"}
 VERSIONS = {"rnnexport": "0.1.0", "onnxruntime": "1.32.0"}
 TOLERANCE = Tolerance(atol=1e-5, rtol=1.3e-6)
@@ -99,10 +105,64 @@ def bench(bundle: str, microseconds: dict[str, float], batch_sizes: Sequence[int
         seconds=1,
         measurements=rows,
         not_usable=[],
-        conditions=Conditions(machine="a processor", cores=2, load_average=0.1),
+        conditions=CONDITIONS,
         analysis=Analysis(roofline=Roofline(machine=machine, rows=bounds)),
         versions=VERSIONS,
     )
+
+
+def load(scenario: Any, rows: Sequence[ScenarioRow]) -> ScenarioReport[ScenarioRow]:
+    return ScenarioReport(
+        scenario=scenario.name,
+        timed_region=scenario.timed_region,
+        settings=asdict(scenario),
+        rows=list(rows),
+        not_usable=[],
+        conditions=CONDITIONS,
+        versions=VERSIONS,
+    )
+
+
+def streaming(bundle: str, runtimes: Sequence[str]) -> ScenarioReport[ScenarioRow]:
+    """A clock of 100 steps in a second: 8 streams take its 10 ms in the first runtime, half as many in the next."""
+
+    def row(name: str, slowness: int) -> StreamingRow:
+        tried: dict[int, int | None] = {n: int(1e7 * slowness * n / 9) for n in (1, 2, 4, 8, 16)}
+        figures: dict[str, Any] = {"time_steps": 1, "calls": 700, "p50_ns": 10**6, "p99_ns": tried[1]}
+        return StreamingRow(
+            bundle=bundle, definition=definition(name), streams=8 // slowness, streams_tried=tried, **figures
+        )
+
+    return load(Streaming(rate=100), [row(name, 2**number) for number, name in enumerate(runtimes)])
+
+
+def server(bundle: str, runtimes: Sequence[str]) -> ScenarioReport[ScenarioRow]:
+    """A limit of 10 ms, which 400 requests in a second hold."""
+    trials = [
+        Trial(rate=r, answered=700, p50_ns=10**6, p99_ns=int(2e4 * r), mean_batch_size=1, busy=r / 1000)
+        for r in (100, 200, 400, 800)
+    ]
+    rows = [ServerRow(bundle=bundle, definition=definition(name), best=trials[2], trials=trials) for name in runtimes]
+    return load(Server(p99_limit_ms=10), rows)
+
+
+def mix(bundle: str, runtimes: Sequence[str]) -> ScenarioReport[ScenarioRow]:
+    """A new length takes three times as long in the first runtime; in the last nothing could be measured."""
+    times: dict[str, Any] = {"p50_ns": 10**6, "p99_ns": 3 * 10**6, "p50_met_length_ns": 10**6}
+    measured = [
+        MixRow(
+            bundle=bundle,
+            definition=definition(name),
+            calls=700,
+            lengths=(7, 15.5, 24),
+            p50_new_length_ns=3 * 10**6 // (number + 1),
+            series_per_second=900.0,
+            **times,
+        )
+        for number, name in enumerate(runtimes[:-1])
+    ]
+    failed = ScenarioRow(bundle=bundle, definition=definition(runtimes[-1]), failure="the process ended")
+    return load(Mix(), [*measured, failed])
 
 
 def drift(bundle: str, runtimes: Sequence[str], *, bounded: bool = True) -> DriftReport:
@@ -158,8 +218,11 @@ def lint(path: str) -> LintReport:
     return LintReport(path=path, findings=[finding], rules=18, layers=1)
 
 
-def fill(bundle: Bundle, runtimes: Sequence[str] = ("ort-cpu", "openvino-cpu", "torch-cpu")) -> None:
-    """Leave in a bundle what all commands would; the first runtime is clearly the fastest, and all are right."""
+RUNTIMES = ("ort-cpu", "openvino-cpu", "torch-cpu")
+
+
+def fill(bundle: Bundle, runtimes: Sequence[str] = RUNTIMES) -> None:
+    """Leave in a bundle what the commands would; the first runtime is clearly the fastest, and all are right."""
     path = str(bundle.path)
     times = {name: 100.0 * 2**number for number, name in enumerate(runtimes)}
     keep(bundle, "parity.json", parity(path, dict.fromkeys(runtimes, 1.5)))
@@ -167,6 +230,14 @@ def fill(bundle: Bundle, runtimes: Sequence[str] = ("ort-cpu", "openvino-cpu", "
     keep(bundle, "drift.json", drift(path, runtimes))
     keep(bundle, "tune.json", tune(path, runtimes[0]))
     keep(bundle, "lint.json", lint(f"{path}/model.onnx"))
+
+
+def fill_loads(bundle: Bundle, runtimes: Sequence[str] = RUNTIMES) -> None:
+    """Leave what the other scenarios of bench would."""
+    path = str(bundle.path)
+    keep(bundle, "bench-streaming.json", streaming(path, runtimes))
+    keep(bundle, "bench-server.json", server(path, runtimes))
+    keep(bundle, "bench-mix.json", mix(path, runtimes))
 
 
 def keep(bundle: Bundle, name: str, report: Any) -> None:

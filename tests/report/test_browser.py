@@ -61,6 +61,8 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
         shutil.copytree(source, path, ignore=EVIDENCE)
     kept.fill(load_bundle(paths[0]))
     kept.fill(load_bundle(paths[1]), [HOSTILE, "x" * 80])
+    kept.fill_loads(load_bundle(paths[0]))
+    kept.fill_loads(load_bundle(paths[1]), [HOSTILE, "x" * 80])
     report(paths, out=folder / "report.html")
     return folder / "report.html"
 
@@ -93,7 +95,7 @@ def test_everything_is_to_be_seen(browser: Any, page: Path, width: int, scheme: 
     assert opened.evaluate("document.documentElement.scrollWidth") <= width
     assert opened.evaluate(FAINT) == []
     plots = opened.evaluate("[...document.querySelectorAll('svg')].map(each => each.getBoundingClientRect().width)")
-    assert len(plots) == 10
+    assert len(plots) == 16
     assert min(plots) > 280
     opened.close()
 

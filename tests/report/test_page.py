@@ -41,18 +41,26 @@ def summary(text: str) -> list[list[str]]:
 
 def test_the_page_of_a_bundle_is_whole_and_in_order(run: Run, bundle: Bundle, tmp_path: Path) -> None:
     kept.fill(bundle)
+    kept.fill_loads(bundle)
     text = html_of(run, tmp_path, bundle.path)
     assert faults(text) == []
     assert headings(text) == [
-        *("Summary", "Error by output", "Error over time", "Latency", "What the machine could do"),
+        *("Summary", "Error by output", "Error over time", "Latency", "Streams, requests, mixed lengths"),
+        "What the machine could do",
         *("The plan, and what else was tried", "Training", "What the graph is like", "Environment and versions"),
         "Commands",
     ]
     page = Page(text)
     assert page.text.index("gru is right in all 3 runtimes") < page.text.index("Summary Error by output")
-    assert len(page.all("svg")) == 5
+    assert len(page.all("svg")) == 8
     assert "ort-cpu is the fastest, 100 µs for a call of batch 1 and 25 time steps" in page.text
     assert "its error is bounded over 1,000 steps; its plan, scan, int8 in ort-cpu, is 2× as fast" in page.text
+    assert "lasts, 10 ms" in page.text
+    assert "ort-cpu keeps up with 8 streams, openvino-cpu keeps up with 4 streams and torch-cpu" in page.text
+    assert "The most that each holds within it: ort-cpu 400/s, openvino-cpu 400/s and torch-cpu 400/s" in page.text
+    assert "ort-cpu takes 3× as long for a new one; call it once with each length" in page.text
+    assert "torch-cpu: the process ended" in page.text
+    assert "bench-streaming.json" in page.text  # among the commands
     assert "too slow" in page.text  # why a candidate was dropped
     assert "onnxruntime 1.32.0" in page.text
 

@@ -7,7 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rnnexport.benchmark.mix import MixRow
 from rnnexport.benchmark.results import BenchReport
+from rnnexport.benchmark.scenarios import ScenarioReport, ScenarioRow
+from rnnexport.benchmark.server import ServerRow
+from rnnexport.benchmark.streaming import StreamingRow
 from rnnexport.bundle.bundle import Bundle, load_bundle
 from rnnexport.bundle.evidence import KeptEvidence, read_evidence
 from rnnexport.linting.results import LintReport
@@ -27,6 +31,9 @@ class Collected:
     parity: KeptEvidence[ParityReport]
     bench: KeptEvidence[BenchReport]
     throughput: KeptEvidence[BenchReport]
+    streaming: KeptEvidence[ScenarioReport[StreamingRow | ScenarioRow]]
+    server: KeptEvidence[ScenarioReport[ServerRow | ScenarioRow]]
+    mix: KeptEvidence[ScenarioReport[MixRow | ScenarioRow]]
     drift: KeptEvidence[DriftReport]
     tune: KeptEvidence[TuneReport]
     lint: KeptEvidence[LintReport]
@@ -35,9 +42,9 @@ class Collected:
     @property
     def all(self) -> list[KeptEvidence[Any]]:
         """Every file that is there."""
-        measured: list[KeptEvidence[Any]] = [self.parity, self.bench, self.throughput, self.drift, self.tune, self.lint]
-        found = [self.training, *measured]
-        return [evidence for evidence in found if evidence.state != "none"]
+        right: list[KeptEvidence[Any]] = [self.training, self.parity, self.lint, self.drift]
+        fast: list[KeptEvidence[Any]] = [self.bench, self.throughput, self.streaming, self.server, self.mix, self.tune]
+        return [evidence for evidence in right + fast if evidence.state != "none"]
 
 
 def collect(paths: Sequence[str | Path]) -> list[Collected]:
@@ -61,6 +68,9 @@ def _collect(name: str, bundle: Bundle) -> Collected:
         parity=read_evidence(bundle, "parity.json", ParityReport),
         bench=read_evidence(bundle, "bench.json", BenchReport),
         throughput=read_evidence(bundle, "bench-throughput.json", BenchReport),
+        streaming=read_evidence(bundle, "bench-streaming.json", ScenarioReport[StreamingRow | ScenarioRow]),
+        server=read_evidence(bundle, "bench-server.json", ScenarioReport[ServerRow | ScenarioRow]),
+        mix=read_evidence(bundle, "bench-mix.json", ScenarioReport[MixRow | ScenarioRow]),
         drift=read_evidence(bundle, "drift.json", DriftReport),
         tune=read_evidence(bundle, "tune.json", TuneReport),
         lint=read_evidence(bundle, "lint.json", LintReport),

@@ -2,65 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from markupsafe import Markup
 
 from rnnexport.benchmark.limits import Roofline, RooflineRow
 from rnnexport.benchmark.results import BenchReport
 from rnnexport.parity.drift import DriftReport
 from rnnexport.parity.verdicts import ParityReport
 from rnnexport.report.drift import draw_drift, drawn_runtimes
-from rnnexport.report.figures import COLOURS, MARKERS, as_label, line_style, number_plainly
+from rnnexport.report.figures import as_label, line_style, number_plainly
 from rnnexport.report.numbers import metric_value, percent, times
-from rnnexport.report.page.inline_svg import INK, PAGE_STYLE, SIZE, inline_svg
+from rnnexport.report.page.inline_svg import INK
+from rnnexport.report.page.page_figure import PageFigure, listed, page_figure, pairs_figure
 from rnnexport.report.plots import Panel, latency_panels
 from rnnexport.report.tune import draw_tune, drawn_candidates
 from rnnexport.training.training import TrainingResult
 from rnnexport.tuning.results import TuneReport
 
-_GLYPHS = dict(zip(MARKERS, "●■◆▲▼✚✖★◀", strict=True))
 _LEAST_TIMES = 1e-3
 """Where a call without any error is drawn."""
 _MOST_TIMES = 1e6
 _LONGEST_NAME = 18
-
-
-@dataclass(frozen=True)
-class LegendEntry:
-    """What one colour and mark stand for."""
-
-    number: int
-    """Of the colour."""
-    glyph: str
-    text: str
-
-
-@dataclass(frozen=True)
-class PageFigure:
-    """A plot as it stands in the page."""
-
-    svg: Markup
-    legend: Sequence[LegendEntry]
-    caption: str
-    """What it shows, and what follows from it."""
-
-
-def _figure(
-    prefix: str, draw: Callable[[Any], None], names: Sequence[str], alt: str, caption: str, height: float = 1.0
-) -> PageFigure:
-    from matplotlib import rc_context
-    from matplotlib.figure import Figure
-
-    with rc_context(PAGE_STYLE):
-        figure = Figure(figsize=(SIZE[0], SIZE[1] * height), layout="constrained")
-        draw(figure)
-        svg = inline_svg(figure, prefix, alt)
-    legend = [LegendEntry(n % len(COLOURS), _GLYPHS[MARKERS[n % len(MARKERS)]], name) for n, name in enumerate(names)]
-    return PageFigure(svg, legend, caption)
 
 
 def errors_by_output(report: ParityReport, prefix: str) -> list[PageFigure]:
@@ -88,7 +51,7 @@ def errors_by_output(report: ParityReport, prefix: str) -> list[PageFigure]:
     wrong = [runtime.definition.name for runtime in runtimes if not runtime.passed]
     calls = max(len(runtime.cases) for runtime in runtimes)
     follows = (
-        f"Wrong answers came from {_listed(wrong)}: do not use it for this file before that is mended."
+        f"Wrong answers came from {listed(wrong)}: do not use it for this file before that is mended."
         if wrong
         else "No call is wrong, so every runtime here computes the model that was trained, up to rounding."
     )
@@ -99,7 +62,7 @@ def errors_by_output(report: ParityReport, prefix: str) -> list[PageFigure]:
     )
     alt = f"Marks of {len(runtimes)} runtimes by output, on a logarithmic scale of errors."
     height = 0.6 + 0.25 * min(len(outputs), 6)
-    return [_figure(prefix, draw, [r.definition.name for r in runtimes], alt, caption, height)]
+    return [page_figure(prefix, draw, [r.definition.name for r in runtimes], alt, caption, height)]
 
 
 def errors_over_time(report: DriftReport, prefix: str) -> list[PageFigure]:
@@ -111,14 +74,14 @@ def errors_over_time(report: DriftReport, prefix: str) -> list[PageFigure]:
     late = [f"{r.definition.name} from step {r.horizon:,} on" for r in drawn if r.horizon is not None]
     caption = f"The largest error of any layer in each stretch of a series of {report.steps:,} steps: {report.inputs}."
     if growing:
-        caption += f" It grows without bound in {_listed(growing)}: there, long series and streams need a fresh state."
+        caption += f" It grows without bound in {listed(growing)}: there, long series and streams need a fresh state."
     else:
         caption += " It does not go on growing, so long series and streams are safe."
     if late:
-        caption += f" It passes the tolerance in {_listed(late)}."
+        caption += f" It passes the tolerance in {listed(late)}."
     names = [f"{runtime.definition.name} ({runtime.definition.precision})" for runtime in drawn]
     alt = f"Lines of {len(drawn)} runtimes: error against time step, both on logarithmic scales."
-    return [_figure(prefix, lambda figure: draw_drift(figure.subplots(), drawn), names, alt, caption)]
+    return [page_figure(prefix, lambda figure: draw_drift(figure.subplots(), drawn), names, alt, caption)]
 
 
 def latencies(report: BenchReport, prefix: str) -> list[PageFigure]:
@@ -134,7 +97,7 @@ def latencies(report: BenchReport, prefix: str) -> list[PageFigure]:
             panel(figure.subplots(), groups)
 
         alt = f"Latency of {len(groups)} rows: {topic}."
-        figures.append(_figure(f"{prefix}-{topic.replace(' ', '-')}", draw, [*groups], alt, captions[topic]))
+        figures.append(page_figure(f"{prefix}-{topic.replace(' ', '-')}", draw, [*groups], alt, captions[topic]))
     return figures
 
 
@@ -160,7 +123,7 @@ def _distribution_caption(report: BenchReport) -> str:
         caption += f" In one call of a hundred {steady[1]} takes {times(steady[0])} its median or more"
         caption += f", {uneven[1]} {times(uneven[0])}." if len(tails) > 1 else "."
     if unstable := sorted({row.definition.name for row in report.measurements if row.repetitions and not row.stable}):
-        caption += f" Figures of {_listed(unstable)} were not stable; measure them again on a quiet machine."
+        caption += f" Figures of {listed(unstable)} were not stable; measure them again on a quiet machine."
     return caption
 
 
@@ -170,17 +133,8 @@ def bounds(roofline: Roofline, prefix: str) -> list[PageFigure]:
     if not rows:
         return []
 
-    def draw(figure: Any) -> None:
-        axis = figure.subplots()
-        for number, row in enumerate(rows):
-            colour, marker = (line_style(number)[key] for key in ("color", "marker"))
-            axis.plot([row.bound_ns / 1e6, row.median_ns / 1e6], [number, number], color=colour, linewidth=2)
-            axis.plot(row.bound_ns / 1e6, number, color=INK, marker="|", markersize=14, markeredgewidth=2)
-            axis.plot(row.median_ns / 1e6, number, color=colour, marker=marker, markersize=7)
-        axis.set(xscale="log", xlabel="time of a call [ms]: tick, the bound; mark, the median", yticks=[])
-        axis.set_ylim(len(rows) - 0.5, -0.5)
-        number_plainly(axis.xaxis)
-
+    pairs = [(row.bound_ns, row.median_ns) for row in rows]
+    label = "time of a call [ms]: tick, the bound; mark, the median"
     best = max(rows, key=lambda row: row.share or 0)
     caption = (
         "From the least time that this machine can take for the recurrent layers (tick) to the median call (mark). "
@@ -191,7 +145,7 @@ def bounds(roofline: Roofline, prefix: str) -> list[PageFigure]:
         caption = "The probe of the machine was too slow, so these bounds mean nothing; measure again. " + caption
     names = [_bound_name(row) for row in rows]
     alt = f"Bars of {len(rows)} rows from bound to median latency."
-    return [_figure(prefix, draw, names, alt, caption, 0.5 + 0.12 * len(rows))]
+    return [pairs_figure(prefix, pairs, label, names, alt, caption)]
 
 
 def _bound_name(row: RooflineRow) -> str:
@@ -221,7 +175,7 @@ def pareto(report: TuneReport, prefix: str) -> list[PageFigure]:
     if report.unmeasured:
         caption += f" Of {len(report.unmeasured)} others nothing is known, for want of time."
     alt = f"{marks} marks: speed against error on a logarithmic scale, with the Pareto front."
-    return [_figure(prefix, lambda figure: draw_tune(figure.subplots(), report), [*drawn], alt, caption, 1.15)]
+    return [page_figure(prefix, lambda figure: draw_tune(figure.subplots(), report), [*drawn], alt, caption, 1.15)]
 
 
 def learning(report: TrainingResult, prefix: str) -> list[PageFigure]:
@@ -254,12 +208,8 @@ def learning(report: TrainingResult, prefix: str) -> list[PageFigure]:
     caption += f" On the test series it reaches {metric_value(report.metric, report.test)}; without any model "
     caption += f"{metric_value(report.metric, report.baseline)}."
     names = ["loss in training", "loss on validation", f"{report.metric} on validation"]
-    return [_figure(prefix, draw, names, "Two charts by epoch: losses, and the metric.", caption, 1.2)]
+    return [page_figure(prefix, draw, names, "Two charts by epoch: losses, and the metric.", caption, 1.2)]
 
 
 def _short(name: str) -> str:
     return name if len(name) <= _LONGEST_NAME else f"{name[:_LONGEST_NAME]}…"
-
-
-def _listed(names: Sequence[str]) -> str:
-    return " and ".join(filter(None, [", ".join(names[:-1]), *names[-1:]]))

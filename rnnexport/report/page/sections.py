@@ -12,13 +12,14 @@ from rnnexport.bundle.evidence import KeptEvidence
 from rnnexport.report.drift import drift_tables
 from rnnexport.report.latency import latency_tables
 from rnnexport.report.lint import lint_tables
-from rnnexport.report.page import figures
+from rnnexport.report.page import figures, load_figures
 from rnnexport.report.page.collected import Collected
-from rnnexport.report.page.figures import PageFigure
+from rnnexport.report.page.page_figure import PageFigure
 from rnnexport.report.parity import parity_tables
 from rnnexport.report.plain import PlainTable, plain_tables
 from rnnexport.report.profile import profile_tables
 from rnnexport.report.roofline import roofline_tables
+from rnnexport.report.scenarios import scenario_tables
 from rnnexport.report.training import training_table
 from rnnexport.report.tune import tune_tables
 
@@ -28,8 +29,8 @@ class Part:
     """What a section says of one bundle."""
 
     name: str
-    missing: str = ""
-    """The command that would fill it, where there is nothing to show."""
+    missing: Sequence[str] = ()
+    """The commands that would fill it, where there is nothing to show."""
     warning: str = ""
     figures: Sequence[PageFigure] = ()
     tables: Sequence[PlainTable | str] = ()
@@ -53,6 +54,7 @@ def sections(collected: Sequence[Collected]) -> list[Section]:
         Section("error-by-output", "Error by output", [_parity(each, n) for n, each in enumerate(collected)]),
         Section("error-over-time", "Error over time", [_drift(each, n) for n, each in enumerate(collected)]),
         Section("latency", "Latency", [_latency(each, n) for n, each in enumerate(collected)]),
+        Section("loads", "Streams, requests, mixed lengths", [_loads(each, n) for n, each in enumerate(collected)]),
         Section("roofline", "What the machine could do", [_roofline(each, n) for n, each in enumerate(collected)]),
         Section("plan", "The plan, and what else was tried", [_tune(each, n) for n, each in enumerate(collected)]),
         Section("training", "Training", [_training(each, n) for n, each in enumerate(collected)]),
@@ -64,7 +66,7 @@ def _part(
     collected: Collected, evidence: KeptEvidence[Any], command: str, draw: _Draw, tables: Any, prefix: str
 ) -> Part:
     if evidence.report is None:
-        return Part(collected.name, f"{command} {collected.bundle.path}", warning_of(evidence))
+        return Part(collected.name, [f"{command} {collected.bundle.path}"], warning_of(evidence))
     return Part(
         collected.name,
         warning=warning_of(evidence),
@@ -103,12 +105,32 @@ def _latency(each: Collected, number: int) -> Part:
     )
 
 
+def _loads(each: Collected, number: int) -> Part:
+    kept: list[tuple[KeptEvidence[Any], _Draw]] = [
+        (each.streaming, load_figures.streams),
+        (each.server, load_figures.requests),
+        (each.mix, load_figures.mixed_lengths),
+    ]
+    there = [(evidence, draw) for evidence, draw in kept if evidence.state != "none"]
+    if not there:
+        bench = f"rnnexport bench {each.bundle.path} --scenario"
+        streaming = [f"{bench} streaming"] if each.bundle.manifest.step else []
+        return Part(each.name, [*streaming, f"{bench} server --p99-limit 10", f"{bench} mix"])
+    reports = [(evidence.report, draw) for evidence, draw in there if evidence.report is not None]
+    return Part(
+        each.name,
+        warning=" ".join(filter(None, (warning_of(evidence) for evidence, _ in there))),
+        figures=[figure for n, (report, draw) in enumerate(reports) for figure in draw(report, f"loads-{number}-{n}")],
+        tables=[table for report, _ in reports for table in plain_tables(scenario_tables(report))],
+    )
+
+
 def _roofline(each: Collected, number: int) -> Part:
     bench = each.bench.report
     roofline = bench.analysis.roofline if bench else None
     profiles = plain_tables(profile_tables(bench.analysis.profiles)) if bench else []
     if roofline is None:
-        return Part(each.name, f"rnnexport bench {each.bundle.path} --roofline", tables=profiles)
+        return Part(each.name, [f"rnnexport bench {each.bundle.path} --roofline"], tables=profiles)
     return Part(
         each.name,
         warning=warning_of(each.bench),
@@ -146,6 +168,6 @@ def _graph(each: Collected) -> Part:
         tables.append(manifest.reference.summary)
     report = each.lint.report
     if report is None:
-        return Part(each.name, f"rnnexport lint {each.bundle.path}", warning_of(each.lint), tables=tables)
+        return Part(each.name, [f"rnnexport lint {each.bundle.path}"], warning_of(each.lint), tables=tables)
     found_by_lint: list[RenderableType] = lint_tables(report)
     return Part(each.name, warning=warning_of(each.lint), tables=[*tables, *plain_tables(found_by_lint)])

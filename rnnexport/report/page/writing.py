@@ -6,9 +6,7 @@ template goes through. The page runs no script and loads nothing, and its policy
 
 from __future__ import annotations
 
-import contextlib
 import html
-import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,6 +20,7 @@ from rnnexport.benchmark.comparison import compare_runs, read_report
 from rnnexport.benchmark.results import BenchReport
 from rnnexport.errors import InputError
 from rnnexport.files.targets import check_new_file
+from rnnexport.files.whole_files import written_whole
 from rnnexport.report.figures import check_matplotlib
 from rnnexport.report.fitting import printable
 from rnnexport.report.latency import comparison_table
@@ -57,7 +56,8 @@ def report_with(options: ReportOptions) -> str:
     if (size := len(text.encode())) > MOST_BYTES:
         raise InputError(f"the report would have {size / 1e6:.1f} MB, more than 1 MB; name fewer bundles")
     if options.out is not None:
-        _write(Path(options.out), text)
+        with written_whole(Path(options.out)) as file:
+            file.write_text(text, encoding="utf-8")
     return text
 
 
@@ -108,19 +108,6 @@ def _beside(collected: Sequence[Collected], earlier: BenchReport | None) -> list
     pairs = [compare_runs(earlier, each.bench.report) for each in collected if each.bench.report]
     compared = [comparison for pair in pairs for comparison in pair]
     return plain_tables([comparison_table(compared)])
-
-
-def _write(path: Path, text: str) -> None:
-    """Replace the file in one step."""
-    target = path.absolute()
-    temporary = target.parent / f".{target.name}.{os.getpid()}"
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(target)
-    except (OSError, ValueError) as exc:
-        with contextlib.suppress(OSError, ValueError):
-            temporary.unlink()
-        raise InputError(f"cannot write {path}: {getattr(exc, 'strerror', None) or exc}") from exc
 
 
 def markdown_text(value: Any) -> Any:
