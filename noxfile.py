@@ -240,7 +240,7 @@ def kernels(session: nox.Session) -> None:
 
 @nox.session
 def kernels_table(session: nox.Session) -> None:
-    """Measure the fused recurrent operator beside the plans of today; about an hour, on a quiet machine."""
+    """Measure the fused recurrent operator beside the plans of today; an hour, on a quiet machine; `-- --json FILE`."""
     install(session, ".")
     install_kernels(session)
     session.run("python", "-m", "benchmarks.measure_kernels", *session.posargs)
