@@ -11,6 +11,7 @@ from rnnexport.bundle.bundle import load_bundle
 from rnnexport.errors import InputError
 from rnnexport.files.targets import check_new_file, is_same_file
 from rnnexport.inspecting.layers import layer_nodes
+from rnnexport.linting.keras_origin import keras_exporter
 from rnnexport.linting.linted_model import LintedModel
 from rnnexport.linting.loading import find_refusals
 from rnnexport.linting.results import Finding, LintReport, Proof
@@ -61,6 +62,7 @@ def lint(
         unknown_operators=sorted(
             {f"{n.domain}::{n.op_type}" for n in checked.model.graph.all_nodes() if n.domain not in _KNOWN_DOMAINS}
         ),
+        keras_exporter=keras_exporter(checked.model),
     )
     if bundle:
         bundle.write_evidence("lint.json", report.model_dump(mode="json"))

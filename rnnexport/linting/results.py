@@ -60,6 +60,8 @@ class LintReport(Result):
     """Recurrent operators and decomposed cells that were recognised, which most rules are about."""
     unknown_operators: list[str] = Field(default_factory=list)
     """Those of other domains than ONNX's and ONNX Runtime's, which no rule looks into."""
+    keras_exporter: str | None = None
+    """What wrote the file from a Keras model, where the file tells."""
     repaired: str | None = None
     """The file that was written."""
     proof: list[Proof] = Field(default_factory=list)

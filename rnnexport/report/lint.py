@@ -53,7 +53,13 @@ def _scope(report: LintReport) -> str:
     text = f"{report.path}: {report.rules} rules {found}; {layers}; {loads}"
     if report.unknown_operators:
         text += f"; not looked into: {', '.join(report.unknown_operators)}"
-    return f"{text}. Numbers were not compared; `rnnexport export` and `rnnexport verify` do that."
+    text += ". Numbers were not compared; `rnnexport export` and `rnnexport verify` do that."
+    if report.findings and report.keras_exporter:
+        text += (
+            f" {report.keras_exporter} wrote the file: `rnnexport export model.keras` (or model.h5) takes the "
+            "Keras model itself, with fused operators, any number of time steps, and exact masks."
+        )
+    return text
 
 
 def _proof(report: LintReport) -> Table:

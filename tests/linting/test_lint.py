@@ -14,6 +14,7 @@ from rich.table import Table
 
 from rnnexport.bundle.bundle import reference_bundles
 from rnnexport.errors import InputError
+from rnnexport.linting.keras_origin import keras_exporter
 from rnnexport.linting.lint import find, lint
 from rnnexport.linting.rules import all_rules
 from rnnexport.onnx_files.reading import read_model
@@ -325,6 +326,7 @@ def test_onnx_runtime_warns_of_wrong_shapes_and_of_no_others(shape, rule, tmp_pa
 
 def test_many_places_of_one_rule_are_counted_and_what_was_looked_at_is_told(tmp_path):
     model = clean()
+    model.producer_name, model.producer_version = "tf2onnx", "1.17.0 abc123"
     for number in range(5):
         model.graph.node.append(helper.make_node("RandomNormalLike", ["y"], [f"noise{number}"]))
         model.graph.output.append(helper.make_tensor_value_info(f"noise{number}", FLOAT, ["time", "batch", HIDDEN]))
@@ -336,6 +338,16 @@ def test_many_places_of_one_rule_are_counted_and_what_was_looked_at_is_told(tmp_
     assert list(table.columns[1].cells) == ["noise0", "noise1", "noise2", "and 2 more"]
     assert f"{len(all_rules())} rules found 5 places; recurrent layers recognised: 1; loads in every runtime" in scope
     assert "Numbers were not compared" in scope
+    assert "tf2onnx 1.17.0 wrote the file: `rnnexport export model.keras`" in scope
+    report.findings.clear()
+    assert "model.keras" not in lint_tables(report)[0]
+
+
+def test_a_file_that_keras_wrote_is_known_by_its_inputs():
+    model = clean()
+    assert keras_exporter(ir.from_proto(model)) is None
+    model.graph.input[0].name = model.graph.node[0].input[0] = "keras_tensor_6"
+    assert keras_exporter(ir.from_proto(model)) == "Keras"
 
 
 # What a runtime makes of the file before: an answer that is wrong by more than this, or none.
