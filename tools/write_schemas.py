@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
+import itertools
 import json
 from pathlib import Path
 from typing import Any, get_args
@@ -56,15 +59,30 @@ def _without_name(schema: dict[str, Any]) -> dict[str, Any]:
 
 
 def _described(model: type[BaseModel]) -> dict[str, Any]:
-    """Return the schema of a model, in which the text of a field's `Doc` is its description."""
+    """Return the schema of a model, in which a field's docstring, or the text of its `Doc`, is its description."""
     schema = model.model_json_schema()
     for each in _models(model):
         table = schema if each is model else schema["$defs"][each.__name__]
+        docstrings = _docstrings(each)
         for name, field in each.model_fields.items():
+            if name in docstrings:
+                table["properties"][name]["description"] = docstrings[name]
             for said in field.metadata:
                 if isinstance(said, Doc):
                     table["properties"][name]["description"] = said.documentation.strip()
     return schema
+
+
+def _docstrings(model: type[BaseModel]) -> dict[str, str]:
+    """The text below each field; pydantic's own way to it imports, with every model, all that is loaded lazily."""
+    (definition,) = ast.parse(inspect.getsource(model)).body
+    assert isinstance(definition, ast.ClassDef)
+    found = {}
+    for field, text in itertools.pairwise(definition.body):
+        match field, text:
+            case ast.AnnAssign(target=ast.Name(name)), ast.Expr(ast.Constant(str() as said)):
+                found[name] = inspect.cleandoc(said)
+    return found
 
 
 def _models(annotation: Any) -> set[type[BaseModel]]:

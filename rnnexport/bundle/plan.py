@@ -39,7 +39,7 @@ _JUDGED = ("torch", "onnxruntime", "onnxruntime-gpu", "openvino")
 class Judgement(BaseModel):
     """What a lossy plan was found to cost on the calls that are kept, and what it may cost on another CPU."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     error: float
     """Largest |actual - float64 reference|."""
@@ -51,7 +51,7 @@ class Judgement(BaseModel):
 class Tuned(BaseModel):
     """What a plan was made for and with."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     purpose: Purpose
     budget: str

@@ -34,7 +34,7 @@ PROFILE_WARMUP_CALLS = 5
 class Definition(BaseModel):
     """How an engine is to run a model: the content of one file in `runtimes/`, under its name."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
     """The file's stem; how people call this runtime."""
