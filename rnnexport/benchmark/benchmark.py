@@ -59,6 +59,7 @@ def bench_with(options: LatencyOptions) -> BenchReport:
             measurements=measurements,
             not_usable=not_usable,
             conditions=watch.conditions(),
+            notes=tuple(f"{one.path} is measured without its decoder" for one in opened if one.manifest.decoder),
             versions=tool_versions(),
         )
 

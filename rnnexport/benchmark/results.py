@@ -193,6 +193,8 @@ class BenchReport(Result):
     fail_over: float | None = None
     """The share by which a compared row may be slower; beyond, the status is 1. `None`: any."""
     analysis: Analysis = Analysis()
+    notes: tuple[str, ...] = ()
+    """What the rows do not say of themselves."""
     versions: dict[str, str]
 
     def records(self) -> list[dict[str, Any]]:

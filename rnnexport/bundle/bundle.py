@@ -21,7 +21,7 @@ from typing import Any, Literal
 
 from numpy.typing import NDArray
 
-from rnnexport.bundle.manifest import MANIFEST, Manifest, StepGraphInfo
+from rnnexport.bundle.manifest import MANIFEST, DecoderInfo, Manifest, StepGraphInfo
 from rnnexport.bundle.manifest_file import parse_manifest
 from rnnexport.bundle.store import mend_interrupted_exchange, sha256_of
 from rnnexport.data.files import split_series
@@ -63,6 +63,11 @@ class Bundle(ShownInNotebooks):
     def step_path(self) -> Path:
         """The step graph, where the manifest has one."""
         return self.path / "step.onnx"
+
+    @property
+    def decoder_path(self) -> Path:
+        """One step of the decoder, where the manifest has one."""
+        return self.path / "decoder.onnx"
 
     @property
     def description_path(self) -> Path:
@@ -185,6 +190,8 @@ def load_bundle(path: Path) -> Bundle:
     _check_graph(path, manifest, "model.onnx", manifest)
     if manifest.step is not None:
         _check_graph(path, manifest, "step.onnx", manifest.step)
+    if manifest.decoder is not None:
+        _check_graph(path, manifest, "decoder.onnx", manifest.decoder)
     return Bundle(path, manifest, hashlib.sha256(content).hexdigest())
 
 
@@ -212,7 +219,9 @@ def _check_file(bundle: Path, name: str, expected: str) -> None:
         raise BundleError(f"bundle {str(bundle)!r}: {name} was changed after the export; export again")
 
 
-def _check_graph(bundle: Path, manifest: Manifest, name: str, described: Manifest | StepGraphInfo) -> None:
+def _check_graph(
+    bundle: Path, manifest: Manifest, name: str, described: Manifest | StepGraphInfo | DecoderInfo
+) -> None:
     """Refuse a graph that is none, that is not the one described, or whose weights the manifest does not list."""
     try:
         ends, outside = check_file(bundle / name), external_files(bundle / name)

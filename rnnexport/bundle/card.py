@@ -39,7 +39,7 @@ feeds = {{
 }}
 {_output_tuple(manifest)} = session.run(None, feeds)
 ```
-{_streaming(manifest)}
+{_streaming(manifest)}{_decoding(manifest)}
 ## Check it
 
 `rnnexport verify .` judges every runtime of this machine against a float64 run of the source model;
@@ -81,6 +81,47 @@ for _ in range(3):  # three chunks
     states = {{before: outputs[after] for before, after in pairs.items()}}
 ```
 """
+
+
+def _decoding(manifest: Manifest) -> str:
+    decoder = manifest.decoder
+    if decoder is None:
+        return ""
+    fed, *others = decoder.inputs
+    states = dict(decoder.state_pairs)
+    made = f"outputs[{decoder.outputs[0].name!r}]"
+    made = f"{made}.argmax(-1).astype(np.{fed.dtype})" if decoder.is_fed_tokens else made
+    shape = tuple(d if isinstance(d, int) else _EXAMPLE_BATCH for d in fed.shape)
+    return f"""
+## Decode with it
+
+`model.onnx` is the encoder. `decoder.onnx` is one step of the decoder, which is fed what it gave, and its states:
+
+```python
+import numpy as np
+import onnxruntime
+
+encoder = onnxruntime.InferenceSession("model.onnx")
+step = onnxruntime.InferenceSession("decoder.onnx")
+feeds = {{
+{_assignments(manifest.inputs)}
+}}
+encoded = feeds | dict(zip([output.name for output in encoder.get_outputs()], encoder.run(None, feeds)))
+given = {{name: encoded[name] for name in {[info.name for info in others]!r}}}
+fed, decoded = np.full({shape}, {decoder.start_token or 0}, np.{fed.dtype}), []
+for _ in range(10):  # at most
+    outputs = dict(zip([output.name for output in step.get_outputs()], step.run(None, {{{fed.name!r}: fed, **given}})))
+    given |= {{before: outputs[after] for before, after in {states!r}.items()}}
+    fed = {made}.reshape(fed.shape)
+    decoded.append(fed)
+```
+
+`rnnexport.load(".").decode(feeds)` does the same{_until(decoder.stop_token)}.
+"""
+
+
+def _until(stop_token: int | None) -> str:
+    return "" if stop_token is None else f", until each row has given {stop_token}, its end"
 
 
 def _rows(kind: str, tensors: tuple[TensorInfo, ...]) -> str:

@@ -165,6 +165,29 @@ class StepGraphInfo(_Strict):
         return next((info.batch_dimension for info in self.inputs if info.batch_dimension), "")
 
 
+class DecoderInfo(_Strict):
+    """`decoder.onnx`: one step of a decoder that is fed its own output; `model.onnx` is its encoder.
+
+    The first input is fed, with what is made of the first output: the number of the largest element of the last axis
+    where the input holds integers, else the output itself. The other inputs are states, or stay the same in all steps;
+    their first values are the outputs, or else the inputs, of the encoder that have their names.
+    """
+
+    inputs: tuple[TensorInfo, ...] = Field(min_length=1)
+    outputs: tuple[TensorInfo, ...] = Field(min_length=1)
+    state_pairs: tuple[tuple[Line, Line], ...] = ()
+    """(input, output) that carry a state, such as ("hidden", "next_hidden")."""
+    start_token: int | None = None
+    """What is fed first where the input holds integers; else that is zeros."""
+    stop_token: int | None = None
+    """What ends a row, where one does."""
+
+    @property
+    def is_fed_tokens(self) -> bool:
+        """Whether what is fed are the numbers of the largest elements, not the output itself."""
+        return np.dtype(self.inputs[0].dtype).kind in "iu"
+
+
 class Manifest(_Strict):
     """What a bundle says of itself."""
 
@@ -180,6 +203,8 @@ class Manifest(_Strict):
     state_pairs: tuple[tuple[Line, Line], ...] = ()
     """(input, output) of the step graph that carry a recurrent state, such as ("h_0", "h_n")."""
     step: StepGraphInfo | None = None
+    decoder: DecoderInfo | None = None
+    """Where the model is an encoder with a decoder that is fed its own output."""
     reference: ReferenceCheck | None = None
     """Of an ONNX file."""
     task: Line | None = None

@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from rnnexport.bundle.axes import find_input_axes, find_output_axes, with_axes
-from rnnexport.bundle.manifest import MANIFEST, SCHEMA_VERSION, Manifest, StepGraphInfo, TensorInfo
+from rnnexport.bundle.manifest import MANIFEST, SCHEMA_VERSION, DecoderInfo, Manifest, StepGraphInfo, TensorInfo
 from rnnexport.errors import BundleError
 from rnnexport.files.json_files import parse_json
 
@@ -80,12 +80,15 @@ def _contradictions(manifest: Manifest) -> Iterator[str]:
     for kind, infos in (("input", manifest.inputs), ("output", manifest.outputs)):
         yield from _doubles(kind, infos)
     needed = ["model.onnx", *(["step.onnx"] if manifest.step else [])]
+    needed += ["decoder.onnx", "decoder_cases.npz", "decoding_cases.npz"] if manifest.decoder else []
     needed += {"builtin": ["model.json", "weights.safetensors"]}.get(manifest.source.kind, ["parity_cases.npz"])
     for name in needed:
         if name not in manifest.files:
             yield f"{name!r} is not among its files"
     if manifest.class_names and all(_sizes_of_last(info) - {1, len(manifest.class_names)} for info in manifest.outputs):
         yield f"it names {len(manifest.class_names)} classes, and no output has as many columns"
+    if manifest.decoder is not None:
+        yield from _contradictions_of_decoder(manifest, manifest.decoder)
     step = manifest.step
     if step is None:
         if manifest.state_pairs:
@@ -99,6 +102,25 @@ def _contradictions(manifest: Manifest) -> Iterator[str]:
             yield f"the step graph has no states {pair[0]!r} → {pair[1]!r}"
     if not step.time_dimension:
         yield "no input of the step graph has an axis of time"
+
+
+def _contradictions_of_decoder(manifest: Manifest, decoder: DecoderInfo) -> Iterator[str]:
+    yield from _doubles("decoder input", decoder.inputs)
+    yield from _doubles("decoder output", decoder.outputs)
+    fed, *others = decoder.inputs
+    known = {info.name for info in (*manifest.inputs, *manifest.outputs)}
+    yield from (
+        f"the encoder gives no {info.name!r}, which its decoder takes" for info in others if info.name not in known
+    )
+    ends = {info.name for info in others}, {info.name for info in decoder.outputs[1:]}
+    for pair in decoder.state_pairs:
+        if pair[0] not in ends[0] or pair[1] not in ends[1]:
+            yield f"the decoder has no states {pair[0]!r} → {pair[1]!r}"
+    if decoder.is_fed_tokens and decoder.start_token is None:
+        yield f"it does not say which {fed.name!r} is the first"
+    sized = {size for info in others for size in info.shape}
+    if unknown := [size for size in fed.shape if isinstance(size, str) and size not in sized]:
+        yield f"nothing tells the size {unknown[0]!r} of {fed.name!r}"
 
 
 def _doubles(kind: str, infos: Sequence[TensorInfo]) -> Iterator[str]:

@@ -101,7 +101,8 @@ def _is_by_name(module: nn.Module, names: list[str]) -> bool:
         InputError: The names or their number do not fit.
     """
     signature = inspect.signature(module.forward)
-    shown = f"{type(module).__name__}.forward({', '.join(signature.parameters)})"
+    method = getattr(module.forward, "__name__", "forward")
+    shown = f"{type(module).__name__}.{method}({', '.join(signature.parameters)})"
     takes_any = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in signature.parameters.values())
     known = [name for name in names if name in signature.parameters or takes_any]
     if known and (strangers := [name for name in names if name not in known]):

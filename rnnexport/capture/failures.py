@@ -18,6 +18,8 @@ _PYTHON = Path(traceback.__file__).parent
 _TORCH = Path(torch.__file__).parent
 _HERE = Path(__file__).parent
 _PACKAGE = _HERE.parent
+DECODERS = "A decoder that is fed its own output is exported by its step: give `decoder_step`"
+"""What is said of a forward that may be such a decoder's whole loop."""
 
 
 class FrozenDimensionError(ExportError):
@@ -46,7 +48,7 @@ def tracing_error(exc: Exception, inputs: Sequence[InputSpec], sizes: Mapping[st
     if isinstance(exc, GuardOnDataDependentSymNode):
         return ExportError(
             f"{place}forward depends on the values of its inputs here, and a graph computes the same steps for all "
-            "values; torch.where chooses by value"
+            f"values; torch.where chooses by value. {DECODERS}"
         )
     if frozen := _frozen_dimension(exc, sizes):
         return FrozenDimensionError(*frozen)

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_unflatten
 
-from rnnexport.capture.failures import FrozenDimensionError, LoopError
+from rnnexport.capture.failures import DECODERS, FrozenDimensionError, LoopError
 from rnnexport.capture.functional import without_in_place
 from rnnexport.capture.inputs import InputSpec
 from rnnexport.capture.interception import OPAQUE, computed, opaque_layer
@@ -62,7 +62,7 @@ def trace_with_loops(
     except LoopError as exc:
         raise ExportError(
             f"{frozen.place}forward loops over dimension {frozen.dimension!r} or needs its size as a number, and that "
-            f"cannot be written for any size: {exc}; use nn.LSTM, nn.GRU or tensor operations"
+            f"cannot be written for any size: {exc}; use nn.LSTM, nn.GRU or tensor operations. {DECODERS}"
         ) from exc
 
 

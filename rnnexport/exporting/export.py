@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 
+_DECODER = {"encoder", "decoder_step", "step_input", "start_token", "stop_token"}
 _FORMS = {"out", "opset_version", "streaming", "openvino", "compress", "stateful"}
 """Options of graphs that are made here, whatever from."""
 
@@ -59,7 +60,7 @@ def export_with(source: nn.Module | torch.export.ExportedProgram | str | Path, o
     from rnnexport.exporting.sources import prepared
 
     options.refuse_all_but(
-        _FORMS | {"lengths", "inputs", "output_names", "strict", "sample", "class_names"}, "a module"
+        _FORMS | _DECODER | {"lengths", "inputs", "output_names", "strict", "sample", "class_names"}, "a module"
     )
     if not options.inputs:
         raise InputError("a module needs its inputs; give them like `inputs=tokens:int64[batch,time]`")

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from annotated_doc import Doc
+from annotated_types import Ge
 
 from rnnexport.arguments.options import Options, silent
 from rnnexport.errors import InputError
@@ -59,6 +60,25 @@ class ExportOptions(Options):
             "dictionary of tensors. The calls that are drawn take their ranges from it."
         ),
     ] = None
+    encoder: Annotated[
+        str | None,
+        Doc(
+            "With `decoder_step`: the module's method that takes the inputs and returns what the step takes beside its "
+            "first argument. Default: forward."
+        ),
+    ] = None
+    decoder_step: Annotated[
+        str | None,
+        Doc(
+            "The module's method that is one step of a decoder fed with its own output: it takes a token or frame and "
+            "states, and returns its output and the new states. Writes decoder.onnx beside the encoder."
+        ),
+    ] = None
+    step_input: Annotated[
+        str | None, Doc("The first argument of `decoder_step`: name:dtype[dimensions], such as token:int64[batch].")
+    ] = None
+    start_token: Annotated[int | None, Ge(0), Doc("What a decoder of tokens is fed first.")] = None
+    stop_token: Annotated[int | None, Ge(0), Doc("The token that ends what a decoder gives.")] = None
     on_note: Annotated[
         Callable[[str], None], Doc("Is told what the export found that its user should know, one sentence each.")
     ] = silent
@@ -73,6 +93,17 @@ class ExportOptions(Options):
             raise InputError("a stateful graph is OpenVINO's form of the step graph; add `streaming` and `openvino`")
         if self.compress and not self.openvino:
             raise InputError("only OpenVINO's format is compressed; add `openvino`")
+        if self.decoder_step is None:
+            of_step = ("encoder", "step_input", "start_token", "stop_token")
+            if given := [name for name in of_step if getattr(self, name) is not None]:
+                raise InputError(f"`{given[0]}` is about a decoder; add `decoder_step`")
+        elif self.step_input is None:
+            raise InputError(
+                "`decoder_step` needs the step's first argument; give it like `step_input=token:int64[batch]`"
+            )
+        elif self.streaming or self.class_names:
+            other = "streaming" if self.streaming else "class_names"
+            raise InputError(f"`{other}` is not for a decoder, which is fed its own output; leave it out")
         for name in self.class_names:
             if not name or not name.isprintable():
                 raise InputError(f"`class_names`: {name!r} is no name that can be printed")

@@ -94,25 +94,37 @@ def kept_cases(bundle: Bundle) -> tuple[list[Case], list[dict[str, Reference]]]:
             f"bundle {str(bundle.path)!r} has no proven reference, so there is no verdict: it was exported before "
             "references were held against ONNX Runtime; export the file again"
         )
-    arrays = read_npz(bundle.path / KEPT_CASES)
+    return read_cases(bundle.path / KEPT_CASES, bundle.manifest.inputs, bundle.manifest.outputs)
+
+
+def read_cases(
+    path: Path, inputs: Sequence[TensorInfo], outputs: Sequence[TensorInfo]
+) -> tuple[list[Case], list[dict[str, Reference]]]:
+    """Read what `keep_cases` wrote.
+
+    Raises:
+        BundleError: It is not of these inputs and outputs.
+    """
     groups: dict[str, dict[str, dict[str, NDArray[Any]]]] = {}
     try:
-        for key, array in arrays.items():
+        for key, array in read_npz(path).items():
             case, kind, name = key.split("/", 2)
             groups.setdefault(case, {"input": {}, "output": {}})[kind][name] = array
-        _check_kept(bundle, [*groups.values()])
+        _check_kept(inputs, outputs, [*groups.values()])
     except (KeyError, ValueError) as exc:
-        raise BundleError(f"{bundle.path / KEPT_CASES} does not fit the manifest: {exc}; export again") from exc
+        raise BundleError(f"{path} does not fit the manifest: {exc}; export again") from exc
     cases = [Case(name.partition(":")[2], group["input"]) for name, group in groups.items()]
-    return cases, references_of(cases, [group["output"] for group in groups.values()], bundle.manifest.outputs)
+    return cases, references_of(cases, [group["output"] for group in groups.values()], outputs)
 
 
-def _check_kept(bundle: Bundle, groups: Sequence[Mapping[str, Feeds]]) -> None:
+def _check_kept(
+    takes: Sequence[TensorInfo], gives: Sequence[TensorInfo], groups: Sequence[Mapping[str, Feeds]]
+) -> None:
     """Raise `ValueError` where an array is missing or is not what the manifest says."""
     if not groups:
         raise ValueError("it holds no call")
-    inputs = {info.name: len(info.shape) for info in bundle.manifest.inputs}
-    outputs = {f"{kind}/{i.name}": len(i.shape) for i in bundle.manifest.outputs for kind in ("float64", "float32")}
+    inputs = {info.name: len(info.shape) for info in takes}
+    outputs = {f"{kind}/{info.name}": len(info.shape) for info in gives for kind in ("float64", "float32")}
     for group in groups:
         answers = group["output"]
         if not inputs.keys() <= group["input"].keys() or answers.keys() != outputs.keys():
@@ -121,7 +133,7 @@ def _check_kept(bundle: Bundle, groups: Sequence[Mapping[str, Feeds]]) -> None:
             for name, array in arrays.items():
                 if array.dtype.kind not in "biuf" or array.ndim != ranks.get(name, array.ndim):
                     raise ValueError(f"{name!r} is {array.dtype} {list(array.shape)}")
-        for info in bundle.manifest.outputs:
+        for info in gives:
             wide, narrow = answers[f"float64/{info.name}"], answers[f"float32/{info.name}"]
             if wide.shape != narrow.shape:
                 raise ValueError(f"{info.name!r} is {list(wide.shape)} in float64 and {list(narrow.shape)} in float32")

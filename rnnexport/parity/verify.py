@@ -18,13 +18,14 @@ from numpy.typing import NDArray
 
 from rnnexport.arguments.options import with_arguments
 from rnnexport.bundle.bundle import Bundle, Evaluation, load_bundle
-from rnnexport.bundle.manifest import Tolerance
+from rnnexport.bundle.manifest import Manifest, Tolerance
 from rnnexport.data.metrics import ERRORS, counted_rows, get_metric
 from rnnexport.data.padding import pad_series
 from rnnexport.engines import reads_source
 from rnnexport.engines.contract import Definition, Feeds
 from rnnexport.errors import BundleError, InputError
 from rnnexport.parity.compare import Reference
+from rnnexport.parity.decoding import DECODED, decoder_rows
 from rnnexport.parity.diagnosis.diagnosis import Judged, diagnose
 from rnnexport.parity.evidence import write_evidence
 from rnnexport.parity.grid import GRIDS, STREAM_GRID, Case, draw_cases, inputs_of
@@ -62,7 +63,7 @@ def verify_with(path: str | Path, options: VerifyOptions) -> ParityReport:
         bundle=str(path),
         seed=options.seed,
         grid=options.grid,
-        outputs=[info.name for info in bundle.manifest.outputs],
+        outputs=_judged_outputs(bundle.manifest),
         reference=bundle.manifest.reference.summary if bundle.manifest.reference else None,
         inputs=inputs_of(bundle.manifest.inputs, bundle.series, cases),
         metric=bundle.manifest.metric if bundle.evaluation else None,
@@ -78,6 +79,11 @@ def verify_with(path: str | Path, options: VerifyOptions) -> ParityReport:
 
 
 verify = with_arguments(VerifyOptions, verify_with, "verify")
+
+
+def _judged_outputs(manifest: Manifest) -> list[str]:
+    of_decoder = [*(info.name for info in manifest.decoder.outputs), DECODED] if manifest.decoder else []
+    return list(dict.fromkeys([*(info.name for info in manifest.outputs), *of_decoder]))
 
 
 def judged_cases(
@@ -151,6 +157,8 @@ class _Judge:
         diagnosis = diagnose(self.bundle, definition, tolerance, told)
         if self.bundle.manifest.step and not reads_source(definition):
             verdicts += self._streams(definition, tolerance, len(rows))
+        if self.bundle.manifest.decoder and not reads_source(definition):
+            verdicts += self._decoder(definition, tolerance, len(rows))
         if self.only is not None and not verdicts:
             raise InputError(f"there is no case {self.only} in {definition.name!r}; the cases are 0 to {len(rows) - 1}")
         metric, agrees = self._metric(definition, [row for _, row in numbered], results)
@@ -213,6 +221,14 @@ class _Judge:
                 verdict = self._judge(definition, number, stream.name, result, reference, tolerance, [*states])
                 verdicts.append(verdict)
         return verdicts
+
+    def _decoder(self, definition: Definition, tolerance: Tolerance, first: int) -> list[CaseVerdict]:
+        """Judge the steps of the decoder, and what it decodes when it is fed its own output."""
+        return [
+            self._judge(definition, number, case.name, result, reference, tolerance)
+            for number, (case, reference, result) in enumerate(decoder_rows(self.bundle, definition), first)
+            if self.only in (None, number)
+        ]
 
     def _metric(
         self, definition: Definition, rows: Sequence[CallRow], results: Sequence[CaseResult]

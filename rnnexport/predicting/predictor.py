@@ -19,6 +19,7 @@ from pydantic import BaseModel
 
 from rnnexport.bundle.bundle import Bundle, load_bundle
 from rnnexport.bundle.chunks import Arrays
+from rnnexport.bundle.decoding import Ends, decoded_rows, ends_at
 from rnnexport.bundle.plan import GraphKind, Plan, differences_from_here, has_other_instructions, read_calls, read_plan
 from rnnexport.data.batches import batches_by_length
 from rnnexport.engines import get_engine, reads_source
@@ -77,6 +78,7 @@ class Predictor(ShownInNotebooks):
         self._lock = threading.Lock()
         self._plain_step_session: Session | None = None
         self._step_session: Session | None = None
+        self._decoder_session: Session | None = None
         planned: Session | None = None
         if runtime is None:
             self.plan, planned = _load_plan(bundle, "sequence")
@@ -144,6 +146,55 @@ class Predictor(ShownInNotebooks):
         planned = self._step_session
         session = planned if planned is not None and fits(step, planned, batch_size) else self._plain_step()
         return Stream(self.bundle.manifest, session, batch_size, self._answer)
+
+    def decode(
+        self, feeds: Feeds, max_steps: int = 100, start_token: int | None = None, stop: int | Ends | None = None
+    ) -> list[NDArray[Any]]:
+        """Decode greedily: the encoder once, then steps, each fed with what the last one gave.
+
+        Args:
+            feeds: What the encoder takes, by name.
+            max_steps: The most steps of a row.
+            start_token: The first token; by default the bundle's. A decoder of frames starts from zeros.
+            stop: The token that ends a row, by default the bundle's; or a function that says of each row, from the
+                step's outputs by name, whether that step is its last.
+
+        Returns:
+            For each row its tokens [steps], without start and stop; or its frames [steps, …].
+
+        Raises:
+            InputError: The bundle has no decoder, or there is nothing to start from.
+            EngineError: An input is missing, unknown, or of another type or shape; the message says which.
+        """
+        decoder = self.bundle.manifest.decoder
+        if decoder is None:
+            raise InputError(f"bundle {str(self.bundle.path)!r} has no decoder; export it with `decoder_step`")
+        if max_steps < 1:
+            raise InputError(f"`max_steps` is {max_steps}; it must be at least 1")
+        if not decoder.is_fed_tokens and (start_token is not None or isinstance(stop, int)):
+            raise InputError("the decoder is fed frames, which no token starts or ends; `stop` may be a function")
+        start_token = decoder.start_token if start_token is None else start_token
+        stop = decoder.stop_token if stop is None else stop
+        ends = ends_at(decoder, stop) if isinstance(stop, int) else stop
+        rows, lengths = decoded_rows(
+            self._session,
+            self._decoder(),
+            decoder,
+            feeds,
+            max_steps=max_steps,
+            start_token=start_token,
+            ends=ends,
+        )
+        decoded = [row[:length] for row, length in zip(rows, lengths, strict=True)]
+        return [row[:-1] if isinstance(stop, int) and row[-1] == stop else row for row in decoded]
+
+    def _decoder(self) -> Session:
+        """The session of `decoder.onnx`, loaded when it is first needed."""
+        with self._lock:
+            if self._decoder_session is None:
+                definition = load_definition(_PLAIN) if self.plan else self.definition  # a plan is of the encoder
+                self._decoder_session = _load(self.bundle.decoder_path, definition)
+            return self._decoder_session
 
     def _plain_step(self) -> Session:
         """The session of `step.onnx`, loaded when it is first needed."""

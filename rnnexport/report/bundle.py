@@ -5,6 +5,7 @@ from __future__ import annotations
 from rich.table import Table
 
 from rnnexport.bundle.bundle import Bundle
+from rnnexport.bundle.manifest import DecoderInfo
 from rnnexport.bundle.plan import GraphKind, read_plan
 from rnnexport.errors import BundleError
 from rnnexport.report.numbers import size
@@ -25,6 +26,7 @@ def _facts(bundle: Bundle) -> Table:
         "metric": manifest.metric or "-",
         "classes": ", ".join(manifest.class_names) or "-",
         "streaming": ", ".join(f"{before} → {after}" for before, after in manifest.state_pairs) or "-",
+        **({"decoding": _decoding(manifest.decoder)} if manifest.decoder else {}),
         "evaluation set": f"{len(evaluation.labels)} series" if evaluation else "-",
         "parity.json": bundle.evidence("parity.json"),
         "bench.json": bundle.evidence("bench.json"),
@@ -40,6 +42,15 @@ def _facts(bundle: Bundle) -> Table:
     return table
 
 
+def _decoding(decoder: DecoderInfo) -> str:
+    """What a step is fed, and which states it carries."""
+    states = ", ".join(f"{before} → {after}" for before, after in decoder.state_pairs)
+    first = f" from {decoder.start_token}" if decoder.start_token is not None else ""
+    last = f" to {decoder.stop_token}" if decoder.stop_token is not None else ""
+    made_of = f"largest of {decoder.outputs[0].name}" if decoder.is_fed_tokens else decoder.outputs[0].name
+    return "; ".join(filter(None, [f"{made_of} → {decoder.inputs[0].name}{first}{last}", states]))
+
+
 def _plan(bundle: Bundle, kind: GraphKind) -> str:
     try:
         plan = read_plan(bundle, kind)
@@ -52,7 +63,11 @@ def _plan(bundle: Bundle, kind: GraphKind) -> str:
 
 def _tensors(bundle: Bundle) -> Table:
     table = Table("", "name", "type", "shape", "role")
-    for kind, tensors in (("input", bundle.manifest.inputs), ("output", bundle.manifest.outputs)):
+    manifest = bundle.manifest
+    sides = [("input", manifest.inputs), ("output", manifest.outputs)]
+    if manifest.decoder is not None:
+        sides += [("decoder input", manifest.decoder.inputs), ("decoder output", manifest.decoder.outputs)]
+    for kind, tensors in sides:
         for info in tensors:
             table.add_row(kind, info.name, info.dtype, f"[{', '.join(map(str, info.shape))}]", info.role)
     return table

@@ -38,6 +38,7 @@ def latency_tables(report: BenchReport) -> list[Table | Text]:
         *([comparison_table(report.comparisons)] if report.comparisons else []),
         *faults,
         *map(Text, reasons),
+        *map(Text, report.notes),
         *(Text(note, style="yellow") for note in report.conditions.notes),
         *(Text(str(missing.error()), style="yellow") for missing in report.not_usable),
     ]
