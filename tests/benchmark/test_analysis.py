@@ -93,6 +93,7 @@ def bench(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
     return int(ended.value.code or 0)
 
 
+@pytest.mark.slow
 def test_a_row_that_beats_its_bound_fails_the_run(
     machine: Machine, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -101,6 +102,7 @@ def test_a_row_that_beats_its_bound_fails_the_run(
     assert "the probe was too slow" in " ".join(capsys.readouterr().out.split())
 
 
+@pytest.mark.slow
 def test_a_slow_probe_is_repeated_once(
     machine: Machine, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -134,7 +136,7 @@ def test_only_a_call_that_lasts_longer_is_held_by_synchronisation(
     assert (row.limit == "synchronisation") == held
 
 
-@pytest.mark.parametrize("bundle", [LSTM, GRU], ids=["lstm", "gru"])
+@pytest.mark.parametrize("bundle", [pytest.param(LSTM, marks=pytest.mark.slow), GRU], ids=["lstm", "gru"])
 @pytest.mark.parametrize("runtime", RUNTIMES)
 def test_a_profile_names_every_recurrent_layer(bundle: str, runtime: str) -> None:
     profile = profile_of(FakeRow(bundle, load_definition(runtime)))

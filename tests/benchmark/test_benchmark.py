@@ -48,6 +48,7 @@ def test_what_fails_in_one_runtime_leaves_the_other_rows(gru: Path) -> None:
     assert set(rows(read_report(gru / "bench.json"))) == set(names)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("faulty")
 def test_a_process_that_takes_too_much_memory_is_ended(gru: Path) -> None:
     limit = 512 << 20

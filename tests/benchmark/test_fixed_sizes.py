@@ -37,7 +37,11 @@ def lstm_file(path, shape):
 
 @pytest.mark.parametrize(
     ("shape", "batch_size", "time_steps"),
-    [([10, "batch", INPUTS], 1, 10), ([10, 2, INPUTS], 2, 10), ([-1, -1, INPUTS], 1, 25)],
+    [
+        ([10, "batch", INPUTS], 1, 10),
+        pytest.param([10, 2, INPUTS], 2, 10, marks=pytest.mark.slow),
+        ([-1, -1, INPUTS], 1, 25),
+    ],
     ids=str,
 )
 def test_a_file_of_fixed_or_unnamed_sizes_is_measured_at_its_own(shape, batch_size, time_steps, tmp_path):
@@ -62,6 +66,7 @@ def test_another_size_than_the_file_fixes_is_refused(tmp_path):
         shapes_for(bundle, [], [3])
 
 
+@pytest.mark.slow
 def test_throughput_of_a_file_of_fixed_sizes_is_that_of_its_own(tmp_path):
     bundle = rnnexport.export(lstm_file(tmp_path / "lstm.onnx", [10, 2, INPUTS]), out=tmp_path / "bundle")
     report = throughput([bundle.path], runtimes=["ort-cpu"], seconds=0.05, repetitions=1)

@@ -41,6 +41,7 @@ def test_mix_tells_new_lengths_from_those_met_before(gru: Path) -> None:
     assert kept["settings"]["repetitions"] == 2
 
 
+@pytest.mark.slow
 def test_mix_draws_from_a_file_and_pads_batches(gru: Path, tmp_path: Path) -> None:
     (tmp_path / "lengths.txt").write_text("3, 8\n31")
     lengths = read_lengths(tmp_path / "lengths.txt")
@@ -96,6 +97,7 @@ def test_a_server_joins_requests_that_wait(gru: Path, runtime: str) -> None:
     assert (found.best.p99_ns or 0) >= (found.best.p50_ns or 0) > 0
 
 
+@pytest.mark.slow
 def test_a_server_without_batching_answers_one_by_one_and_searches_a_rate(gru: Path) -> None:
     found = row(Server(p99_limit_ms=1000, seconds=0.01), gru)
     assert isinstance(found, ServerRow), found.failure
@@ -105,6 +107,7 @@ def test_a_server_without_batching_answers_one_by_one_and_searches_a_rate(gru: P
     assert found.best.rate == max(t.rate for t in found.trials if t.p99_ns and t.p99_ns <= 1e9 and not t.ended_early)
 
 
+@pytest.mark.slow
 def test_no_rate_holds_a_limit_below_the_call_itself(gru: Path) -> None:
     found = row(Server(p99_limit_ms=0.001, seconds=0.01), gru)
     assert isinstance(found, ServerRow)
@@ -119,7 +122,9 @@ def test_a_server_takes_a_rate_or_a_limit(settings: dict[str, Any]) -> None:
 
 
 @pytest.mark.usefixtures("faulty")
-@pytest.mark.parametrize("scenario", [Mix(seconds=0.02, repetitions=1), Server(rate=5000, seconds=0.1)])
+@pytest.mark.parametrize(
+    "scenario", [Mix(seconds=0.02, repetitions=1), pytest.param(Server(rate=5000, seconds=0.1), marks=pytest.mark.slow)]
+)
 def test_a_wrong_answer_has_no_figures(gru: Path, scenario: Scenario) -> None:
     report = run_scenario(scenario, [gru], ["drifts"])
     assert "wrong answer: output 'logits' differs" in (report.rows[0].failure or "")

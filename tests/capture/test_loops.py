@@ -101,7 +101,9 @@ MODULES = {
 }
 
 
-@pytest.mark.parametrize("name", MODULES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name == "in-place")) for name in MODULES]
+)
 def test_a_loop_over_a_cell_becomes_fused_nodes_for_any_number_of_steps(name, check, ops):
     captured = check(MODULES[name](), SERIES)
     fused = [op for op in ops(captured) if op in ("LSTM", "GRU")]
@@ -253,7 +255,7 @@ SCANS = {
 }
 
 
-FEW = {"a step computes with its number", "the state decays"}
+FEW = {"a step computes with its number"}
 
 
 @pytest.mark.parametrize(
@@ -264,6 +266,7 @@ def test_a_loop_whose_steps_depend_on_each_other_becomes_one_scan(name, check, o
     assert ops(captured).count("Scan") == 1
 
 
+@pytest.mark.slow
 def test_a_loop_beside_a_layer_is_compared_with_its_steps(check, ops):
     class Both(DecaysState):
         def __init__(self):
@@ -316,11 +319,13 @@ class AfterTheFirst(nn.Module):
         return output
 
 
+@pytest.mark.slow
 def test_steps_before_and_after_a_loop_join_its_results(check, ops):
     captured = check(Continues(), SERIES, sizes=[(1, 1), (3, 7), (2, 13)])
     assert ops(captured).count("LSTM") == 1
 
 
+@pytest.mark.slow
 def test_a_loop_from_the_second_step_on_needs_two_steps(check):
     captured = check(AfterTheFirst(), SERIES, sizes=[(1, 2), (3, 7), (2, 13)])
     assert captured.ranges["time"].minimum == 2

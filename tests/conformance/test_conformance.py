@@ -89,7 +89,8 @@ def test_a_real_runtime_does_only_what_is_known_of_it(runtime):
     assert report.runtimes[0].counts["right"] > 10
 
 
-@pytest.mark.parametrize("runtime", ["ort-cpu", pytest.param("openvino-cpu", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("runtime", ["ort-cpu", "openvino-cpu"])
 def test_a_minimal_case_reproduces_without_rnnexport(runtime, tmp_path):
     finding, *_ = bad(conformance([runtime], examples=25, out=tmp_path))
     onnx.checker.check_model(tmp_path / finding.folder / "model.onnx", full_check=True)
@@ -100,6 +101,7 @@ def test_a_minimal_case_reproduces_without_rnnexport(runtime, tmp_path):
     assert "DIFFERS" in done.stdout
 
 
+@pytest.mark.slow
 def test_one_seed_gives_one_report():
     first, second = (conformance(["ort-cpu"], examples=15, seed=3) for _ in range(2))
     assert first == second

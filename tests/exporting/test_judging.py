@@ -36,6 +36,7 @@ def attention(m, x):
     return nn.functional.scaled_dot_product_attention(y, y, y)
 
 
+@pytest.mark.slow
 def test_pieces_that_every_size_has_are_right(tmp_path):
     notes = []
     bundle = rnnexport.export(Run(in_halves), tmp_path / "b", inputs=[SERIES], on_note=notes.append)
@@ -65,7 +66,7 @@ def test_a_runtime_that_is_wrong_is_named_and_refused_if_strict(tmp_path):
 
 @pytest.mark.parametrize(
     ("kind", "minimum", "step"),
-    [(nn.Conv1d(5, 5, 4, stride=2), 4, 1), (nn.MaxPool1d(3), 3, 1)],
+    [(nn.Conv1d(5, 5, 4, stride=2), 4, 1), pytest.param(nn.MaxPool1d(3), 3, 1, marks=pytest.mark.slow)],
     ids=["convolution", "pooling"],
 )
 def test_the_manifest_states_the_sizes_and_only_such_are_drawn(kind, minimum, step, tmp_path):

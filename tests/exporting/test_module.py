@@ -46,6 +46,7 @@ def test_a_module_is_verified_without_its_code(tmp_path: Path) -> None:
     assert [runtime.definition.name for runtime in report.runtimes if runtime.not_applicable] == ["torch-cpu"]
 
 
+@pytest.mark.slow
 def test_plain_sequence_lens_fails_where_the_runtime_ignores_it(tmp_path: Path) -> None:
     bundle = rnnexport.export(Tagger(), tmp_path / "tagger", inputs=INPUTS, lengths="sequence-lens")
     passed = {
@@ -54,12 +55,14 @@ def test_plain_sequence_lens_fails_where_the_runtime_ignores_it(tmp_path: Path) 
     assert passed == {"ort-cpu": True, "openvino-cpu": False}
 
 
+@pytest.mark.slow
 def test_without_lengths_the_graph_has_no_such_input(tmp_path: Path) -> None:
     bundle = rnnexport.export(Tagger(), tmp_path / "tagger", inputs=INPUTS, lengths="none")
     assert [info.name for info in bundle.manifest.inputs] == ["tokens"]
     assert verify(bundle.path, ["ort-cpu"], grid="quick").passed
 
 
+@pytest.mark.slow
 def test_two_time_axes_get_different_sizes(tmp_path: Path) -> None:
     class Translator(nn.Module):
         def __init__(self) -> None:
@@ -206,6 +209,7 @@ def test_code_is_imported_only_when_it_is_named(package: str, tmp_path: Path) ->
     assert verify(bundle.path, ["ort-cpu"]).passed
 
 
+@pytest.mark.slow
 def test_weights_that_protobuf_cannot_hold_go_into_a_file_beside_the_graph(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -216,6 +220,7 @@ def test_weights_that_protobuf_cannot_hold_go_into_a_file_beside_the_graph(
     assert rnnexport.verify(bundle.path).passed
 
 
+@pytest.mark.slow
 def test_bench_holds_a_module_s_graph_to_its_float64_form(tmp_path: Path) -> None:
     bundle = rnnexport.export(nn.GRU(5, 6, batch_first=True), tmp_path / "b", inputs=["input:float32[batch,time,5]"])
     rows = rnnexport.bench([bundle.path], batch_sizes=[2], time_steps=[7], seconds=0.05).measurements

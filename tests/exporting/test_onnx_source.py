@@ -52,6 +52,7 @@ def test_a_file_is_verified_and_measured_against_itself_in_float64(model, tmp_pa
     assert [row.failure for row in rows] == [None]
 
 
+@pytest.mark.slow
 def test_a_runtime_that_computes_something_else_fails(model, tmp_path):
     """The bundle's graph is exchanged after the reference was taken."""
     bundle = rnnexport.export(model, tmp_path / "bundle")
@@ -63,6 +64,7 @@ def test_a_runtime_that_computes_something_else_fails(model, tmp_path):
     assert rnnexport.verify(load_bundle(bundle.path).path, ["ort-cpu"], grid="quick").exit_status == 1
 
 
+@pytest.mark.slow
 def test_real_inputs_take_the_place_of_drawn_ones(model, tmp_path):
     np.savez(tmp_path / "sample.npz", tokens=np.array([[1, 2, 3, 4], [9, 8, 7, 6]]))
     bundle = rnnexport.export(model, tmp_path / "bundle", sample=tmp_path / "sample.npz")
@@ -103,7 +105,7 @@ class Listener(nn.Module):
         return self.head(self.rnn(x)[0]).softmax(-1)
 
 
-@pytest.fixture(scope="module", params=["named", "unnamed"])
+@pytest.fixture(scope="module", params=["named", pytest.param("unnamed", marks=pytest.mark.slow)])
 def listener(request, tmp_path_factory):
     torch.manual_seed(0)
     path = tmp_path_factory.mktemp("model") / "listener.onnx"

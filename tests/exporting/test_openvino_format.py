@@ -44,6 +44,7 @@ def _run(path, x):
 X = np.random.default_rng(0).standard_normal((2, 9, 5)).astype(np.float32)
 
 
+@pytest.mark.slow
 def test_the_format_gives_the_onnx_files_results_with_float32_weights(bundle):
     np.testing.assert_array_equal(_run(bundle.path / "model.xml", X), _run(bundle.model_path, X))
     assert {"model.xml", "model.bin", "step.xml", "step.bin"} <= set(bundle.manifest.files)

@@ -53,8 +53,8 @@ def _streams(report, runtime):
     ("rnn", "runtimes"),
     [
         (nn.LSTM(5, 6, 2, batch_first=True), ["ort-cpu", "openvino-cpu"]),
-        (ResetBeforeGRU(5, 6, batch_first=True, bias=False), ["ort-cpu"]),
-        (nn.LSTM(5, 6, proj_size=4, batch_first=True), ["ort-cpu"]),
+        pytest.param(ResetBeforeGRU(5, 6, batch_first=True, bias=False), ["ort-cpu"], marks=pytest.mark.slow),
+        pytest.param(nn.LSTM(5, 6, proj_size=4, batch_first=True), ["ort-cpu"], marks=pytest.mark.slow),
     ],
     ids=["lstm-2", "reset-before", "projected"],
 )
