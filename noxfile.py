@@ -77,7 +77,7 @@ PYTEST = ("pytest", "-n", "auto", "--dist", "loadfile", "--durations=25", "-m", 
 def tests(session: nox.Session) -> None:
     """The fast tests; `-- -m slow` for the others, `-- PATH` for some, `-- --hypothesis-profile thorough` for more."""
     install_group(session, "tests")
-    install(session, "-e", ".[keras,study]")
+    install(session, "-e", ".[keras,sbom,study]")
     install_kernels(session)
     session.run(*PYTEST, *session.posargs)
 
@@ -86,7 +86,7 @@ def tests(session: nox.Session) -> None:
 def coverage(session: nox.Session) -> None:
     """The share of lines that the fast tests run; lines that run in worker processes are not counted."""
     install_group(session, "coverage")
-    install(session, "-e", ".[keras,study]")
+    install(session, "-e", ".[keras,sbom,study]")
     session.run(*PYTEST, "--cov=rnnexport", "--cov-report=term:skip-covered", *session.posargs)
 
 
@@ -112,7 +112,7 @@ def docs(session: nox.Session) -> None:
     """Build the site into docs/_build, warnings as errors, and run its commands; `-- linkcheck` follows its links."""
     install_group(session, "docs")
     install_group(session, "tests")
-    install(session, "-e", ".[keras,study]")
+    install(session, "-e", ".[keras,sbom,study]")
     builder = session.posargs[0] if session.posargs else "html"
     session.run("sphinx-build", "-W", "--keep-going", "-b", builder, "docs", f"docs/_build/{builder}")
     if not session.posargs:
@@ -124,7 +124,7 @@ def pages(session: nox.Session) -> None:
     """Look at the report in Chromium, validate its HTML, and run the example notebook; needs Chromium and Java."""
     install_group(session, "tests")
     install_group(session, "pages")
-    install(session, "-e", ".[keras,study]")
+    install(session, "-e", ".[keras,sbom,study]")
     session.run("pytest", "-m", "slow", "tests/report", *session.posargs)
 
 

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rnnexport.bundle.bundle import Bundle, load_bundle, read_evaluation
-from rnnexport.bundle.card import model_card
 from rnnexport.bundle.manifest import Manifest, Source
-from rnnexport.bundle.store import seal, write_bundle
+from rnnexport.bundle.store import write_bundle
+from rnnexport.exporting.finishing import finish
 from rnnexport.exporting.graphs import Graphs
 from rnnexport.exporting.options import ExportOptions
 from rnnexport.exporting.writing import TOLERANCES, write_test_data
@@ -66,8 +66,7 @@ def export_checkpoint(source: Path, out: Path | None, options: ExportOptions) ->
         if options.lengths != "none":
             shutil.copyfile(source / "evaluation.npz", folder / "evaluation.npz")
         _write_example(model, manifest, folder / "test_data_set_0")
-        (folder / "README.md").write_text(model_card(manifest, _describe(description)), encoding="utf-8")
-        seal(folder, manifest)
+        finish(folder, manifest, _describe(description), sbom=options.sbom)
     return load_bundle(target)
 
 

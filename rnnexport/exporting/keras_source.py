@@ -17,12 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rnnexport.bundle.bundle import Bundle, load_bundle
-from rnnexport.bundle.card import model_card
 from rnnexport.bundle.manifest import Manifest, Source
-from rnnexport.bundle.store import seal, write_bundle
+from rnnexport.bundle.store import write_bundle
 from rnnexport.engines.contract import Feeds
 from rnnexport.errors import ExportError, InputError
 from rnnexport.exporting.class_names import with_class_names
+from rnnexport.exporting.finishing import finish
 from rnnexport.exporting.graphs import Graphs
 from rnnexport.exporting.options import ExportOptions
 from rnnexport.exporting.writing import TOLERANCES, write_test_data
@@ -84,8 +84,7 @@ def export_keras(path: Path, out: Path | None, options: ExportOptions) -> tuple[
         description = (
             f"The Keras model `{path.name}`, with one fused node per recurrent layer where its activations allow one."
         )
-        (folder / "README.md").write_text(model_card(manifest, description), encoding="utf-8")
-        seal(folder, manifest)
+        finish(folder, manifest, description, sbom=options.sbom)
     return load_bundle(target), notes
 
 

@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rnnexport.bundle.bundle import Bundle, load_bundle
-from rnnexport.bundle.card import model_card
 from rnnexport.bundle.manifest import Manifest, Sizes, Source
-from rnnexport.bundle.store import seal, write_bundle
+from rnnexport.bundle.store import write_bundle
 from rnnexport.capture.inputs import SizeRange
 from rnnexport.errors import ExportError
 from rnnexport.exporting.class_names import with_class_names
+from rnnexport.exporting.finishing import finish
 from rnnexport.exporting.graphs import Graphs
 from rnnexport.exporting.judging import REQUIRED, RIGHT, EngineJudgement, judge
 from rnnexport.exporting.options import ExportOptions
@@ -101,8 +101,7 @@ def export_module(
         outputs = {info.name: calls.answers[0][f"float64/{info.name}"].astype(info.dtype) for info in manifest.outputs}
         write_test_data(folder / "test_data_set_0", cases[0].feeds, outputs)
         description = f"The PyTorch module `{name}`, captured with one fused node per recurrent layer."
-        (folder / "README.md").write_text(model_card(manifest, description), encoding="utf-8")
-        seal(folder, manifest)
+        finish(folder, manifest, description, sbom=options.sbom)
     others = [f"{engine}: the graph {text}" for engine, text in runtimes.items() if text != RIGHT]
     told = [*captured.notes, *calls.notes]
     if decoder is not None:

@@ -20,12 +20,12 @@ from numpy.typing import NDArray
 
 from rnnexport.bundle.axes import find_input_axes
 from rnnexport.bundle.bundle import Bundle, load_bundle
-from rnnexport.bundle.card import model_card
 from rnnexport.bundle.manifest import Manifest, ReferenceCheck, Source, TensorInfo
-from rnnexport.bundle.store import seal, write_bundle
+from rnnexport.bundle.store import write_bundle
 from rnnexport.engines.contract import Feeds
 from rnnexport.errors import InputError, NoReferenceError, RnnexportError
 from rnnexport.exporting.class_names import with_class_names
+from rnnexport.exporting.finishing import finish
 from rnnexport.exporting.graphs import Graphs
 from rnnexport.exporting.options import ExportOptions
 from rnnexport.exporting.streaming import make_step_graph, prove_step_graph
@@ -107,8 +107,7 @@ def export_onnx(path: Path, out: Path | None, options: ExportOptions) -> Bundle:
         outputs = {i.name: answers[0][f"float64/{i.name}"].astype(i.dtype) for i in manifest.outputs}
         write_test_data(folder / "test_data_set_0", calls[0].feeds, outputs)
         description = f"The ONNX file `{path.name}`. Its reference is the file itself, evaluated in float64."
-        (folder / "README.md").write_text(model_card(manifest, description), encoding="utf-8")
-        seal(folder, manifest)
+        finish(folder, manifest, description, sbom=options.sbom)
     return load_bundle(target)
 
 

@@ -10,6 +10,7 @@ from annotated_types import Ge
 
 from rnnexport.arguments.options import Options, silent
 from rnnexport.errors import InputError
+from rnnexport.exporting.sbom import check_installed
 
 if TYPE_CHECKING:
     from rnnexport.capture import InputSpec
@@ -79,6 +80,9 @@ class ExportOptions(Options):
     ] = None
     start_token: Annotated[int | None, Ge(0), Doc("What a decoder of tokens is fed first.")] = None
     stop_token: Annotated[int | None, Ge(0), Doc("The token that ends what a decoder gives.")] = None
+    sbom: Annotated[
+        bool, Doc("Write sbom.cdx.json, too: the model's hash and the packages that made it, in CycloneDX.")
+    ] = False
     on_note: Annotated[
         Callable[[str], None], Doc("Is told what the export found that its user should know, one sentence each.")
     ] = silent
@@ -93,6 +97,8 @@ class ExportOptions(Options):
             raise InputError("a stateful graph is OpenVINO's form of the step graph; add `streaming` and `openvino`")
         if self.compress and not self.openvino:
             raise InputError("only OpenVINO's format is compressed; add `openvino`")
+        if self.sbom:
+            check_installed()
         if self.decoder_step is None:
             of_step = ("encoder", "step_input", "start_token", "stop_token")
             if given := [name for name in of_step if getattr(self, name) is not None]:
