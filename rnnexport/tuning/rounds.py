@@ -83,7 +83,7 @@ class Rounds:
                     leave_out(candidate, "no time was left to measure it")
                 if baseline.times_plain is not None:
                     return
-            self.on_progress(f"{len(waiting)} candidates to go, {self.clock.left:.0f} s left")
+            self.on_progress(f"candidates to go: {len(waiting)}, time left: {max(0.0, self.clock.left):.0f} s")
             self._measure(baseline, group, effort)
             yield [baseline, *group]
             if baseline.outcome == "dropped":
@@ -100,7 +100,7 @@ class Rounds:
         near.sort(key=lambda c: -(c.times_plain or 0.0))
         effort = Effort(self.seconds, time_limit_seconds=TIME_LIMIT_SECONDS)
         finalists = near[: max(1, min(FINALISTS, self._affordable(self.clock.left, effort) - 1))]
-        self.on_progress(f"the last round: {len(finalists) + 1} candidates")
+        self.on_progress(f"the last round, candidates: {len(finalists) + 1}")
         self.final = self._measure(baseline, finalists, effort)
         return sorted(_alive([baseline, *finalists]), key=lambda c: -(c.times_plain or 0.0))
 

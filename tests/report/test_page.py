@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rnnexport.bundle.bundle import Bundle, load_bundle, reference_bundles
+from rnnexport.bundle.store import seal
 from rnnexport.report.page.writing import markdown_text
 from tests.command_line import Run
 from tests.evidence import EVIDENCE, export_again
@@ -40,6 +41,8 @@ def summary(text: str) -> list[list[str]]:
 
 
 def test_the_page_of_a_bundle_is_whole_and_in_order(run: Run, bundle: Bundle, tmp_path: Path) -> None:
+    seal(bundle.path, bundle.manifest.model_copy(update={"runtimes": {"openvino": "does not load it"}}))
+    bundle = load_bundle(bundle.path)
     kept.fill(bundle)
     kept.fill_loads(bundle)
     text = html_of(run, tmp_path, bundle.path)
@@ -56,11 +59,15 @@ def test_the_page_of_a_bundle_is_whole_and_in_order(run: Run, bundle: Bundle, tm
     assert "ort-cpu is the fastest, 100 µs for a call of batch 1 and 25 time steps" in page.text
     assert "its error is bounded over 1,000 steps; its plan, scan, int8 in ort-cpu, is 2× as fast" in page.text
     assert "lasts, 10 ms" in page.text
-    assert "ort-cpu keeps up with 8 streams, openvino-cpu keeps up with 4 streams and torch-cpu" in page.text
-    assert "The most that each holds within it: ort-cpu 400/s, openvino-cpu 400/s and torch-cpu 400/s" in page.text
+    assert "openvino-cpu keeps up with 4 streams, ort-cpu keeps up with 8 streams and torch-cpu" in page.text
+    assert "The most that each holds within it: openvino-cpu 400/s, ort-cpu 400/s and torch-cpu 400/s" in page.text
     assert "ort-cpu takes 3× as long for a new one; call it once with each length" in page.text
     assert "torch-cpu: the process ended" in page.text
     assert "bench-streaming.json" in page.text  # among the commands
+    assert (
+        "Conformance: what each runtime made of it at the export runtime finding openvino does not load it" in page.text
+    )
+    assert "<code>rnnexport verify</code>" in text  # of lint's line
     assert "too slow" in page.text  # why a candidate was dropped
     assert "onnxruntime 1.32.0" in page.text
 

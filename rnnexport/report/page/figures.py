@@ -138,8 +138,8 @@ def bounds(roofline: Roofline, prefix: str) -> list[PageFigure]:
     best = max(rows, key=lambda row: row.share or 0)
     caption = (
         "From the least time that this machine can take for the recurrent layers (tick) to the median call (mark). "
-        f"{best.runtime} comes nearest with {percent(best.share)} of its bound, which {best.limit} sets: a perfect "
-        f"kernel could be at most {times(1 / (best.share or 1))} as fast."
+        f"{best.runtime} comes nearest: it reaches {percent(best.share)} of the speed that its bound allows, which "
+        f"{best.limit} sets. A perfect kernel could be at most {times(1 / (best.share or 1))} as fast."
     )
     if roofline.faults:
         caption = "The probe of the machine was too slow, so these bounds mean nothing; measure again. " + caption

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rnnexport.benchmark.mix import MixRow
-from rnnexport.benchmark.scenarios import ScenarioReport
+from rnnexport.benchmark.scenarios import ScenarioReport, ScenarioRow
 from rnnexport.benchmark.server import ServerRow
 from rnnexport.benchmark.streaming import StreamingRow
 from rnnexport.report.figures import line_style, number_plainly
@@ -21,7 +21,7 @@ _Points = Sequence[tuple[float, float]]
 
 def streams(report: ScenarioReport[Any], prefix: str) -> list[PageFigure]:
     """How many streams keep up with their clock."""
-    rows = [row for row in report.rows if isinstance(row, StreamingRow) and row.time_steps]
+    rows = [row for row in _by_runtime(report) if isinstance(row, StreamingRow) and row.time_steps]
     tried = {row.definition.name: _known(row.streams_tried) for row in rows}
     asked = _setting(report, "rate")
     if asked is None or not rows:
@@ -39,7 +39,7 @@ def streams(report: ScenarioReport[Any], prefix: str) -> list[PageFigure]:
 
 def requests(report: ScenarioReport[Any], prefix: str) -> list[PageFigure]:
     """How many requests are answered in time."""
-    rows = [row for row in report.rows if isinstance(row, ServerRow)]
+    rows = [row for row in _by_runtime(report) if isinstance(row, ServerRow)]
     tried = {row.definition.name: _known({trial.rate: trial.p99_ns for trial in row.trials}) for row in rows}
     limit = _setting(report, "p99_limit_ms")
     if limit is None or not rows:
@@ -55,7 +55,7 @@ def requests(report: ScenarioReport[Any], prefix: str) -> list[PageFigure]:
 
 def mixed_lengths(report: ScenarioReport[Any], prefix: str) -> list[PageFigure]:
     """What a length costs that a runtime has not met before."""
-    rows = [row for row in report.rows if isinstance(row, MixRow)]
+    rows = [row for row in _by_runtime(report) if isinstance(row, MixRow)]
     pairs = {
         row.definition.name: (row.p50_met_length_ns, row.p50_new_length_ns)
         for row in rows
@@ -79,6 +79,11 @@ def mixed_lengths(report: ScenarioReport[Any], prefix: str) -> list[PageFigure]:
     alt = f"Bars of {len(pairs)} runtimes from a known length to a new one."
     label = "median call [ms]: tick, length met before; mark, new"
     return [pairs_figure(prefix, list(pairs.values()), label, [*pairs], alt, caption)]
+
+
+def _by_runtime(report: ScenarioReport[Any]) -> list[ScenarioRow]:
+    """In the order of the other plots, so that a runtime has one colour."""
+    return sorted(report.rows, key=lambda row: row.definition.name)
 
 
 def _setting(report: ScenarioReport[Any], name: str) -> float | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from rich.console import RenderableType
@@ -22,6 +22,11 @@ from rnnexport.report.roofline import roofline_tables
 from rnnexport.report.scenarios import scenario_tables
 from rnnexport.report.training import training_table
 from rnnexport.report.tune import tune_tables
+
+_NON_FINITE = (
+    "NaN, Inf: what becomes of each that one series of a call holds. Kept: the answer is not finite. Swallowed: the "
+    "answer is finite, as if nothing were wrong with the input. Spreads: other series of the call lose theirs, too."
+)
 
 
 @dataclass(frozen=True)
@@ -83,8 +88,12 @@ def warning_of(evidence: KeptEvidence[Any]) -> str:
 
 
 def _parity(each: Collected, number: int) -> Part:
-    draw = figures.errors_by_output
-    return _part(each, each.parity, "rnnexport verify", draw, parity_tables, f"parity-{number}")
+    part = _part(each, each.parity, "rnnexport verify", figures.errors_by_output, parity_tables, f"parity-{number}")
+    explained = [
+        replace(table, caption=_NON_FINITE) if isinstance(table, PlainTable) and "NaN, Inf" in table.headings else table
+        for table in part.tables
+    ]
+    return replace(part, tables=explained)
 
 
 def _drift(each: Collected, number: int) -> Part:
@@ -163,7 +172,9 @@ def _graph(each: Collected) -> Part:
     tables: list[PlainTable | str] = [PlainTable("Inputs and outputs", ["", "name", "type", "shape", "role"], tensors)]
     if manifest.runtimes:
         found = [*manifest.runtimes.items()]
-        tables.append(PlainTable("What each runtime made of it at the export", ["runtime", "finding"], found))
+        tables.append(
+            PlainTable("Conformance: what each runtime made of it at the export", ["runtime", "finding"], found)
+        )
     if manifest.reference is not None:
         tables.append(manifest.reference.summary)
     report = each.lint.report

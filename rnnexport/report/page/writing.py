@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from rnnexport.arguments.options import with_arguments
 from rnnexport.benchmark.comparison import compare_runs, read_report
@@ -122,6 +122,15 @@ def _printable(value: Any) -> Any:
     return printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
+def _with_code(text: str) -> Markup:
+    """Show what stands in backticks as code."""
+    parts = printable(text).split("`")
+    if len(parts) % 2 == 0:  # one of them has no partner
+        return escape(printable(text))
+    shown = [Markup("<code>{}</code>").format(part) if n % 2 else escape(part) for n, part in enumerate(parts)]
+    return Markup().join(shown)
+
+
 def _environment(finalize: Any, *, autoescape: bool) -> Environment:
     return Environment(
         loader=PackageLoader("rnnexport.report.page"),
@@ -134,4 +143,5 @@ def _environment(finalize: Any, *, autoescape: bool) -> Environment:
 
 
 _HTML = _environment(_printable, autoescape=True)
+_HTML.filters["with_code"] = _with_code
 _MARKDOWN = _environment(markdown_text, autoescape=False)
