@@ -27,8 +27,9 @@ from rnnexport.benchmark.deepbench import deepbench_shapes
 from rnnexport.benchmark.interleaving import Effort, Target, lower_quartile_ns, measure_interleaved
 from rnnexport.benchmark.machine import Machine
 from rnnexport.benchmark.probe import probe_machine
-from rnnexport.benchmark.roofline import FORMATS, lower_bound
+from rnnexport.benchmark.roofline import lower_bound
 from rnnexport.benchmark.timing import JOB, time_windows
+from rnnexport.benchmark.weight_formats import FORMATS
 from rnnexport.benchmark.work import LayerWork
 from rnnexport.bundle.bundle import load_bundle
 from rnnexport.bundle.plan import read_plan

@@ -22,7 +22,8 @@ from rich.console import Console
 from rich.table import Table
 
 from rnnexport.benchmark.probe import probe_machine
-from rnnexport.benchmark.roofline import FORMATS, Bound, lower_bound
+from rnnexport.benchmark.roofline import Bound, lower_bound
+from rnnexport.benchmark.weight_formats import FORMATS
 from rnnexport.benchmark.work import LayerWork, recurrent_work
 from rnnexport.engines import get_engine
 from rnnexport.engines.contract import Definition

@@ -11,8 +11,9 @@ from pydantic import BaseModel, computed_field
 
 from rnnexport.benchmark.machine import Machine
 from rnnexport.benchmark.probe import probe_machine
-from rnnexport.benchmark.roofline import FORMATS, INT8, lower_bound
+from rnnexport.benchmark.roofline import lower_bound
 from rnnexport.benchmark.rows import Row
+from rnnexport.benchmark.weight_formats import FORMATS, INT8
 from rnnexport.benchmark.work import LayerWork, recurrent_work
 from rnnexport.bundle.bundle import load_bundle
 from rnnexport.engines.contract import Definition

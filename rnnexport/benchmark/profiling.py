@@ -17,7 +17,7 @@ from rnnexport.bundle.bundle import load_bundle
 from rnnexport.engines import get_engine
 from rnnexport.engines.contract import Definition, Feeds, NodeTime, ProfilingEngine
 from rnnexport.errors import EngineError
-from rnnexport.inspecting.layers import recurrent_nodes
+from rnnexport.inspecting.layers import layer_nodes
 from rnnexport.onnx_files.nodes import node_name
 from rnnexport.onnx_files.operators import RECURRENT
 from rnnexport.parity.grid import CaseShape, draw_feeds
@@ -94,7 +94,7 @@ def profile_job(arguments: dict[str, Any], cases: Iterator[Feeds]) -> Iterator[t
 
 def with_names(model: ir.Model, path: Path, folder: Path) -> Path:
     """`path`, or a copy of its model in `folder` in which every recurrent node has a name for a profiler to tell."""
-    nameless = [node for node in recurrent_nodes(model) if not node.name]
+    nameless = [node for node in layer_nodes(model) if not node.name]
     if not nameless:
         return path
     for node in nameless:
@@ -107,7 +107,7 @@ def with_names(model: ir.Model, path: Path, folder: Path) -> Path:
 def map_to_layers(times: list[NodeTime], model: ir.Model) -> list[ProfiledNode]:
     """Say which recurrent layers each node computes; the longest first."""
     layer_of: dict[str, str] = {}
-    for node in recurrent_nodes(model):
+    for node in layer_nodes(model):
         for name in (node_name(node), *(value.name for value in node.outputs if value.name)):
             layer_of.setdefault(name, node_name(node))
     nodes = [

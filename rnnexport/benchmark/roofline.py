@@ -9,29 +9,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from rnnexport.benchmark.machine import Arithmetic, Machine, MemoryLevel
+from rnnexport.benchmark.machine import Machine, MemoryLevel
+from rnnexport.benchmark.weight_formats import WeightFormat
 from rnnexport.benchmark.work import LayerWork
-from rnnexport.engines.contract import Precision
 
 ARITHMETIC = "arithmetic"
 SYNCHRONISATION = "synchronisation"
-
-
-@dataclass(frozen=True, slots=True)
-class WeightFormat:
-    """How weights are kept and multiplied."""
-
-    bytes_per_weight: float
-    arithmetic: Arithmetic
-
-
-FORMATS: dict[Precision, WeightFormat] = {
-    "float64": WeightFormat(8, "float32"),  # no CPU is faster in float64
-    "float32": WeightFormat(4, "float32"),
-    "float16": WeightFormat(2, "bfloat16"),
-    "bfloat16": WeightFormat(2, "bfloat16"),
-}
-INT8 = WeightFormat(1, "int8")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +34,10 @@ class Bound:
 
 
 def lower_bound(work: Sequence[LayerWork], machine: Machine, weights: WeightFormat, threads: int) -> Bound:
-    """Bound a call that repeats, on so many threads; `work` must not be empty."""
+    """Bound a call that repeats, on so many threads; `work` must not be empty.
+
+    `weights` is the format of layers that do not have one of their own.
+    """
     cores = min(threads, machine.cores)
     phases = _phases(work, machine, weights, cores)
     slowest = max(phases, key=lambda name: phases[name])
@@ -67,13 +53,14 @@ def _phases(work: Sequence[LayerWork], machine: Machine, weights: WeightFormat, 
     """
     held_up = {ARITHMETIC: 0.0}
     for layer in work:
+        own = layer.weights or weights
         for flop, count, repeats in (
             (layer.projection_flop, layer.projection_weights, 1),
             (layer.step_flop, layer.recurrent_weights, layer.time_steps),
         ):
-            bytes_ = count * weights.bytes_per_weight
+            bytes_ = count * own.bytes_per_weight
             times = [_reading_ns(bytes_, level, machine, cores) for level in machine.levels]
-            computing = 1e9 * flop / machine.peak(weights.arithmetic, cores)
+            computing = 1e9 * flop / machine.peak(own.arithmetic, cores)
             longest, limit = max((computing, ARITHMETIC), _slowest_level(times, bytes_, machine, cores))
             held_up[limit] = held_up.get(limit, 0.0) + repeats * longest
     return held_up
@@ -85,12 +72,15 @@ def _sweep(work: Sequence[LayerWork], machine: Machine, weights: WeightFormat, c
     A call touches every weight once, and the nearer levels keep only as much of *all* from call to call; then every
     layer's steps read R again. With few steps in a deep model this says more than the phases do.
     """
-    every_weight = weights.bytes_per_weight * sum(layer.projection_weights + layer.recurrent_weights for layer in work)
+    widths = [(layer.weights or weights).bytes_per_weight for layer in work]
+    every_weight = sum(
+        width * (layer.projection_weights + layer.recurrent_weights) for layer, width in zip(work, widths, strict=True)
+    )
     times = []
     for level in machine.levels:
         nanoseconds = _reading_ns(every_weight, level, machine, cores)
-        for layer in work:
-            again = _reading_ns(layer.recurrent_weights * weights.bytes_per_weight, level, machine, cores)
+        for layer, width in zip(work, widths, strict=True):
+            again = _reading_ns(layer.recurrent_weights * width, level, machine, cores)
             nanoseconds += (layer.time_steps - 1) * again
         times.append(nanoseconds)
     return _slowest_level(times, every_weight, machine, cores)

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
-from rnnexport.inspecting.layers import call_dimensions, recurrent_nodes, summarise
-from rnnexport.onnx_files.operators import GATES
+from rnnexport.benchmark.weight_formats import WeightFormat, mixed_format
+from rnnexport.inspecting.layers import call_dimensions, layer_nodes, summarise
+from rnnexport.onnx_files.operators import GATES, QUANTIZED_LSTM
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +23,8 @@ class LayerWork:
     hidden_size: int
     batch_size: int
     time_steps: int
+    weights: WeightFormat | None = None
+    """As the file says; `None` where the runtime decides."""
 
     @property
     def projection_weights(self) -> int:
@@ -45,7 +48,7 @@ class LayerWork:
 
 
 def recurrent_work(model: ir.Model, sizes: Mapping[str, int]) -> tuple[tuple[LayerWork, ...], tuple[str, ...]]:
-    """Count the work of every recurrent node, each direction for itself, and name the nodes left out.
+    """Count the work of every recurrent layer, each direction for itself, and name the nodes left out.
 
     `sizes` gives each symbolic dimension of the graph's inputs its size. Left out are nodes whose batch or time cannot
     be read off the graph, and those in the branches of `If`, `Loop` and `Scan`, which may run any number of times.
@@ -56,15 +59,26 @@ def recurrent_work(model: ir.Model, sizes: Mapping[str, int]) -> tuple[tuple[Lay
     ShapeInferencePass()(model)
     counted: list[LayerWork] = []
     left_out: list[str] = []
-    for node in recurrent_nodes(model):
+    for node in (node for node in layer_nodes(model) if node.op_type != QUANTIZED_LSTM):
         layer = summarise(node)
         shape = _call_shape(node, sizes) if node.graph is model.graph else None
         if shape is None or layer.input_size is None or layer.hidden_size is None:
             left_out.append(layer.name)
             continue
-        work = LayerWork(layer.name, len(GATES[node.op_type]), layer.input_size, layer.hidden_size, *shape)
-        counted += [work] * (2 if layer.direction == "bidirectional" else 1)
+        directions = 2 if layer.direction == "bidirectional" else 1
+        inputs = [layer.input_size, *[directions * layer.hidden_size] * (layer.layers - 1)]
+        gates = len(GATES[layer.operator])
+        for input_size, bits in zip(inputs, _bits(node, layer.layers), strict=True):
+            format = mixed_format(bits) if bits else None
+            counted += [LayerWork(layer.name, gates, input_size, layer.hidden_size, *shape, format)] * directions
     return tuple(counted), tuple(left_out)
+
+
+def _bits(node: ir.Node, layers: int) -> list[list[int]]:
+    """Of the weights of each layer's gates; nothing where the node does not say."""
+    stored = list(node.attributes.get_ints("weight_bits", ()))
+    gates = len(stored) // layers
+    return [stored[gates * layer : gates * (layer + 1)] for layer in range(layers)]
 
 
 def _call_shape(node: ir.Node, sizes: Mapping[str, int]) -> tuple[int, int] | None:

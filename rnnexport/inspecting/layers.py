@@ -40,6 +40,13 @@ class LayerSummary:
     """`zeros`, `constant`, `input NAME` or `computed`."""
     multiply_adds_per_step: int
     """Of one row, without activations; 0 where the weights' shapes are not known."""
+    layers: int = 1
+    """How many of them, one above the other, the node computes."""
+
+    @property
+    def operator(self) -> str:
+        """ONNX's operator for such a cell."""
+        return self.cell.partition(",")[0]
 
 
 def data_inputs(model: ir.Model) -> list[ir.Value]:
@@ -103,7 +110,7 @@ def _summarise_stack(node: ir.Node) -> LayerSummary:
     lengths = optional_input(node, _STACK_LENGTHS)
     return LayerSummary(
         name=node_name(node),
-        cell=cell if layers == 1 else f"{cell} × {layers}",
+        cell=cell,
         weights=", ".join(_STACK_WEIGHTS.get(each, "?") for each in bits),
         direction=direction,
         input_size=inputs,
@@ -111,6 +118,7 @@ def _summarise_stack(node: ir.Node) -> LayerSummary:
         lengths=None if lengths is None else _origin(lengths),
         initial_state=_initial_state(optional_input(node, _STACK_INITIAL_H)),
         multiply_adds_per_step=rows * columns,
+        layers=layers,
     )
 
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import onnx_ir as ir
 
 from rnnexport.inspecting.layers import data_inputs
-from rnnexport.onnx_files.operators import INITIAL_H, LAYOUT, RECURRENT
+from rnnexport.onnx_files.operators import INITIAL_H, LAYOUT, RECURRENT, STACK
 
 
 def state_pairs(model: ir.Model) -> Iterator[tuple[str, str]]:
@@ -30,7 +30,7 @@ def _is_state(before: ir.Value, after: ir.Value) -> bool:
         user.outputs[position - INITIAL_H + 1]
         for value in _reached(before)
         for user, position in value.uses()
-        if user.op_type in RECURRENT and INITIAL_H <= position < len(user.outputs) + INITIAL_H - 1
+        if user.op_type in (*RECURRENT, STACK) and INITIAL_H <= position < len(user.outputs) + INITIAL_H - 1
     }
     return any(after in _reached(output) for output in reached)
 

@@ -42,7 +42,8 @@ def _layers(inspection: Inspection) -> Table:
     for layer in inspection.layers:
         sizes = [str(layer.input_size or "?"), str(layer.hidden_size or "?")]
         lengths = layer.lengths or "-"
-        table.add_row(layer.name, layer.cell, layer.weights, layer.direction, *sizes, lengths, layer.initial_state)
+        stacked = layer.cell if layer.layers == 1 else f"{layer.cell} × {layer.layers}"
+        table.add_row(layer.name, stacked, layer.weights, layer.direction, *sizes, lengths, layer.initial_state)
     for cell in inspection.decomposed_cells:
         how = "decomposed" if cell.steps == 1 else f"decomposed, {cell.steps} steps"
         table.add_row(cell.node, f"{cell.cell}, {how}", cell.weights, "-", "?", "?", "-", "-")

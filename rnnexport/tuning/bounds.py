@@ -8,7 +8,8 @@ import onnx_ir as ir
 
 from rnnexport.benchmark.machine import Machine
 from rnnexport.benchmark.probe import probe_machine
-from rnnexport.benchmark.roofline import FORMATS, lower_bound
+from rnnexport.benchmark.roofline import lower_bound
+from rnnexport.benchmark.weight_formats import FORMATS
 from rnnexport.benchmark.work import recurrent_work
 from rnnexport.tuning.graph_variants import GraphVariant
 from rnnexport.tuning.results import Candidate

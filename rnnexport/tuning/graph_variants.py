@@ -8,7 +8,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from rnnexport.benchmark.roofline import FORMATS, INT8, WeightFormat
+from rnnexport.benchmark.weight_formats import FORMATS, INT4, INT8, INT16, WeightFormat
 from rnnexport.bundle.plan import GraphKind
 from rnnexport.engines.contract import Feeds
 from rnnexport.onnx_files.operators import STACK_PACKAGES
@@ -21,9 +21,6 @@ if TYPE_CHECKING:
     import onnx_ir
 
     from rnnexport.passes.lowering import CalibrationStatistics
-
-INT4 = WeightFormat(0.5, "int8")
-INT16 = WeightFormat(2, "float32")
 
 
 @dataclass(frozen=True)

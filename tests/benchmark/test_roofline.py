@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import onnx_ir as ir
 import pytest
@@ -10,9 +12,11 @@ from hypothesis import strategies as st
 from onnx import numpy_helper
 
 from rnnexport.benchmark.machine import Cache, Machine, MemoryLevel, Rate
-from rnnexport.benchmark.roofline import FORMATS, INT8, lower_bound
+from rnnexport.benchmark.roofline import lower_bound
+from rnnexport.benchmark.weight_formats import FORMATS, INT8, WeightFormat
 from rnnexport.benchmark.work import LayerWork, recurrent_work
 from tests.graphs import Graph
+from tests.kernels.recurrent_stack import DrawnStack
 
 GATES = {"LSTM": 4, "GRU": 3}
 
@@ -134,6 +138,26 @@ def test_work_is_that_of_the_matrices_in_the_graph(cell: str, direction: str, si
     flop = sum(layer.projection_flop + layer.time_steps * layer.step_flop for layer in work)
     assert flop == 2 * batch * time * sum(array.size for array in weights)
     assert sum(layer.recurrent_weights for layer in work) == weights[1].size
+
+
+@given(
+    layers=st.integers(1, 3),
+    direction=st.sampled_from(["forward", "bidirectional"]),
+    sizes=st.tuples(*[st.integers(1, 7)] * 4),
+)
+def test_a_stack_of_layers_has_the_work_of_each(layers: int, direction: str, sizes: tuple[int, int, int, int]) -> None:
+    batch, time, inputs, hidden = sizes
+    stack = DrawnStack("gru", direction, 1, layers, inputs, hidden, weight_bits=(8, 4, 16) * layers)
+    work, left_out = recurrent_work(ir.from_proto(stack.model()), {"batch": batch, "time": time})
+    assert not left_out
+    assert len(work) == layers * stack.directions
+    flop = sum(layer.projection_flop + layer.time_steps * layer.step_flop for layer in work)
+    assert flop == 2 * batch * time * sum(w.size + r.size for of_layer in stack.matrices for w, r in of_layer)
+    assert {layer.weights for layer in work} == {WeightFormat((1 + 0.5 + 2) / 3, "int8")}
+    of_memory = machine(0, 1e15, 1e6, 1e6)
+    float32 = [replace(layer, weights=None) for layer in work]
+    bounds = [lower_bound(each, of_memory, FORMATS["float32"], 1).nanoseconds for each in (work, float32)]
+    assert bounds[0] == pytest.approx(bounds[1] * (1 + 0.5 + 2) / 3 / 4)
 
 
 def test_a_layer_whose_time_is_not_known_is_left_out_by_name() -> None:

@@ -9,6 +9,7 @@ from rnnexport.bundle.bundle import reference_bundles
 from rnnexport.inspecting.inspection import inspect_model
 from rnnexport.optimizing.options import Rewrite
 from rnnexport.optimizing.rewrite import apply
+from tests.kernels.recurrent_stack import DrawnStack
 
 LSTM, GRU = (bundle / "model.onnx" for bundle in reference_bundles())
 MULTIPLY_ADDS = {LSTM: 4 * 64 * (12 + 64), GRU: 3 * 64 * (12 + 64)}
@@ -24,6 +25,7 @@ MULTIPLY_ADDS = {LSTM: 4 * 64 * (12 + 64), GRU: 3 * 64 * (12 + 64)}
         (Rewrite(weights="int4", matmul_kernel="matmulnbits", input_projection="same"), "int4"),
         (Rewrite(lowering="fused", weight_only_int8=True), "int8"),
         (Rewrite(lowering="fused", weights="int8"), "int8"),
+        (Rewrite(lowering="stack", weights="int16"), "int16"),
     ],
     ids=str,
 )
@@ -55,3 +57,10 @@ def test_of_the_branches_of_an_if_one_counts():
     shown = inspect_model(ir.from_proto(model))
     assert len(shown.layers) == 2
     assert shown.multiply_adds_per_step == MULTIPLY_ADDS[GRU]
+
+
+def test_a_stack_of_layers_is_told_with_its_states():
+    shown = inspect_model(ir.from_proto(DrawnStack("gru", num_layers=3, weight_bits=(8, 8, 32) * 3).model(states=True)))
+    (layer,) = shown.layers
+    assert (layer.cell, layer.layers, layer.weights) == ("GRU, reset before", 3, "int8, float")
+    assert shown.state_pairs == (("initial_h", "Y_h"),)
