@@ -17,12 +17,13 @@ from rnnexport.linting.loading import find_refusals
 from rnnexport.linting.results import Finding, LintReport, Proof
 from rnnexport.linting.rule import Rule
 from rnnexport.linting.rules import all_rules
+from rnnexport.onnx_files.operators import STACK_DOMAIN
 from rnnexport.onnx_files.reading import external_files, read_model
 
 if TYPE_CHECKING:
     import onnx_ir
 
-_KNOWN_DOMAINS = ("", "ai.onnx", "com.microsoft")
+_KNOWN_DOMAINS = ("", "ai.onnx", "com.microsoft", STACK_DOMAIN)
 
 
 def lint(

@@ -1,6 +1,7 @@
 """A whole ONNX graph in float64, operator by operator: the reference where there is no PyTorch source.
 
-1. Recurrent nodes are computed by `operators`, all others by `float64`; an operator that is not proven is refused.
+1. Recurrent nodes are computed by `operators` (stacks of them by `recurrent_stack`), all others by `float64`; an
+   operator that is not proven is refused.
 2. Every float32, float16 and bfloat16 constant, cast and attribute becomes float64, in bodies too.
 3. An `Alteration` computes the graph with one thing done differently, to see whether that explains a wrong answer.
 """
@@ -19,7 +20,7 @@ from numpy.typing import NDArray
 
 from rnnexport.engines.contract import Feeds
 from rnnexport.errors import InputError, NoReferenceError
-from rnnexport.onnx_files.operators import RECURRENT
+from rnnexport.onnx_files.operators import RECURRENT, STACK
 from rnnexport.parity.crosscheck import ROUNDINGS, CrossCheck, load_unoptimised, run_unoptimised
 from rnnexport.parity.float64.claims import check_claimed, proven_kernel
 from rnnexport.parity.float64.formats import FLOAT16, HALF_UNITS, narrow_values
@@ -27,6 +28,7 @@ from rnnexport.parity.float64.graph import Compiler, Graph, NodeFailedError, Ste
 from rnnexport.parity.float64.node import GraphNode, Kernel
 from rnnexport.parity.float64.widening import wide
 from rnnexport.parity.operators import Arithmetic, Rounding, evaluate
+from rnnexport.parity.recurrent_stack import evaluate_stack, rounded_stack
 from rnnexport.parity.rounding import HALF_UNIT, SMALLEST, to_bfloat16, to_float16, to_float32, within_a_unit
 
 if TYPE_CHECKING:
@@ -176,6 +178,8 @@ def _first_line(exc: Exception) -> str:
 
 def _kernel(alteration: Alteration, altered_node: str | None, node: GraphNode, opset: int) -> Kernel:
     """What computes a node, altered."""
+    if node.op_type == STACK:
+        return partial(_stack, alteration)
     if node.op_type in RECURRENT:
         check_claimed(node)
         return partial(_recurrent, alteration.recurrent if altered_node in (None, *node.outputs) else evaluate)
@@ -190,6 +194,13 @@ def _recurrent(
 ) -> tuple[NDArray[Any], ...]:
     attributes = {name: value for name, value in node.attributes.items() if name != "output_sequence"}
     return compute(node.op_type, [*inputs], **attributes)
+
+
+def _stack(alteration: Alteration, node: GraphNode, *inputs: Any) -> tuple[NDArray[Any], ...]:
+    """The layers of a stack. Where numbers are rounded, it rounds its activations; fault models leave it as it is."""
+    if alteration.operand is _unchanged:
+        return evaluate_stack(inputs, node.attributes)
+    return rounded_stack(inputs, node.attributes, Arithmetic(alteration.operand, alteration.value))
 
 
 def _product(

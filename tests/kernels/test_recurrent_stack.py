@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from onnx import helper, numpy_helper
 
 from tests.graphs import value
-from tests.kernels.recurrent_stack import GATES_OF, Array, DrawnStack, run, session
+from tests.kernels.drawn_stacks import BITS, drawn_stacks
+from tests.kernels.recurrent_stack import Array, DrawnStack, run, session
 
 ISAS = ("portable", "avx2", "avx512vnni")
-LOADED_BITS = (32, 16, 8, 4)
 
 
 @pytest.fixture
@@ -36,28 +36,6 @@ def use(library: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
         return True
 
     return choose
-
-
-@st.composite
-def drawn_stacks(draw: st.DrawFn) -> DrawnStack:
-    """Any stack of small sizes, about the edges of panels, groups and blocks."""
-    cell = draw(st.sampled_from(sorted(GATES_OF)))
-    layers = draw(st.integers(1, 3))
-    mixed = st.lists(st.sampled_from(LOADED_BITS), min_size=layers * GATES_OF[cell], max_size=layers * GATES_OF[cell])
-    return DrawnStack(
-        cell=cell,
-        direction=draw(st.sampled_from(["forward", "reverse", "bidirectional"])),
-        linear_before_reset=draw(st.integers(0, 1)),
-        num_layers=layers,
-        input_size=draw(st.sampled_from([1, 4, 7, 16, 33, 70])),
-        hidden_size=draw(st.sampled_from([1, 6, 16, 17, 40])),
-        layout=draw(st.integers(0, 1)),
-        weight_bits=draw(st.sampled_from(LOADED_BITS) | mixed.map(tuple)),
-        block_size=draw(st.sampled_from([32, 64])),
-        activation_bits=draw(st.sampled_from([12, 8])),
-        bias=draw(st.booleans()),
-        seed=draw(st.integers(0, 9)),
-    )
 
 
 def largest_error(got: dict[str, Array], expected: dict[str, Array]) -> float:
@@ -88,7 +66,7 @@ def test_any_stack_computes_what_its_description_says(
     assert largest_error(got, stack.reference(feeds)) < rounding_allowance(stack)
 
 
-@pytest.mark.parametrize("bits", LOADED_BITS)
+@pytest.mark.parametrize("bits", BITS)
 def test_a_series_of_steps_stays_close(library: Path, bits: int) -> None:
     stack = DrawnStack("gru", linear_before_reset=1, num_layers=2, input_size=40, hidden_size=64, weight_bits=bits)
     feeds = stack.feeds(2, 60)
@@ -151,7 +129,7 @@ def test_padding_is_not_read_and_an_empty_row_keeps_its_state(library: Path, bit
 
 
 @pytest.mark.parametrize("isa", ISAS)
-@pytest.mark.parametrize("bits", LOADED_BITS)
+@pytest.mark.parametrize("bits", BITS)
 @pytest.mark.parametrize("wrong", [np.nan, np.inf])
 def test_a_nan_is_not_swallowed(use: Any, library: Path, isa: str, bits: int, wrong: float) -> None:
     if not use(isa):

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rnnexport.onnx_files.operators import STACK
+
 _BYTES = 8
 _LARGE = 1024
 _MULTIPLY_ADDS_PER_SECOND = 2e9
@@ -110,4 +112,6 @@ def _products(node: Any, shapes: Mapping[str, Sequence[int]]) -> float:
     if node.op_type in ("LSTM", "GRU", "RNN") and len(x) == 3 and len(w) == 3:
         r = shapes.get(node.input[2], [0, 0, 0])
         return x[0] * x[1] * (math.prod(w) + math.prod(r)) / _MULTIPLY_ADDS_PER_SECOND + x[0] * w[0] / _STEPS_PER_SECOND
+    if node.op_type == STACK and len(x) == 3:  # a byte of weights counts as one
+        return x[0] * x[1] * w[0] / _MULTIPLY_ADDS_PER_SECOND + x[0] / _STEPS_PER_SECOND
     return 0.0

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rnnexport.errors import NoReferenceError
+from rnnexport.onnx_files.operators import STACK, STACK_DOMAIN
 from rnnexport.parity.float64.control_flow import CONTROL_FLOW
 from rnnexport.parity.float64.node import GraphNode, Kernel
 from rnnexport.parity.float64.widening import Rounding, wide, wide_tensor
@@ -41,12 +42,15 @@ class Compiler:
         """
         from onnx import NodeProto, defs, helper
 
-        if proto.domain not in ("", "ai.onnx"):
+        if (proto.domain, proto.op_type) == (STACK_DOMAIN, STACK):
+            version = 1
+        elif proto.domain not in ("", "ai.onnx"):
             raise NoReferenceError(f"{proto.op_type} of the domain {proto.domain!r}")
-        try:
-            version = defs.get_schema(proto.op_type, self.opset, "").since_version
-        except defs.SchemaError as exc:
-            raise NoReferenceError(f"{proto.op_type}, which is not in operator set {self.opset}") from exc
+        else:
+            try:
+                version = defs.get_schema(proto.op_type, self.opset, "").since_version
+            except defs.SchemaError as exc:
+                raise NoReferenceError(f"{proto.op_type}, which is not in operator set {self.opset}") from exc
         attributes = {a.name: _decoded(helper.get_attribute_value(a)) for a in proto.attribute}
         copy = NodeProto()  # the original would keep the whole file in memory
         copy.CopyFrom(proto)
