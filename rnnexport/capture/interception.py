@@ -9,7 +9,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -150,6 +150,37 @@ def opaque_layer(
     sizes = {"hidden_size": weights[1].shape[1], "num_layers": 1, "num_directions": 1, "bias": int(len(weights) > 2)}
     sizes["relu"] = int(relu)
     return _opaque(cell, path, x, states, None, weights, sizes)
+
+
+def called_layer(
+    cell: str,
+    path: str,
+    x: Tensor,
+    hx: Any,
+    weights: Sequence[Tensor],
+    has_biases: bool,
+    num_layers: int,
+    dropout: float,
+    train: bool,
+    bidirectional: bool,
+    batch_first: bool = False,
+) -> tuple[Tensor, ...]:
+    """Stand in for `torch.lstm`, `torch.gru`, `torch.rnn_tanh` and `torch.rnn_relu` over a padded batch."""
+    kind, _, relu = cell.partition(", ")
+    per_layer = len(weights) // (num_layers * (1 + bidirectional))
+    projects = per_layer > (4 if has_biases else 2)
+    sizes = {
+        "hidden_size": weights[1].shape[0] // {"LSTM": 4, "GRU": 3, "RNN": 1}[kind],
+        "proj_size": weights[per_layer - 1].shape[0] if projects else 0,
+        "num_layers": num_layers,
+        "num_directions": 1 + bidirectional,
+        "bias": int(has_biases),
+        "linear_before_reset": 1,
+        "relu": int(bool(relu)),
+    }
+    rows = x.transpose(0, 1) if batch_first else x
+    output, *final = _opaque(kind, path, rows, _states(hx, kind == "LSTM"), None, list(weights), sizes)
+    return output.transpose(0, 1) if batch_first else output, *final
 
 
 def _states(hx: Any, is_lstm: bool) -> list[Tensor]:

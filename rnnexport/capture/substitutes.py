@@ -5,7 +5,8 @@
 3. `embedding_bag` of full rows is an embedding and its sum, mean or maximum.
 4. `item()` of a buffer is a constant: code may branch on it.
 5. `x.data` of what a trace computes is no part of it; `x.detach()` is the same tensor.
-6. `lengths.tolist()` and `lengths.numpy()` stand for the tensor (`numbers.py`).
+6. `torch.lstm` and its like, which scripts and exported programs call, are layers (`interception.py`).
+7. `lengths.tolist()` and `lengths.numpy()` stand for the tensor (`numbers.py`).
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
+from rnnexport.capture.interception import called_layer
 from rnnexport.capture.numbers import Numbers, are_of_any_size
 
 
@@ -44,8 +46,15 @@ class Substitutes(TorchFunctionMode):
             return Numbers(args[0])
         if func in _FROM_NUMBERS and args and isinstance(args[0], Numbers):
             return args[0].tensor.to((kwargs or {}).get("dtype") or args[0].tensor.dtype)
+        if (cell := _LAYERS.get(func)) and isinstance(args[2], list | tuple):
+            return called_layer(cell, self.path_of(args[2][0]), *args, **(kwargs or {}))
         substitute = _TABLE.get(func)
         return (substitute or func)(*args, **(kwargs or {}))
+
+    def path_of(self, weight: Tensor) -> str:
+        """The path of the module that a weight belongs to."""
+        names = (name for name, parameter in self.module.named_parameters() if parameter is weight)
+        return next(names, "").rpartition(".")[0]
 
 
 def _max_pool1d(
@@ -90,6 +99,11 @@ def _embedding_bag(input: Tensor, weight: Tensor, offsets: Tensor | None = None,
     return rows.amax(1) if mode == "max" else rows.sum(1) if mode == "sum" else rows.mean(1)
 
 
+_LAYERS: dict[Any, str] = {
+    function: cell
+    for name, cell in (("lstm", "LSTM"), ("gru", "GRU"), ("rnn_tanh", "RNN"), ("rnn_relu", "RNN, relu"))
+    for function in (getattr(torch, name), getattr(torch.ops.aten, name).input)
+}
 _FROM_NUMBERS = {torch.tensor, torch.as_tensor, torch.from_numpy}
 _TABLE: dict[Any, Callable[..., Any]] = {
     Tensor.data.__get__: Tensor.detach,  # type: ignore[attr-defined]

@@ -226,6 +226,8 @@ class VectorizedLoop:
         """`x[:, t]` and `x[:, t:t+1]` at all steps are x with its steps in front."""
         base = self.resolve(operation.args[0])
         numbers = [argument for argument in operation.args[1:] if isinstance(argument, StepIndex)]
+        if not operation.args[1:]:  # a slice of everything
+            return base
         if isinstance(base, Series) or len(numbers) != len(operation.args) - 1:
             return None
         if operation.target is aten.slice.Tensor and len(numbers) > 2 and numbers[2].constant > _TO_THE_END:

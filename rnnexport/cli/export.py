@@ -20,8 +20,8 @@ def export(
     source: Annotated[
         str | None,
         typer.Argument(
-            help="A module of your own, as my_package.models:TaggerNet, an ONNX file, or a Keras model, .keras or .h5. "
-            "Default: what `rnnexport train` made.",
+            help="A module of your own, as my_package.models:TaggerNet, a TorchScript file, .pt, an ONNX file, or a "
+            "Keras model, .keras or .h5. Default: what `rnnexport train` made.",
             show_default=False,
         ),
     ] = None,
@@ -83,11 +83,15 @@ def export(
     from rnnexport.exporting.checkpoint import newest_checkpoints
     from rnnexport.exporting.class_names import read_class_names
     from rnnexport.exporting.export import export_with
+    from rnnexport.exporting.torch_files import is_program_file
     from rnnexport.exporting.user_code import load_module
     from rnnexport.keras_files.archive import is_keras_file
     from rnnexport.report.bundle import bundle_tables
 
-    is_module = source is not None and not source.endswith(".onnx") and not is_keras_file(Path(source))
+    is_file = source is not None and (
+        source.endswith(".onnx") or is_keras_file(Path(source)) or is_program_file(source)
+    )
+    is_module = source is not None and not is_file
     for flag, given, fits, what in (
         ("--weights", weights, is_module, "a module of your own"),
         ("--kwargs", kwargs, is_module, "a module of your own"),

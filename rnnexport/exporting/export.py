@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rnnexport.arguments.options import with_arguments
 from rnnexport.bundle.bundle import Bundle
@@ -13,6 +13,7 @@ from rnnexport.exporting.checkpoint import EXPORTED, export_checkpoint
 from rnnexport.exporting.keras_source import export_keras
 from rnnexport.exporting.onnx_source import export_onnx
 from rnnexport.exporting.options import ExportOptions
+from rnnexport.exporting.torch_files import is_program_file, read_script
 from rnnexport.keras_files.archive import is_keras_file
 
 if TYPE_CHECKING:
@@ -25,11 +26,15 @@ _FORMS = {"out", "sbom", "opset_version", "streaming", "openvino", "compress", "
 """Options of graphs that are made here, whatever from."""
 
 
-def export_with(source: nn.Module | torch.export.ExportedProgram | str | Path, options: ExportOptions) -> Bundle:
+def export_with(
+    source: nn.Module | torch.jit.ScriptFunction[Any, Any] | torch.export.ExportedProgram | str | Path,
+    options: ExportOptions,
+) -> Bundle:
     """Write a model as a bundle.
 
-    `source` is a module of your own, also as `torch.compile`, `DataParallel` or `torch.export` left it, the checkpoint
-    folder that `train` wrote, an ONNX file of any origin, or a whole Keras model, `.keras` or `.h5`.
+    `source` is a module of your own, also as `torch.compile`, `DataParallel`, `torch.jit` or `torch.export` left it, a
+    TorchScript file, the checkpoint folder that `train` wrote, an ONNX file of any origin, or a whole Keras model,
+    `.keras` or `.h5`.
 
     Raises:
         InputError: `source` or `inputs` are wrong.
@@ -52,6 +57,8 @@ def export_with(source: nn.Module | torch.export.ExportedProgram | str | Path, o
         for note in notes:
             options.on_note(note)
         return bundle
+    if isinstance(source, str | Path) and is_program_file(source):
+        source = read_script(Path(source))
     if isinstance(source, str | Path):
         options.refuse_all_but(_FORMS | {"lengths"}, "a checkpoint")
         return export_checkpoint(Path(source), target, options)

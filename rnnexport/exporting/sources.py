@@ -37,7 +37,9 @@ def prepared(source: Any, inputs: Sequence[InputSpec]) -> ReadyModule:
     while wrapped := _wrapped(source):
         source = wrapped
     if isinstance(source, torch.jit.ScriptModule | torch.jit.ScriptFunction):
-        raise InputError("a TorchScript module has no Python code to capture; give the module that it was made from")
+        from rnnexport.capture.torchscript import module_of_script
+
+        source = module_of_script(source)
     if not isinstance(source, nn.Module):
         raise InputError(f"a {type(source).__name__} is no torch.nn.Module; wrap it in one")
     for path, child in source.named_modules():

@@ -1,12 +1,14 @@
 """Modules as people hand them over: wrapped, in bfloat16, or not to be captured and refused by name."""
 
+import onnx
 import pytest
 import torch
 from torch import nn
 
 import rnnexport
+from rnnexport.bundle.bundle import load_bundle
 from rnnexport.capture import parse_input_spec
-from rnnexport.errors import InputError
+from rnnexport.errors import ExportError, InputError
 from rnnexport.exporting.sources import prepared
 
 SERIES = parse_input_spec("x:float32[batch,time,5]")
@@ -39,7 +41,6 @@ def test_wrappers_are_taken_off(wrap):
 @pytest.mark.parametrize(
     ("make", "reason"),
     [
-        (lambda: torch.jit.script(Tagger()), "a TorchScript module has no Python code"),
         (quantized, "module '0.head' is a quantized Linear"),
         (lazy, "parameter '1.weight' is not initialised yet"),
         (lambda: torch.relu, "is no torch.nn.Module"),
@@ -67,3 +68,81 @@ def test_an_exported_program(tmp_path):
     program = torch.export.export(head, (torch.zeros(3, 6, 5),), dynamic_shapes=({0: batch, 1: time},))
     bundle = rnnexport.export(program, tmp_path / "b", inputs=["input:float32[batch,time,5]"])
     assert bundle.manifest.runtimes == {"onnxruntime": "right", "openvino": "right"}
+
+
+def scripted():
+    return torch.jit.script(Tagger())
+
+
+def traced():
+    return torch.jit.trace(Tagger().eval(), (torch.zeros(3, 6, 5),))
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("make", [scripted, pytest.param(traced, marks=pytest.mark.slow)])
+def test_a_torchscript_file(make, tmp_path, run):
+    script = make()
+    script.save(tmp_path / "tagger.pt")
+    ended = run("export", tmp_path / "tagger.pt", "--input", "x:float32[batch,time,5]", "--out", tmp_path / "b")
+    assert ended.status == 0, ended.err
+    bundle = load_bundle(tmp_path / "b")
+    assert bundle.manifest.source.name == "Tagger"
+    assert bundle.manifest.runtimes == {"onnxruntime": "right", "openvino": "right"}
+    x = torch.randn(2, 9, 5)
+    actual = rnnexport.load(bundle.path).run({"x": x.numpy()})["output"]
+    with torch.no_grad():
+        torch.testing.assert_close(torch.from_numpy(actual), script(x))
+    assert [node.op_type for node in onnx.load(bundle.model_path).graph.node].count("GRU") == 1
+
+
+class Branches(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x + 1 if bool(x.sum() > 0) else x - 1
+
+
+class LoopOfCells(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.cell = nn.GRUCell(5, 8)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        h = torch.zeros(x.size(0), 8)
+        steps: list[torch.Tensor] = []
+        for t in range(x.size(1)):
+            h = self.cell(x[:, t], h)
+            steps.append(h)
+        return torch.stack(steps, 1)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_loop_of_a_script(tmp_path):
+    bundle = rnnexport.export(torch.jit.script(LoopOfCells()), tmp_path / "b", inputs=[SERIES])
+    assert bundle.manifest.runtimes == {"onnxruntime": "right", "openvino": "right"}
+    assert [node.op_type for node in onnx.load(bundle.model_path).graph.node].count("GRU") == 1
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_script_that_branches_on_values_is_refused(tmp_path):
+    with pytest.raises(ExportError, match="depends on the values of its inputs"):
+        rnnexport.export(torch.jit.script(Branches()), tmp_path / "b", inputs=[SERIES])
+    assert not any(tmp_path.iterdir())
+
+
+def test_files_that_hold_no_script_are_refused(tmp_path):
+    torch.save(Tagger().state_dict(), tmp_path / "weights.pt")
+    with pytest.raises(InputError, match="holds no TorchScript module"):
+        rnnexport.export(tmp_path / "weights.pt", tmp_path / "b", inputs=[SERIES])
+    (tmp_path / "program.pt2").write_bytes(b"")
+    with pytest.raises(InputError, match="exported program, which is not opened because it could run code"):
+        rnnexport.export(tmp_path / "program.pt2", tmp_path / "b", inputs=[SERIES])
+    assert not (tmp_path / "b").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_layers_of_an_exported_program_stay_layers(tmp_path):
+    dynamic = {0: torch.export.Dim.DYNAMIC}  # torch.export itself fixes the number of steps
+    program = torch.export.export(Tagger().eval(), (torch.zeros(3, 6, 5),), dynamic_shapes=(dynamic,))
+    bundle = rnnexport.export(program, tmp_path / "b", inputs=["x:float32[batch,6,5]"])
+    assert [node.op_type for node in onnx.load(bundle.model_path).graph.node].count("GRU") == 1
