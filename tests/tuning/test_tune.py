@@ -178,6 +178,7 @@ def streaming(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_a_plan_for_streaming_runs_the_step_graph(streaming):
     report = tune(streaming, purpose="streaming", budget="max-error=0.1", **QUICK)
     plan = read_plan(load_bundle(streaming), "step")
