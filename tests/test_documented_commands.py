@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sys
 import tarfile
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -100,7 +101,9 @@ def _unrolled() -> onnx.ModelProto:
                 h = self.cell(x[:, t], h)
             return h
 
-    program = torch.onnx.export(Unrolled().eval(), (torch.zeros(2, 4, 12),), dynamo=True, verbose=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # of PyTorch, of its own calls
+        program = torch.onnx.export(Unrolled().eval(), (torch.zeros(2, 4, 12),), dynamo=True, verbose=False)
     assert program is not None
     return program.model_proto
 
