@@ -27,10 +27,10 @@ class Positional(nn.Module):
         super().__init__()
         self.module, self.names = module, [spec.name for spec in inputs]
 
-    def forward(self, a: Tensor, b: Tensor | None = None, c: Tensor | None = None) -> Any:
+    def forward(self, a: Tensor, b: Tensor | None = None, c: Tensor | None = None, d: Tensor | None = None) -> Any:
         """Call the module with as many as it takes."""
         groups: dict[str, list[Tensor]] = {}
-        for name, tensor in zip(self.names, (a, b, c), strict=False):
+        for name, tensor in zip(self.names, (a, b, c, d), strict=False):
             assert tensor is not None
             groups.setdefault(name.partition(".")[0], []).append(tensor)
         return self.module(*(group[0] if len(group) == 1 else tuple(group) for group in groups.values()))

@@ -1,19 +1,20 @@
 """Writes the table of docs/reference/export.md, and its counts in README.md: what becomes of every case, here and by
 PyTorch's own exporters.
 
-    python -m benchmarks.export_table.write_table
+    python -m benchmarks.export_table.write_table [--missing]
 
-Every export runs in a process of its own, since PyTorch's exporters remember earlier ones.
+Every export runs in a process of its own, since PyTorch's exporters remember earlier ones. With `--missing`, rows that
+the document has already are kept. It is written after each case, so a run that was ended goes on where it stood.
 """
 
 from __future__ import annotations
 
-import json
+import multiprocessing
 import re
-import subprocess
 import sys
 import tempfile
 from collections import Counter
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 BEGIN, END = "<!-- table: begin -->\n", "<!-- table: end -->"
@@ -21,6 +22,7 @@ ROOT = Path(__file__).resolve().parents[2]
 DOCUMENT, README = ROOT / "docs/reference/export.md", ROOT / "README.md"
 ROW = re.compile(r"\| \[\d+ modules, .*\n")
 """Of the README."""
+FORKS = multiprocessing.get_context("forkserver")
 COLUMNS = {
     "rnnexport": ["ONNX Runtime", "OpenVINO", "OpenVINO, static"],
     "torch.onnx.export": ["ONNX Runtime", "OpenVINO"],
@@ -33,12 +35,12 @@ def judge(name: str, exporter: str) -> dict[str, str]:
     import torch
 
     import rnnexport
-    from benchmarks.export_table.export_cases import CASES
     from benchmarks.export_table.outcomes import outcome, specs
+    from benchmarks.export_table.pytorch_cases import ALL_CASES
     from benchmarks.export_table.stock import EXPORTERS, stock_export
     from rnnexport.errors import RnnexportError
 
-    case = next(case for case in CASES if case.name == name)
+    case = next(case for case in ALL_CASES if case.name == name)
     torch.manual_seed(0)
     module = case.make()
     with tempfile.TemporaryDirectory() as folder:
@@ -60,10 +62,22 @@ def judge(name: str, exporter: str) -> dict[str, str]:
 
 
 def judge_apart(name: str, exporter: str) -> dict[str, str]:
-    """As `judge`, in a process of its own, which may crash."""
-    command = [sys.executable, "-m", "benchmarks.export_table.write_table", name, exporter]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, timeout=600, cwd=ROOT)
-    return json.loads(done.stdout.splitlines()[-1]) if done.stdout else dict.fromkeys(COLUMNS[exporter], "crash")
+    """As `judge`, in a process of its own, which may crash; PyTorch is loaded in it from the start."""
+    answers, sender = FORKS.Pipe(duplex=False)
+    process = FORKS.Process(target=_judge_into, args=(sender, name, exporter))
+    process.start()
+    sender.close()
+    try:
+        found: dict[str, str] = answers.recv() if answers.poll(600) else dict.fromkeys(COLUMNS[exporter], "hangs")
+    except EOFError:
+        found = dict.fromkeys(COLUMNS[exporter], "crash")
+    process.kill()
+    process.join()
+    return found
+
+
+def _judge_into(sender: Connection, name: str, exporter: str) -> None:
+    sender.send(judge(name, exporter))
 
 
 def table(rows: dict[str, dict[str, dict[str, str]]]) -> str:
@@ -92,20 +106,39 @@ def readme_row(document: str) -> str:
     return f"| {title} | {counts} | {others} |\n"
 
 
-def main() -> None:
-    """Judge one case with one exporter, named on the command line, or all of them, and write the document."""
-    if len(sys.argv) > 1:
-        print(json.dumps(judge(*sys.argv[1:])))
-        return
-    from benchmarks.export_table.export_cases import CASES
+def known_rows(text: str) -> dict[str, dict[str, dict[str, str]]]:
+    """The rows of the document's table."""
+    columns = [(exporter, runtime) for exporter, runtimes in COLUMNS.items() for runtime in runtimes]
+    rows: dict[str, dict[str, dict[str, str]]] = {}
+    for name, cells in re.findall(r"^\| ([^|*]+) \| (.+) \|$", text.partition(BEGIN)[2], re.MULTILINE):
+        words = cells.split(" | ")
+        if name != "case" and len(words) == len(columns):
+            rows[name] = {exporter: {} for exporter in COLUMNS}
+            for (exporter, runtime), word in zip(columns, words, strict=True):
+                rows[name][exporter][runtime] = word
+    return rows
 
-    rows = {}
-    for case in CASES:
-        rows[case.name] = {exporter: judge_apart(case.name, exporter) for exporter in COLUMNS}
-        print(case.name, rows[case.name], flush=True)
+
+def main() -> None:
+    """Judge the cases with every exporter, and write the document."""
+    from benchmarks.export_table.pytorch_cases import ALL_CASES
+
+    FORKS.set_forkserver_preload(
+        ["torch.onnx", "onnxscript", "rnnexport.capture.capturing", "onnx.checker", "onnxruntime", "openvino"]
+    )
+    names = [case.name for case in ALL_CASES]
+    known = known_rows(DOCUMENT.read_text(encoding="utf-8")) if "--missing" in sys.argv else {}
+    rows = {name: row for name, row in known.items() if name in names}
+    for name in (name for name in names if name not in rows):
+        rows[name] = {exporter: judge_apart(name, exporter) for exporter in COLUMNS}
+        print(name, rows[name], flush=True)
+        write_documents({each: rows[each] for each in names if each in rows})
+
+
+def write_documents(rows: dict[str, dict[str, dict[str, str]]]) -> None:
+    """Put the rows into the page and their counts into the README."""
     text = DOCUMENT.read_text(encoding="utf-8")
-    before, after = text.split(BEGIN)[0], text.split(END)[1]
-    written = before + BEGIN + table(rows) + END + after
+    written = text.split(BEGIN)[0] + BEGIN + table(rows) + END + text.split(END)[1]
     DOCUMENT.write_text(written, encoding="utf-8")
     row, readme = readme_row(written), README.read_text(encoding="utf-8")
     README.write_text(ROW.sub(lambda _: row, readme), encoding="utf-8")
