@@ -49,6 +49,12 @@ def prepared(source: Any, inputs: Sequence[InputSpec]) -> ReadyModule:
                 f"module {path!r} is a quantized {kind}, which has no ONNX form; export the float module, and let "
                 "`rnnexport tune` choose its precision"
             )
+        if isinstance(child, nn.RNNBase | nn.RNNCellBase) and torch.float64 in {p.dtype for p in child.parameters()}:
+            kind = type(child).__name__
+            raise InputError(
+                f"module {path!r} is a float64 {kind}, which ONNX Runtime does not compute; export `module.float()`, "
+                "whose reference is computed in float64 all the same"
+            )
     tensors = [*source.named_parameters(), *source.named_buffers()]
     if lazy := [name for name, tensor in tensors if is_lazy(tensor)]:
         raise InputError(f"parameter {lazy[0]!r} is not initialised yet; call the module once before exporting it")
