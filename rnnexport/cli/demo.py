@@ -35,8 +35,15 @@ def demo(
     steps = [
         ("What a bundle holds.", ["show", names[-1]]),
         ("Whether anything is wrong or risky in its graph.", ["lint", *names]),
-        ("Whether every runtime computes the model that was trained.", ["verify", *names]),
-        ("How fast each runtime is.", ["bench", *names, "--seconds", f"{seconds:g}"]),
+        (
+            "Whether every runtime computes the model that was trained. An error of 1× float32's own is\n"
+            "that of rounding. What becomes of NaN and Inf is told, and not judged.",
+            ["verify", *names],
+        ),
+        (
+            "How fast each runtime is. A row whose answers are wrong would have no figures.",
+            ["bench", *names, "--seconds", f"{seconds:g}"],
+        ),
     ]
     page = out / ("report.html" if find_spec("matplotlib") else "report.md")
     as_markdown = [] if page.suffix == ".html" else ["--format", "md"]
@@ -45,6 +52,6 @@ def demo(
     for sentence, arguments in steps:
         typer.echo(f"\n{sentence}\n$ rnnexport {shlex.join(arguments)}")
         worst = max(worst, app(arguments, standalone_mode=False) or 0)
-    typer.echo(f"\nThe report is {page}; the models are {' and '.join(names)}.")
+    typer.echo(f"\nThe report is {page}.\nThe models are {' and '.join(names)}.")
     typer.echo("Next: rnnexport export --help says how a model of your own becomes a bundle.")
     raise typer.Exit(worst)

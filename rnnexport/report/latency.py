@@ -97,6 +97,6 @@ def _process(row: Measurement) -> list[str]:
 
 
 def _calls(row: Measurement) -> str:
-    """Such as `1200 of 2 calls`: each sample is the mean of so many calls."""
-    each = f" of {row.calls_per_sample} calls" if row.calls_per_sample > 1 else ""
+    """Such as `1200 means of 2 calls`, where a single call is too short to be timed."""
+    each = f" means of {row.calls_per_sample} calls" if row.calls_per_sample > 1 else ""
     return f"{len(row.samples_ns)}{each}"
