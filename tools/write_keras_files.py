@@ -117,6 +117,15 @@ def words_in_sentences() -> Any:
     return keras.Model(tokens, layers.LSTM(2)(layers.TimeDistributed(keras.Model(words, x))(tokens)))
 
 
+def normalized() -> Any:
+    """A mask before layers that pass it on in Keras 3 only, with statistics seen and given, and the way back."""
+    series = keras.Input((None, FEATURES), name="series")
+    x = layers.Rescaling([0.5, 1.0, 2.0], offset=0.1)(layers.Masking(MASK)(series))
+    x = layers.GRU(3, return_sequences=True)(layers.Normalization()(x))
+    x = layers.Normalization(mean=[0.1, 0.2], variance=[0.5, 2.0])(layers.LSTM(2)(x))
+    return keras.Model(series, layers.Normalization(axis=None, invert=True)(x))
+
+
 def time_before_batch() -> Any:
     """An option that Keras 3 dropped."""
     series = keras.Input((None, FEATURES), name="series")
@@ -146,6 +155,7 @@ MODELS: tuple[Callable[[], Any], ...] = (
     nested,
     masked_attention,
     words_in_sentences,
+    normalized,
 )
 if keras.__version__.startswith("2."):
     from keras.src.layers.rnn import cudnn_gru, cudnn_lstm
@@ -181,6 +191,9 @@ def main(archive: Path) -> None:
         model, generator = make(), np.random.default_rng(1)
         model.set_weights([np.abs(generator.normal(0, 0.6, w.shape)) if "variance" in w.name else
                            generator.normal(0, 0.6, w.shape) for w in model.weights])  # fmt: skip
+        for layer in model.layers:
+            if isinstance(layer, layers.Normalization):
+                layer.finalize_state()
         x = example(model)
         with tempfile.TemporaryDirectory() as folder:
             for suffix in (".keras", ".h5"):

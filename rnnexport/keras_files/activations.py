@@ -38,6 +38,11 @@ _WITHOUT_NUMBERS = frozenset(
         "log_softmax",
         "tanh_shrink",
         "gelu",
+        "hard_shrink",
+        "soft_shrink",
+        "squareplus",
+        "sparse_plus",
+        "sparse_sigmoid",
     ]
 )
 _ALIASES = {"swish": "silu", "hard_swish": "hard_silu"}
@@ -82,6 +87,8 @@ ACTIVATION_LAYERS: dict[str, Callable[[LayerOptions], Activation]] = {
     "Activation": lambda options: options.activation("activation"),
     "ReLU": _relu,
     "LeakyReLU": _leaky_relu,
+    # x where it is above the threshold
+    "ThresholdedReLU": lambda options: Activation("relu_layer", (0.0, float("inf"), options.number("theta", 1.0))),
     "ELU": lambda options: Activation("elu", (options.number("alpha", 1.0),)),
     "Softmax": _softmax,
 }

@@ -91,8 +91,8 @@ def explained(path: Path) -> Iterator[None]:
         raise InputError(f"{path} is truncated or damaged: {reason}") from exc
 
 
-def read_array(path: Path, dataset: Any, name: str) -> NDArray[np.floating[Any]]:
-    """Read one array of floating-point numbers.
+def read_array(path: Path, dataset: Any, name: str, *, whole: bool = False) -> NDArray[np.floating[Any]]:
+    """Read one array of floating-point numbers; `whole` ones may be there in place of them.
 
     Raises:
         InputError: It is no such array, lies in another file, or claims to be far larger than what is stored.
@@ -102,7 +102,7 @@ def read_array(path: Path, dataset: Any, name: str) -> NDArray[np.floating[Any]]
         raise InputError(f"{path}: {name} is no array")
     if dataset.external or dataset.is_virtual:
         raise InputError(f"{path}: {name} lies outside the file; do not use this file")
-    if dataset.dtype.kind != "f" or dataset.dtype.itemsize not in (2, 4, 8):
+    if dataset.dtype.kind not in ("fiu" if whole else "f") or dataset.dtype.itemsize not in (2, 4, 8):
         raise InputError(f"{path}: {name} is {dataset.dtype}, not float16, float32 or float64")
     if dataset.nbytes > _LARGEST_EXPANSION * max(dataset.id.get_storage_size(), 1):
         raise InputError(f"{path}: {name} claims {dataset.nbytes:,} bytes and stores hardly any; do not use this file")

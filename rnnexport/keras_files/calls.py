@@ -30,6 +30,9 @@ from rnnexport.keras_files.layers.shaping import FoldTime, UnfoldTime
 from rnnexport.keras_files.model import Kind, LayerCall, Model, Tensor
 from rnnexport.keras_files.options import LayerOptions
 
+_END_MASKS_IN_KERAS_2 = ("Identity", "Normalization", "Rescaling")
+"""Layers that pass masks on in Keras 3 only."""
+
 
 @dataclass(slots=True)
 class CallArguments:
@@ -83,7 +86,19 @@ class LayerCalls:
         """Read a layer's options, when it is called for the first time."""
         if layer.owner in self._layers and cls not in MASK_OPERATIONS.values():
             return self._layers[layer.owner]
-        options = LayerOptions(
+        options = self.options(layer)
+        read = cls.read(options, [tensor.shape for tensor in inputs])
+        options.finish()
+        if options.narrow:
+            self._model.notes.append(f"Keras computes this model in {options.narrow}, in part; here all is float32")
+        self._layers[layer.owner] = read
+        if cls in LAYERS.values():
+            self.names[layer.owner] = layer.name
+        return read
+
+    def options(self, layer: LayerConfig) -> LayerOptions:
+        """The options of a layer or an operation, to be read."""
+        return LayerOptions(
             layer.class_name,
             layer.config,
             layer.owner,
@@ -91,12 +106,6 @@ class LayerCalls:
             keras_2=self._keras_2,
             add_weight=self._model.weights.append,
         )
-        read = cls.read(options, [tensor.shape for tensor in inputs])
-        options.finish()
-        self._layers[layer.owner] = read
-        if cls in LAYERS.values():
-            self.names[layer.owner] = layer.name
-        return read
 
     def _call_layer(self, layer: LayerConfig, read: KerasLayer, arguments: CallArguments) -> list[Tensor]:
         inputs = arguments.inputs
@@ -229,7 +238,8 @@ class LayerCalls:
                 return masks[0]
             case GlobalPool():
                 return None
-        return masks[0] if read.passes_mask else None
+        ends = self._keras_2 and layer.class_name in _END_MASKS_IN_KERAS_2
+        return masks[0] if read.passes_mask and not ends else None
 
     def _joined(self, layer: LayerConfig, masks: list[Tensor | None]) -> Tensor | None:
         """Where any input counts; no mask where an input has none."""

@@ -8,6 +8,7 @@ from typing import Any, NoReturn, cast
 
 from rnnexport.errors import ExportError
 from rnnexport.keras_files.layers import LAYERS
+from rnnexport.keras_files.layers.operations import OPERATIONS
 from rnnexport.keras_files.layers.recurrent import snake_case
 from rnnexport.keras_files.model import Kind
 
@@ -76,9 +77,11 @@ def check_origins(structure: Any) -> None:
         module, registered = structure.get("module"), structure.get("registered_name")
         own = module is None or str(module).split(".")[0] in ("keras", "tf_keras", "builtins")
         if "class_name" in structure and (not own or ">" in str(registered)):
-            name = structure.get("name") or (structure.get("config") or {}).get("name")
+            config = structure.get("config")
+            name = structure.get("name") or (config.get("name") if isinstance(config, Mapping) else None)
+            what = f"layer {name!r}" if name else "a part of the model"
             raise ExportError(
-                f"layer {name!r} ({registered or structure['class_name']}): it is a class of its own, whose code is "
+                f"{what} ({registered or structure['class_name']}): it is a class of its own, whose code is "
                 "not in the file; build it from Keras's own layers"
             )
         structure = list(structure.values())
@@ -88,7 +91,10 @@ def check_origins(structure: Any) -> None:
 
 
 def _is_operation(found: Mapping[str, Any]) -> bool:
-    return str(found.get("module")).startswith("keras.src.ops")
+    if (module := found.get("module")) is not None:
+        return str(module).startswith("keras.src.ops")
+    # a .h5 file names no modules, but says of each layer whether it is trained
+    return found["class_name"] in OPERATIONS and "trainable" not in found.get("config", {})
 
 
 def references(structure: Any) -> list[Reference]:

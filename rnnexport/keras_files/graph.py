@@ -26,11 +26,12 @@ from rnnexport.keras_files.configuration import (
     layer_configs,
     references,
     refuse,
+    refuse_class,
 )
 from rnnexport.keras_files.layers.dense import Pass
 from rnnexport.keras_files.layers.layer import KerasLayer, SameSizeError, Shape
 from rnnexport.keras_files.layers.masks import MASK_OPERATIONS, NotEqual
-from rnnexport.keras_files.layers.operations import ARITHMETIC, ArithmeticOperation, read_part
+from rnnexport.keras_files.layers.operations import ARITHMETIC, ArithmeticOperation, read_operation, read_part
 from rnnexport.keras_files.model import Kind, Model, Tensor
 from rnnexport.keras_files.options import SizeNeededError
 from rnnexport.keras_files.weights import join
@@ -61,8 +62,8 @@ def _build(file: KerasFile) -> tuple[_Builder, Model]:
     fixed: dict[str, int] = {}
     same: dict[str, str] = {}
     while True:  # each turn learns one size more
-        builder = _Builder(file, fixed, same)
         try:
+            builder = _Builder(file, fixed, same)
             return builder, builder.build()
         except SizeNeededError as exc:
             if not builder.fix(exc.dimension, fixed):
@@ -249,6 +250,8 @@ class _Builder:
 
     def _call_node(self, layer: LayerConfig, node: Any, known: Mapping[Reference, Tensor]) -> list[Tensor]:
         """Call a layer as one node of a Functional model says."""
+        if layer.class_name.endswith("OpLambda"):  # whose nodes are written in another way
+            refuse_class(layer)
         if isinstance(node, Mapping):
             args, keywords = list(node["args"]), dict(node["kwargs"])
         else:  # Keras 2: [[name, node, tensor, keywords], …]
@@ -257,8 +260,8 @@ class _Builder:
         tensors = [known[reference] for argument in args for reference in references(argument)]
         if layer.class_name == "NotEqual":
             return self.calls.emit(layer.name, NotEqual(float(args[1])), tensors, "bool")
-        if _is_operation(layer, args) and tensors[0].kind == "float":
-            return self.calls.emit(layer.name, _operation(layer, args, keywords), tensors)
+        if _is_operation(layer) and tensors[0].kind == "float":
+            return self.calls.emit(layer.name, self._operation(layer, args, keywords, tensors), tensors, masks=[None])
         _check_keywords(layer, keywords)
         states = [known[reference] for reference in references(keywords.get("initial_state"))]
         given = keywords.get("mask")
@@ -271,6 +274,18 @@ class _Builder:
         masks = [self._mask(layer, known[references(each)[0]]) if references(each) else None for each in named]
         return self.calls.call(layer, CallArguments(tensors, masks, states, keywords))
 
+    def _operation(
+        self, layer: LayerConfig, args: Sequence[Any], keywords: Mapping[str, Any], tensors: Sequence[Tensor]
+    ) -> KerasLayer:
+        """An operation on numbers."""
+        if len(args) == 1 and not keywords:
+            options = self.calls.options(layer)
+            read = read_operation(options, [tensor.shape for tensor in tensors])
+            if read is not None:
+                options.finish()
+                return read
+        return _binary_operation(layer, args, keywords)
+
     def _mask(self, layer: LayerConfig, tensor: Tensor) -> Tensor:
         """A mask that a call names; where it has numbers, those that are not 0 count."""
         if tensor.kind == "bool":
@@ -278,15 +293,13 @@ class _Builder:
         return self.calls.emit(f"{layer.name}.given_mask", NotEqual(0.0), [tensor], "bool")[0]
 
 
-def _is_operation(layer: LayerConfig, args: Sequence[Any]) -> bool:
-    """Whether it is an operation on numbers; a `.h5` file does not say so, but layers take their inputs as one list."""
-    if layer.class_name in MASK_OPERATIONS:
-        return False
-    return layer.is_operation or (layer.class_name in (*ARITHMETIC, "GetItem") and len(args) == 2)
+def _is_operation(layer: LayerConfig) -> bool:
+    """Whether it is an operation on numbers."""
+    return layer.is_operation and (layer.class_name not in MASK_OPERATIONS or layer.class_name == "ExpandDims")
 
 
-def _operation(layer: LayerConfig, args: Sequence[Any], keywords: Mapping[str, Any]) -> KerasLayer:
-    """An operation on numbers."""
+def _binary_operation(layer: LayerConfig, args: Sequence[Any], keywords: Mapping[str, Any]) -> KerasLayer:
+    """An operation on two tensors, or on a tensor and what is no tensor."""
     numbers = [argument for argument in args if isinstance(argument, int | float)]
     if layer.class_name in ARITHMETIC and len(args) == 2 and not keywords:
         operation = ARITHMETIC[layer.class_name]

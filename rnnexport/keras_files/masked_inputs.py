@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from rnnexport.keras_files.layers.masks import NotEqual
 from rnnexport.keras_files.layers.recurrent import Bidirectional, Recurrent
 from rnnexport.keras_files.model import Model
@@ -13,8 +15,8 @@ def masked_inputs(model: Model) -> dict[str, float]:
     return {
         call.inputs[0].name: call.layer.value
         for call in model.calls
-        if isinstance(call.layer, NotEqual) and call.inputs[0].name in inputs
-    }
+        if isinstance(call.layer, NotEqual) and call.inputs[0].name in inputs and not math.isnan(call.layer.value)
+    }  # NaN masks nothing: it equals no number
 
 
 def masks_reach_layers(model: Model) -> bool:

@@ -6,6 +6,8 @@ import copy
 from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
 
+import numpy as np
+
 from rnnexport.errors import ExportError
 from rnnexport.keras_files.activations import ACTIVATION_LAYERS, Activation, read_activation
 from rnnexport.keras_files.weights import Array, Weight
@@ -52,9 +54,11 @@ class LayerOptions:
     def _check_policy(self) -> None:
         policy = self._config.pop("dtype", None) or "float32"
         while isinstance(policy, Mapping):  # {"class_name": "DTypePolicy", "config": {"name": "float32"}}
-            policy = policy.get("config", {}) if "config" in policy else policy.get("name", "")
+            policy = policy["config"] if "config" in policy else policy.get("name", policy.get("mode", "another type"))
         if policy not in _POLICIES and self.class_name != "Embedding":
             self.refuse(f"it computes in {policy}; float32 and float64 can be exported")
+        self.narrow = policy.removeprefix("mixed_") if str(policy).startswith("mixed_") else None
+        """What Keras computes it in, where that is narrower than its weights."""
 
     def refuse(self, reason: str) -> NoReturn:
         """Refuse the layer.
@@ -95,6 +99,31 @@ class LayerOptions:
         if not isinstance(found, int | float):
             self.refuse(f"its option {key!r} is {found!r}, not a number")
         return float(found)
+
+    def numbers(self, key: str, default: Any = _REQUIRED) -> Array:
+        """A number, or an array of some."""
+        found = self.value(key, default)
+        if isinstance(found, Mapping):  # {"class_name": "__numpy__", "config": {"value": [1.0, 2.0], …}}
+            found = found.get("config", {}).get("value")
+        try:
+            numbers = np.array(found, np.float64)
+        except (TypeError, ValueError):
+            numbers = np.array(np.nan)
+        if not np.isfinite(numbers).all():
+            self.refuse(f"its option {key!r} is {found!r}, not a number or an array of some")
+        return numbers
+
+    def constant(self, key: str, shape: tuple[int, ...]) -> Weight | None:
+        """A weight that stands in the configuration, `None` where it does not."""
+        if self._config.get(key) is None:
+            self.ignore(key)
+            return None
+        numbers = self.numbers(key)
+        try:
+            value = np.broadcast_to(numbers, shape)
+        except ValueError:
+            self.refuse(f"its option {key!r} has the shape {list(numbers.shape)}, its input's axes have {list(shape)}")
+        return Weight(self.owner, 0, self.layer, key, shape, trainable=False, value=value)
 
     def flag(self, key: str, default: Any = _REQUIRED) -> bool:
         """True or false."""
@@ -160,12 +189,14 @@ class LayerOptions:
         *,
         trainable: bool = True,
         arrange: Callable[[Array], Array] | None = None,
+        whole: bool = False,
     ) -> Weight:
         """Declare the layer's next weight, in the order in which Keras creates them."""
         sizes = tuple(size for size in shape if isinstance(size, int))
         if len(sizes) != len(shape):
             raise SizeNeededError(next(size for size in shape if isinstance(size, str)), self.name, self.class_name)
-        weight = Weight(self.owner, self._weights, self.layer, name, sizes, trainable and self._trainable, arrange)
+        trainable = trainable and self._trainable
+        weight = Weight(self.owner, self._weights, self.layer, name, sizes, trainable, arrange, whole)
         self._weights += 1
         self._add_weight(weight)
         return weight

@@ -43,6 +43,8 @@ class Weight:
     trainable: bool
     arrange: Callable[[Array], Array] | None = None
     """Makes `value` of what the file holds, where that is arranged in another way."""
+    whole: bool = False
+    """Whether it may be a whole number."""
     value: Array = field(default_factory=lambda: np.empty(0))
 
 
@@ -60,7 +62,7 @@ def join(file: KerasFile, weights: Sequence[Weight], names: dict[tuple[str, ...]
     with explained(file.path):
         arrays = _from_archive(file, weights, names) if file.is_archive else _from_h5(file, weights)
         for weight, (place, dataset) in zip(weights, arrays, strict=True):
-            array = read_array(file.path, dataset, place)
+            array = read_array(file.path, dataset, place, whole=weight.whole)
             if array.shape != weight.shape:
                 raise InputError(
                     f"{file.path}: {place} of layer {weight.layer!r} is {list(array.shape)}, the layer's {weight.name} "
@@ -86,6 +88,10 @@ def _from_archive(
             raise InputError(f"{file.path}: the {weight.name} of layer {weight.layer!r} is missing ({place})")
         used.add(place)
         yield place, dataset
+    _check_all_used(file, used)
+
+
+def _check_all_used(file: KerasFile, used: set[str]) -> None:
     if surplus := sorted(set(_arrays(file, file.weights, "")) - used):
         raise InputError(f"{file.path}: {surplus[0]} belongs to no weight of the model")
 
@@ -123,4 +129,5 @@ def _from_h5(file: KerasFile, weights: Sequence[Weight]) -> list[tuple[str, Any]
             if re.sub(r"(_\d+)?(:0)?$", "", name.rpartition("/")[2]) != weight.name:
                 raise InputError(f"{file.path}: {name} of layer {layer!r} stands where its {weight.name} should be")
             found[weight] = (f"{layer}/{name}", member(file.path, group, name))
+    _check_all_used(file, {place for place, _ in found.values()})
     return [found[weight] for weight in weights]

@@ -42,8 +42,15 @@ ACTIVATIONS = [
     "hard_tanh",
     "mish",
     "celu",
+    "hard_shrink",
+    "soft_shrink",
+    "squareplus",
+    "sparse_plus",
+    "sparse_sigmoid",
 ]
 MERGES = ["Add", "Subtract", "Multiply", "Average", "Concatenate", "Maximum", "Minimum"]
+FUNCTIONS = ["abs", "exp", "negative", "relu", "sigmoid", "silu", "softplus", "square", "tanh"]
+REDUCTIONS = ["mean", "sum", "max", "min"]
 SIZES = st.integers(1, 6)
 
 
@@ -119,6 +126,11 @@ def sequence_layers():
         ),
         st.tuples(st.just("UnitNormalization"), st.just({})),
         st.tuples(st.just("Rescaling"), st.just({"scale": 0.5, "offset": 1.0})),
+        st.tuples(st.just("rescaled features"), SIZES),
+        st.tuples(
+            st.just("Normalization"),
+            st.fixed_dictionaries({"axis": st.sampled_from([-1, None]), "invert": st.booleans()}),
+        ),
         st.tuples(
             st.just("Conv1D"),
             st.fixed_dictionaries(
@@ -148,6 +160,9 @@ def sequence_layers():
         st.tuples(st.just("merge"), st.sampled_from(MERGES), st.booleans()),
         st.tuples(st.just("Softmax"), st.just({"axis": -2})),
         st.tuples(st.just("operations"), st.floats(-2, 2, width=16)),
+        st.tuples(st.just("function"), st.sampled_from(FUNCTIONS)),
+        st.tuples(st.just("reduction"), st.sampled_from(REDUCTIONS), st.sampled_from([1, -1])),
+        st.tuples(st.just("axes")),
         st.tuples(
             st.just("attention"),
             st.sampled_from(["Attention", "AdditiveAttention", "MultiHeadAttention"]),
@@ -165,6 +180,7 @@ def last_layers():
         recurrent(sequences=False),
         st.tuples(st.sampled_from(["GlobalAveragePooling1D", "GlobalMaxPooling1D"]), st.just({})),
         st.tuples(st.just("Flatten"), st.just({})),
+        st.tuples(st.just("reduction"), st.sampled_from(REDUCTIONS)),
         st.tuples(st.just("repeat"), SIZES),
         st.tuples(st.just("steps"), SIZES),
     )
@@ -204,14 +220,17 @@ def build(plan):
         x = layers.Masking(0.5)(inputs) if plan["masked"] else inputs
     for layer in plan["layers"]:
         x = _sequence(layer, x, layers, keras)
-    outputs = _last(plan["last"], x, layers)
+    outputs = _last(plan["last"], x, layers, keras)
     if plan["head"]:
         outputs[0] = layers.Dense(2, activation=plan["head"])(outputs[0])
     model = keras.Model(inputs, outputs)
     generator = np.random.default_rng(plan["seed"])
     for weight in model.weights:
         values = generator.normal(0, 0.5, weight.shape)
-        weight.assign(np.abs(values) + 0.5 if weight.name == "moving_variance" else values)
+        weight.assign(np.abs(values) + 0.5 if "variance" in weight.name else values)
+    for layer in model.layers:
+        if isinstance(layer, layers.Normalization):
+            layer.finalize_state()
     return model
 
 
@@ -242,6 +261,8 @@ def _sequence(layer, x, layers, keras):
         case ("TimeDistributed", "Sequential", units):
             inner = [keras.Input((features,)), layers.RepeatVector(2), layers.Flatten(), layers.Dense(units)]
             return layers.TimeDistributed(keras.Sequential(inner))(x)
+        case ("rescaled features", first):
+            return layers.Rescaling([first / 2 + axis for axis in range(features)], offset=0.1)(x)
         case ("merge", kind, unmasked):
             other = layers.Dense(features, activation="tanh")(x)
             # a Conv1D ends a mask
@@ -250,6 +271,14 @@ def _sequence(layer, x, layers, keras):
             return layers.Softmax(**options)(layers.Conv1D(features, 1)(x))
         case ("operations", number):
             return x * number + layers.Dense(features)(x)[:, :, -1:]
+        case ("function", name):
+            return getattr(keras.ops, name)(x)
+        case ("reduction", name, axis):
+            return x - getattr(keras.ops, name)(x, axis=axis, keepdims=True)
+        case ("axes",):
+            y = keras.ops.concatenate([x, layers.Dense(2)(x)], axis=-1)
+            y = keras.ops.softmax(keras.ops.transpose(y, (0, 2, 1)), axis=1)
+            return keras.ops.squeeze(keras.ops.expand_dims(keras.ops.transpose(y, (0, 2, 1)), 1), 1)
         case ("attention", "MultiHeadAttention", causal):
             return layers.MultiHeadAttention(2, 3, dropout=0.1 * causal)(x, x, use_causal_mask=causal)
         case ("attention", kind, causal):
@@ -278,7 +307,7 @@ def _sequence(layer, x, layers, keras):
     raise AssertionError(layer)
 
 
-def _last(layer, x, layers):
+def _last(layer, x, layers, keras):
     match layer:
         case ("recurrent", _, _, True):
             return list(_recurrent(layer, layers)(x))
@@ -289,6 +318,8 @@ def _last(layer, x, layers):
             return [layers.LSTM(2, return_sequences=True)(y)]
         case ("steps", units):
             return [layers.TimeDistributed(layers.Dense(units))(x)]
+        case ("reduction", name):
+            return [getattr(keras.ops, name)(x, axis=1)]
         case (kind, options):
             return [getattr(layers, kind)(**options)(x)]
     raise AssertionError(layer)

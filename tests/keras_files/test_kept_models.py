@@ -1,5 +1,7 @@
 """Files that Keras 2.15 and Keras 3 wrote give what Keras answered, in NumPy and in both runtimes."""
 
+import subprocess
+import sys
 import tarfile
 from pathlib import Path
 
@@ -40,3 +42,11 @@ def test_a_file_gives_what_keras_answered(name, kept, tmp_path):
         outputs = get_engine(engine).load(tmp_path / "model.onnx", definition).run(feeds)
         for tensor, right in zip(model.outputs, expected, strict=True):
             np.testing.assert_allclose(outputs[tensor.name], right, atol=1e-6)
+
+
+def test_an_export_loads_neither_pytorch_nor_sympy(kept, tmp_path):
+    arguments = ["rnnexport", "export", str(kept / "keras3/article.keras"), "--out", str(tmp_path / "bundle")]
+    code = f"import sys; sys.argv = {arguments}\nfrom rnnexport.cli import main\n"
+    code += "try: main()\nexcept SystemExit: print(sorted({'torch', 'sympy.core'} & set(sys.modules)), file=sys.stderr)"
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ended.stderr.splitlines()[-1] == "[]"

@@ -111,6 +111,18 @@ CONFIGS = {
         lambda d: layer(d, "dense").update(module=None, registered_name="mine>Dense"),
         r"layer 'dense\w*' \(mine>Dense\): it is a class of its own",
     ),
+    "code for an initializer": (
+        lambda d: layer(d, "dense")["config"].update(
+            kernel_initializer={"module": "os", "class_name": "function", "config": "system"}
+        ),
+        r"a part of the model \(function\): it is a class of its own, whose code is not in the file",
+    ),
+    "whole numbers": (
+        lambda d: layer(d, "lstm")["config"].update(
+            dtype={"class_name": "QuantizedDTypePolicy", "config": {"mode": "int8", "source_name": "float32"}}
+        ),
+        r"layer 'lstm\w*' \(LSTM\): it computes in int8",
+    ),
     "unknown class": (
         lambda d: layer(d, "dense").update(class_name="StringLookup"),
         r"layer 'dense\w*' \(StringLookup\): layers of this class cannot be exported",
@@ -225,6 +237,21 @@ def test_an_h5_file_whose_weights_are_those_of_another_model(kept, tmp_path):
         group = file["model_weights"][name]
         group.attrs["weight_names"] = group.attrs["weight_names"][::-1]
     refused(path, tmp_path, InputError, "stands where its kernel should be")
+    path.write_bytes((kept / "keras2/masked_lstm.h5").read_bytes())
+    with h5py.File(path, "r+") as file:
+        file["model_weights/more"] = np.zeros(3)
+    refused(path, tmp_path, InputError, "more belongs to no weight of the model")
+
+
+def test_operations_of_tensorflow(kept, tmp_path):
+    path = tmp_path / "model.h5"
+    path.write_bytes((kept / "keras2/nested.h5").read_bytes())
+    with h5py.File(path, "r+") as file:
+        document = json.loads(file.attrs["model_config"])
+        operation = layer(document, "dense")
+        operation["class_name"], operation["inbound_nodes"] = "TFOpLambda", [["flatten", 0, 0, {"axis": 1}]]
+        file.attrs["model_config"] = json.dumps(document)
+    refused(path, tmp_path, ExportError, r"layer 'dense\w*' \(TFOpLambda\): it is an operation of TensorFlow")
 
 
 def test_masked_layers_do_not_run_step_by_step(kept, tmp_path):

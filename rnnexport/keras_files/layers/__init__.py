@@ -9,7 +9,7 @@ from rnnexport.keras_files.layers.dense import Activate, Dense, Embedding, Pass,
 from rnnexport.keras_files.layers.layer import KerasLayer
 from rnnexport.keras_files.layers.masks import Masking
 from rnnexport.keras_files.layers.merging import Concatenate, Dot, Merge
-from rnnexport.keras_files.layers.normalization import BatchNorm, LayerNorm, Softmax, UnitNorm
+from rnnexport.keras_files.layers.normalization import BatchNorm, FeatureNorm, LayerNorm, Softmax, UnitNorm
 from rnnexport.keras_files.layers.recurrent import Bidirectional, Recurrent
 from rnnexport.keras_files.layers.shaping import Pad, Permute, Repeat, Reshape
 
@@ -41,6 +41,7 @@ LAYERS: dict[str, type[KerasLayer]] = {
     "BatchNormalization": BatchNorm,
     "LayerNormalization": LayerNorm,
     "UnitNormalization": UnitNorm,
+    "Normalization": FeatureNorm,
     **dict.fromkeys(("Flatten", "Reshape"), Reshape),
     "Permute": Permute,
     "RepeatVector": Repeat,

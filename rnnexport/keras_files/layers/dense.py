@@ -9,7 +9,7 @@ from typing import Self
 from rnnexport.keras_files.activations import ACTIVATION_LAYERS, Activation
 from rnnexport.keras_files.layers.layer import KerasLayer, Shape
 from rnnexport.keras_files.options import LayerOptions
-from rnnexport.keras_files.weights import Weight
+from rnnexport.keras_files.weights import Array, Weight
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,17 +108,22 @@ class Pass(KerasLayer):
         return cls()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Rescale(KerasLayer):
-    """x · scale + offset."""
+    """x · scale + offset, numbers or arrays whose last axes are those of x."""
 
     passes_mask = True
 
-    scale: float
-    offset: float
+    scale: Array
+    offset: Array
 
     @classmethod
     def read(cls, options: LayerOptions, inputs: Sequence[Shape]) -> Self:
         """Read a Rescaling layer."""
         options.ignore("data_format")
-        return cls(options.number("scale"), options.number("offset", 0.0))
+        scale, offset = options.numbers("scale"), options.numbers("offset", 0.0)
+        for array in (scale, offset):
+            sizes = zip(array.shape[::-1], inputs[0][:0:-1], strict=False)
+            if array.ndim >= len(inputs[0]) or any(n not in (1, size) for n, size in sizes):
+                options.refuse(f"an array of shape {list(array.shape)} does not fit its input of {list(inputs[0])}")
+        return cls(scale, offset)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
 
-from rnnexport.keras_files.layers.layer import KerasLayer, Shape
+from rnnexport.keras_files.layers.layer import KerasLayer, Shape, known
 from rnnexport.keras_files.options import LayerOptions
 from rnnexport.keras_files.weights import Weight
 
@@ -62,6 +62,36 @@ class LayerNorm(KerasLayer):
         size = tuple(inputs[0][axis] for axis in axes)
         gamma = options.weight("gamma", size) if scale else None
         return cls(axes, epsilon, gamma, options.weight("beta", size) if center else None)
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureNorm(KerasLayer):
+    """(x - mean) / max(sqrt(variance), 1e-7), with the statistics of data that the layer has seen; or the way back."""
+
+    passes_mask = True
+
+    mean: Weight
+    variance: Weight
+    shape: tuple[int, ...]
+    """Of both, beside the input: 1 on the axes over which they were taken."""
+    invert: bool
+
+    @classmethod
+    def read(cls, options: LayerOptions, inputs: Sequence[Shape]) -> Self:
+        """Read a Normalization layer."""
+        rank = len(inputs[0])
+        given = options.value("axis", -1)
+        axes = sorted(axis % rank for axis in ([] if given is None else [given] if isinstance(given, int) else given))
+        if 0 in axes:
+            options.refuse("it keeps the rows of a batch apart")
+        sizes = tuple(known(options, inputs[0], axis) for axis in axes)
+        shape = tuple(known(options, inputs[0], axis) if axis in axes else 1 for axis in range(rank))
+        mean, variance = options.constant("mean", sizes), options.constant("variance", sizes)
+        if mean is None or variance is None:
+            mean = options.weight("mean", sizes, trainable=False)
+            variance = options.weight("variance", sizes, trainable=False)
+            options.weight("count", (), trainable=False, whole=True)
+        return cls(mean, variance, shape, options.flag("invert", False))
 
 
 @dataclass(frozen=True, slots=True)

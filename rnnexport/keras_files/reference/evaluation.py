@@ -25,8 +25,13 @@ from rnnexport.keras_files.layers.masks import (
     Unchanged,
 )
 from rnnexport.keras_files.layers.merging import Concatenate, Dot, Merge
-from rnnexport.keras_files.layers.normalization import BatchNorm, LayerNorm, Softmax, UnitNorm
-from rnnexport.keras_files.layers.operations import ArithmeticOperation, PartOperation
+from rnnexport.keras_files.layers.normalization import BatchNorm, FeatureNorm, LayerNorm, Softmax, UnitNorm
+from rnnexport.keras_files.layers.operations import (
+    ArithmeticOperation,
+    PartOperation,
+    ReduceOperation,
+    SqueezeOperation,
+)
 from rnnexport.keras_files.layers.recurrent import Bidirectional, Recurrent
 from rnnexport.keras_files.layers.shaping import FoldTime, Pad, Permute, Repeat, Reshape, UnfoldTime
 from rnnexport.keras_files.model import Model
@@ -112,7 +117,8 @@ def _(layer: Pass, inputs: list[Array], masks: Masks) -> list[Array]:
 
 @compute.register
 def _(layer: Rescale, inputs: list[Array], masks: Masks) -> list[Array]:
-    return [(inputs[0] * layer.scale + layer.offset).astype(inputs[0].dtype)]
+    x = inputs[0]
+    return [x * layer.scale.astype(x.dtype) + layer.offset.astype(x.dtype)]
 
 
 def _windows(window: Window, x: Array, fill: float) -> Array:
@@ -185,6 +191,14 @@ def _(layer: LayerNorm, inputs: list[Array], masks: Masks) -> list[Array]:
 
 
 @compute.register
+def _(layer: FeatureNorm, inputs: list[Array], masks: Masks) -> list[Array]:
+    x = inputs[0]
+    mean = _of(layer.mean, x).reshape(layer.shape)
+    deviation = np.maximum(np.sqrt(_of(layer.variance, x)), x.dtype.type(1e-7)).reshape(layer.shape)
+    return [mean + x * deviation if layer.invert else (x - mean) / deviation]
+
+
+@compute.register
 def _(layer: UnitNorm, inputs: list[Array], masks: Masks) -> list[Array]:
     square = np.sum(inputs[0] ** 2, axis=layer.axes, keepdims=True)
     return [inputs[0] / np.sqrt(np.maximum(square, inputs[0].dtype.type(1e-12)))]
@@ -246,6 +260,7 @@ _ARITHMETIC: dict[str, Callable[[Array, Array], Array]] = {
     "Sub": np.subtract,
     "Mul": np.multiply,
     "Div": np.divide,
+    "Pow": np.power,
     "Max": np.maximum,
     "Min": np.minimum,
 }
@@ -260,6 +275,19 @@ def _(layer: ArithmeticOperation, inputs: list[Array], masks: Masks) -> list[Arr
 @compute.register
 def _(layer: PartOperation, inputs: list[Array], masks: Masks) -> list[Array]:
     return [inputs[0][layer.picks]]
+
+
+@compute.register
+def _(layer: ReduceOperation, inputs: list[Array], masks: Masks) -> list[Array]:
+    return [_REDUCTIONS[layer.operation](inputs[0], axis=layer.axes, keepdims=layer.keepdims)]
+
+
+_REDUCTIONS: dict[str, Callable[..., Array]] = {"Mean": np.mean, "Sum": np.sum, "Max": np.max, "Min": np.min}
+
+
+@compute.register
+def _(layer: SqueezeOperation, inputs: list[Array], masks: Masks) -> list[Array]:
+    return [np.squeeze(inputs[0], axis=layer.axes)]
 
 
 @compute.register

@@ -61,6 +61,22 @@ def _mish(nodes: Nodes, x: ir.Value) -> ir.Value:
     return nodes.op("Mul", x, nodes.op("Tanh", nodes.op("Softplus", x)))
 
 
+def _hard_shrink(nodes: Nodes, x: ir.Value) -> ir.Value:
+    large = nodes.op("Greater", nodes.op("Abs", x), nodes.floats(0.5, "threshold"))
+    return nodes.op("Where", large, x, nodes.floats(0.0, "zero"))
+
+
+def _squareplus(nodes: Nodes, x: ir.Value) -> ir.Value:
+    root = nodes.op("Sqrt", nodes.op("Add", nodes.op("Mul", x, x), nodes.floats(4.0, "four")))
+    return _times(nodes, nodes.op("Add", x, root), 0.5)
+
+
+def _sparse_plus(nodes: Nodes, x: ir.Value) -> ir.Value:
+    root = nodes.op("Relu", nodes.op("Add", x, nodes.floats(1.0, "one")))
+    small = nodes.op("Less", x, nodes.floats(1.0, "one"))
+    return nodes.op("Where", small, _times(nodes, nodes.op("Mul", root, root), 0.25), x)
+
+
 _WRITERS: dict[str, Callable[..., ir.Value]] = {
     "linear": lambda nodes, x: x,
     "relu": lambda nodes, x: nodes.op("Relu", x),
@@ -85,4 +101,14 @@ _WRITERS: dict[str, Callable[..., ir.Value]] = {
     "hard_silu": lambda nodes, x: nodes.op("Mul", x, _hard_sigmoid(nodes, x, 1 / 6)),
     "hard_tanh": lambda nodes, x: _clip(nodes, x, -1.0, 1.0),
     "mish": _mish,
+    "hard_shrink": _hard_shrink,
+    "soft_shrink": lambda nodes, x: nodes.op("Sub", x, _clip(nodes, x, -0.5, 0.5)),
+    "squareplus": _squareplus,
+    "sparse_plus": _sparse_plus,
+    "absolute": lambda nodes, x: nodes.op("Abs", x),
+    "negative": lambda nodes, x: nodes.op("Neg", x),
+    "log": lambda nodes, x: nodes.op("Log", x),
+    "sqrt": lambda nodes, x: nodes.op("Sqrt", x),
+    "square": lambda nodes, x: nodes.op("Mul", x, x),
+    "sparse_sigmoid": lambda nodes, x: nodes.op("HardSigmoid", x, alpha=0.5, beta=0.5),
 }

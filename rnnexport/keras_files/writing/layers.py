@@ -26,8 +26,13 @@ from rnnexport.keras_files.layers.masks import (
     Unchanged,
 )
 from rnnexport.keras_files.layers.merging import Concatenate, Dot, Merge
-from rnnexport.keras_files.layers.normalization import BatchNorm, LayerNorm, Softmax, UnitNorm
-from rnnexport.keras_files.layers.operations import ArithmeticOperation, PartOperation
+from rnnexport.keras_files.layers.normalization import BatchNorm, FeatureNorm, LayerNorm, Softmax, UnitNorm
+from rnnexport.keras_files.layers.operations import (
+    ArithmeticOperation,
+    PartOperation,
+    ReduceOperation,
+    SqueezeOperation,
+)
 from rnnexport.keras_files.layers.shaping import FoldTime, Pad, Permute, Repeat, Reshape, UnfoldTime
 from rnnexport.keras_files.writing.activations import activated
 from rnnexport.keras_files.writing.nodes import Nodes
@@ -158,6 +163,16 @@ def _(layer: LayerNorm, nodes: Nodes, given: Given) -> ir.Value:
 
 
 @write.register
+def _(layer: FeatureNorm, nodes: Nodes, given: Given) -> ir.Value:
+    mean = nodes.floats(layer.mean.value.reshape(layer.shape), "mean")
+    spread = np.maximum(np.sqrt(layer.variance.value.astype(np.float64)), 1e-7).reshape(layer.shape)
+    deviation = nodes.floats(spread, "deviation")
+    if layer.invert:
+        return nodes.op("Add", nodes.op("Mul", given.x, deviation), mean)
+    return nodes.op("Div", nodes.op("Sub", given.x, mean), deviation)
+
+
+@write.register
 def _(layer: UnitNorm, nodes: Nodes, given: Given) -> ir.Value:
     square = nodes.reduce("Sum", nodes.op("Mul", given.x, given.x), layer.axes, keepdims=True)
     return nodes.op("Div", given.x, nodes.op("Sqrt", nodes.op("Max", square, nodes.floats(1e-12, "least"))))
@@ -243,6 +258,16 @@ def _(layer: PartOperation, nodes: Nodes, given: Given) -> ir.Value:
         elif pick != slice(None):
             x = nodes.cut(x, axis, pick.start or 0, 2**31 - 1 if pick.stop is None else pick.stop)
     return x
+
+
+@write.register
+def _(layer: ReduceOperation, nodes: Nodes, given: Given) -> ir.Value:
+    return nodes.reduce(layer.operation, given.x, layer.axes, keepdims=layer.keepdims)
+
+
+@write.register
+def _(layer: SqueezeOperation, nodes: Nodes, given: Given) -> ir.Value:
+    return nodes.op("Squeeze", given.x, nodes.whole(layer.axes, "axes"))
 
 
 @write.register
