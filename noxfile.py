@@ -270,7 +270,7 @@ def plans_table(session: nox.Session) -> None:
 @nox.session
 def fuzz(session: nox.Session) -> None:
     """Try 30,000 damaged inputs on the commands and print what became of them; hours, resumable with `-- --out`."""
-    install(session, "-e", ".[study]", "hypothesis")
+    install(session, "-e", ".[keras,study]", "hypothesis")
     session.run("python", "-m", "tests.faults.campaign", *session.posargs, env={"OMP_NUM_THREADS": "1"})
 
 

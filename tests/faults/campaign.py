@@ -4,7 +4,8 @@
 
 Each input is a seed. Results are appended to the file, with the commit that they ran on, and a run that was interrupted
 goes on where it was. Inputs run in a child process, many in one; it is killed where one hangs or takes too much memory,
-and the next child goes on. `--again` tries those once more that did not go well.
+and the next child goes on. `--again` tries those once more that did not go well; `--kinds` tries some kinds only, and
+needs a file of its own for them.
 """
 
 from __future__ import annotations
@@ -22,11 +23,12 @@ import tempfile
 import time
 import traceback
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from random import Random
 from typing import Any
 
-from tests.faults.fault_inputs import ALL, Originals, prepare
+from tests.faults.fault_inputs import ALL, Kind, Originals, prepare
 from tests.faults.fault_oracle import run
 from tests.faults.forked_workers import forked_workers
 from tests.faults.originals import make_originals
@@ -40,18 +42,18 @@ WAITING = 5
 VERDICTS = ("good", "clear", "70", "traceback", "many lines", "hang", "memory", "loss", "crash")
 
 
-def try_inputs(seeds: list[int], originals: Originals, log: Path) -> None:
+def try_inputs(seeds: list[int], kinds: Sequence[Kind], originals: Originals, log: Path) -> None:
     """The child: run one input after another."""
     os.setpgid(0, 0)
     with forked_workers():
-        _try_each(seeds, originals, Log(log))
+        _try_each(seeds, kinds, originals, Log(log))
 
 
-def _try_each(seeds: list[int], originals: Originals, log: Log) -> None:
+def _try_each(seeds: list[int], kinds: Sequence[Kind], originals: Originals, log: Log) -> None:
     commit = this_commit()
     for seed in seeds:
         random = Random(seed)
-        kind = ALL[random.randrange(len(ALL))]
+        kind = kinds[random.randrange(len(kinds))]
         begun = {"seed": seed, "kind": kind.__name__, "started": time.time()}
         log.add(begun)
         with tempfile.TemporaryDirectory(prefix="rnnexport-fuzz-") as name:
@@ -146,17 +148,19 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("fuzz.jsonl"))
     parser.add_argument("--seconds", type=float, default=60, help="of computing, after which an input hangs")
     parser.add_argument("--originals", type=Path, default=None)
+    parser.add_argument("--kinds", nargs="+", choices=[kind.__name__ for kind in ALL], help="default: all")
     parser.add_argument("--again", action="store_true", help="try those once more that did not go well")
     arguments = parser.parse_args()
     folder = arguments.originals or Path(tempfile.mkdtemp(prefix="rnnexport-originals-"))
     originals = make_originals(folder)
     log = Log(arguments.out).read()
     log.begun = None  # of a campaign that was interrupted
+    kinds = [kind for kind in ALL if arguments.kinds is None or kind.__name__ in arguments.kinds]
     left = [*range(arguments.first, arguments.first + arguments.inputs)]
     left = [seed for seed in left if seed not in log.done or (arguments.again and not _went_well(log.done[seed]))]
     spawn = multiprocessing.get_context("spawn")
     while left:
-        child = spawn.Process(target=try_inputs, args=(left[:AT_ONCE], originals, arguments.out))
+        child = spawn.Process(target=try_inputs, args=(left[:AT_ONCE], kinds, originals, arguments.out))
         started = time.time()
         child.start()
         watch(child, log, arguments.seconds)

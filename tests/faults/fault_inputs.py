@@ -14,13 +14,25 @@ from random import Random
 import numpy as np
 
 from tests.evidence import EVIDENCE
+from tests.faults.keras_mutations import damaged_h5, damaged_keras
 from tests.faults.mutations import damaged_bytes, damaged_json, damaged_npz, damaged_onnx, damaged_text
+from tests.faults.tensor_mutations import damaged_parquet, damaged_safetensors, damaged_torch_file
 
 CSV = "series,a,b,label\n" + "".join(f"s{i // 6},{i}.5,{i * i},{'xy'[i // 6 % 2]}\n" for i in range(120))
 TOML = 'engine = "onnxruntime"\ndevice = "cpu"\nprecision = "float32"\nthreads = 1\n\n[options]\n'
 TS = "@problemName own\n@timeStamps false\n@univariate true\n@classLabel true x y\n@data\n" + "".join(
     f"1.0,2.0,3.{i}:{'xy'[i % 2]}\n" for i in range(20)
 )
+MODULE = """import torch
+
+class Tagger(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.gru = torch.nn.GRU(3, 4, batch_first=True)
+
+    def forward(self, x):
+        return self.gru(x)[0]
+"""
 
 
 @dataclass(frozen=True)
@@ -32,6 +44,8 @@ class Originals:
     bundles: dict[str, Path]
     evidence: dict[str, bytes]
     """What commands wrote: `parity.json` with its npz, `bench.json`."""
+    keras: dict[str, bytes]
+    """Keras files."""
 
 
 Command = list[str]
@@ -142,10 +156,7 @@ def series(random: Random, originals: Originals, work: Path) -> Command:
     elif kind == "csv":
         content = damaged_text(random, (header + "".join(f"s{i // 4}{',1.5' * 12}\n" for i in range(12))).encode())
     else:
-        import pandas as pd
-
-        pd.DataFrame({name: range(9) for name in "abcdefghijkl"}).to_parquet(buffer)
-        content = damaged_bytes(random, buffer.getvalue())
+        content = damaged_parquet(random, {name: [*range(9)] for name in "abcdefghijkl"})
     if random.random() < 0.15:
         content = damaged_bytes(random, content)
     path = work / f"own.{random.choice(('npz', 'npy')) if kind in ('npz', 'npy') and random.random() < 0.2 else kind}"
@@ -156,12 +167,17 @@ def series(random: Random, originals: Originals, work: Path) -> Command:
 
 def training_data(random: Random, originals: Originals, work: Path) -> Command:
     """Damaged data of the user's own, for a training of one epoch."""
-    kind = random.choice(("csv", "csv", "npz", "npz", "ts"))
+    kind = random.choice(("csv", "csv", "npz", "npz", "ts", "parquet"))
     if kind == "npz":
         buffer = io.BytesIO()
         lengths = np.full(20, 6)
         np.savez(buffer, values=np.ones((120, 2), np.float32), lengths=lengths, labels=np.arange(20) % 2)
         content = damaged_npz(random, buffer.getvalue())
+    elif kind == "parquet":
+        rows = [line.split(",") for line in CSV.splitlines()[1:]]
+        columns = {"series": [row[0] for row in rows], "label": [row[3] for row in rows]}
+        numbers = {name: [float(row[place]) for row in rows] for place, name in ((1, "a"), (2, "b"))}
+        content = damaged_parquet(random, {**columns, **numbers})
     else:
         content = damaged_text(random, {"csv": CSV, "ts": TS}[kind].encode())
     (work / f"own.{kind}").write_bytes(content)
@@ -221,10 +237,35 @@ def checkpoint(random: Random, originals: Originals, work: Path) -> Command:
     for source, name in (("weights.safetensors", "model.safetensors"), ("model.json",) * 2, ("evaluation.npz",) * 2):
         content = (reference / source).read_bytes()
         if random.random() < 0.4:
-            damage = {".json": damaged_json, ".npz": damaged_npz}.get(Path(name).suffix, damaged_bytes)
+            damages = {".json": damaged_json, ".npz": damaged_npz, ".safetensors": damaged_safetensors}
+            damage = damages[Path(name).suffix]
             content = (damage if random.random() < 0.7 else damaged_bytes)(random, content)
         (work / "checkpoint" / name).write_bytes(content)
     return ["export", "--checkpoint", "checkpoint", "--out", "out/bundle"]
+
+
+def keras_file(random: Random, originals: Originals, work: Path) -> Command:
+    """A damaged Keras file."""
+    name = random.choice([*originals.keras])
+    suffix = Path(name).suffix
+    damage = damaged_keras if suffix == ".keras" else damaged_h5
+    (work / f"model{suffix}").write_bytes(damage(random, originals.keras[name]))
+    streaming = ["--streaming"] if random.random() < 0.2 else []
+    return ["export", f"model{suffix}", "--out", "out/bundle", *streaming, *_json(random)]
+
+
+def module_weights(random: Random, originals: Originals, work: Path) -> Command:
+    """Damaged weights of a user's module."""
+    import torch
+    from safetensors.torch import save
+
+    (work / "tagger.py").write_text(MODULE)
+    weights = {f"gru.{name}": value.detach() for name, value in torch.nn.GRU(3, 4).named_parameters()}
+    suffix = random.choice(("pt", "pt", "safetensors"))
+    content = damaged_torch_file(random, weights) if suffix == "pt" else damaged_safetensors(random, save(weights))
+    (work / f"weights.{suffix}").write_bytes(content)
+    example = ["--input", "x:float32[batch,time,3]", "--out", "out/bundle"]
+    return ["export", "tagger.py:Tagger", "--weights", f"weights.{suffix}", *example]
 
 
 QUICK: tuple[Kind, ...] = (onnx_file, onnx_file, onnx_file, bundle, bundle, series, series, definition, plan, evidence)
@@ -237,6 +278,9 @@ ALL: tuple[Kind, ...] = (
     training_data,
     checkpoint,
     bench_result,
+    keras_file,
+    keras_file,
+    module_weights,
 )
 
 

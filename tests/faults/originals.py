@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import tarfile
 from pathlib import Path
 
 import rnnexport
@@ -17,6 +18,8 @@ from rnnexport.parity.verify import verify
 from rnnexport.versions import machine, tool_versions
 from tests.evidence import EVIDENCE
 from tests.faults.fault_inputs import Originals
+
+KERAS_MODELS = Path(__file__).parents[1] / "keras_files" / "models.tar.xz"
 
 
 def _plan(bundle: Bundle) -> Plan:
@@ -71,9 +74,16 @@ def make_originals(folder: Path, streaming: Path | None = None) -> Originals:
         (folder / "bench.json").write_text(report.model_dump_json())
     graphs = {"gru": gru / "model.onnx", "lstm": lstm / "model.onnx", "step": streaming / "step.onnx", "scan": scan}
     bundles = {"reference": folder / "gru", "streaming": streaming, "imported": imported, "planned": planned}
+    with tarfile.open(KERAS_MODELS) as archive:
+        keras = {
+            member.name: file.read()
+            for member in archive
+            if member.name.endswith((".keras", ".h5")) and (file := archive.extractfile(member)) is not None
+        }
     evidence = [folder / "gru" / "parity.json", folder / "gru" / "parity_outputs.npz", folder / "bench.json"]
     return Originals(
         {name: path.read_bytes() for name, path in graphs.items()},
         {name: path for name, path in bundles.items() if path.exists()},
         {path.name: path.read_bytes() for path in evidence if path.exists()},
+        keras,
     )
