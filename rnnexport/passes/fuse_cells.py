@@ -49,6 +49,8 @@ def fuse_cells(model: ir.Model) -> list[CellRun]:
             continue  # an operator for one step, called by a loop, gains nothing
         runs = [run for run in find_runs([*finder.steps(graph)]) if _fits(run)]
         scans = [(node, run) for node in graph for run in _scanned(node, finder)]
+        if not runs and not scans:
+            continue
         writer = OperatorWriter(model, graph)
         for run in runs:
             parts = [run] if _is_whole(graph, run) else run.single_steps()
@@ -58,8 +60,7 @@ def fuse_cells(model: ir.Model) -> list[CellRun]:
         for node, run in scans:
             writer.write_scan(node, run)
             written.append(run)
-        if runs or scans:
-            graph.sort()
+        graph.sort()
     if written:
         RemoveUnusedNodesPass()(model)
     return written
