@@ -36,6 +36,7 @@ from rnnexport.onnx_files.reading import external_files, read_model
 from rnnexport.parity.float64.cost import cost_of_calls
 from rnnexport.parity.grid import GRIDS, STREAM_GRID, Case, draw_cases
 from rnnexport.parity.oracle import KEPT_CASES, keep_cases
+from rnnexport.passes.equal_dimensions import EqualDimensions
 from rnnexport.passes.output_shapes import OutputShapes, infer_shapes
 from rnnexport.runtime.worker import Arrays, CaseResult, run_job
 from rnnexport.versions import tool_versions
@@ -68,6 +69,7 @@ def export_onnx(path: Path, out: Path | None, options: ExportOptions) -> Bundle:
     model = read_model(path)
     _check_ends(path, model)
     _name_dimensions(model)
+    EqualDimensions()(model)
     infer_shapes(model)
     OutputShapes()(model)
     inputs = named_inputs(model)
@@ -212,18 +214,22 @@ def named_inputs(model: onnx_ir.Model) -> tuple[TensorInfo, ...]:
     """Describe the inputs; the batch is called so, also where the file has no name for it.
 
     What the recurrent layers take for the batch is it. Where that is not known, and no dimension has a usual name, the
-    first unnamed one of each input, and a state's middle one, are it.
+    first unnamed one of each input, and a state's middle one, are it. Dimensions that the graph makes equal are one.
     """
+    if len(data_inputs(model)) > 1:
+        model = model.clone()
+        _name_dimensions(model)
+        EqualDimensions()(model)
+        infer_shapes(model)  # which tells what the layers run over
     inputs = input_infos(model)
     if any(info.batch_dimension for info in inputs):
         return inputs
-
-    def with_batch(info: TensorInfo) -> TensorInfo:
+    rows = set()
+    for info in inputs:
         axis = 1 if len(info.shape) == 3 and isinstance(info.shape[0], int) else 0
-        shape = ["batch" if i == axis and d == f"{info.name}_{i}" else d for i, d in enumerate(info.shape)]
-        return info.model_copy(update={"shape": tuple(shape)})
-
-    return find_input_axes(list(map(with_batch, inputs)))
+        rows |= {d for d in info.shape[axis : axis + 1] if d == f"{info.name}_{axis}"}
+    shapes = [tuple("batch" if d in rows else d for d in info.shape) for info in inputs]
+    return find_input_axes([info.model_copy(update={"shape": s}) for info, s in zip(inputs, shapes, strict=True)])
 
 
 def sample_cases(path: Path, model: onnx_ir.Model) -> list[Case]:

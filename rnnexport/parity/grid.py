@@ -173,7 +173,7 @@ def _fill_padding(
 ) -> None:
     """Write `padding_value` where the series has ended, if `info` has the axes of the batch and of its time."""
     axes = lengths_info.shape[0], lengths_info.counted_dimension
-    if not {*axes} <= {*info.shape} or not np.issubdtype(values.dtype, np.floating):
+    if axes[0] == axes[1] or not {*axes} <= {*info.shape} or not np.issubdtype(values.dtype, np.floating):
         return
     batch_first = np.moveaxis(values, [info.shape.index(axis) for axis in axes], (0, 1))
     batch_first[np.arange(batch_first.shape[1])[None, :] >= lengths[:, None]] = padding_value

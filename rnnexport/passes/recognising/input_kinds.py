@@ -18,9 +18,10 @@ from typing import Literal
 
 import onnx_ir as ir
 
-from rnnexport.onnx_files.operators import INITIAL_C, INITIAL_H, LAYOUT, RECURRENT, SEQUENCE_LENS
+from rnnexport.onnx_files.operators import INITIAL_C, INITIAL_H, LAYOUT, QUANTIZED_LSTM, RECURRENT, SEQUENCE_LENS
 
 Role = Literal["features", "lengths", "indices", "state"]
+_LAYERS = (*RECURRENT, QUANTIZED_LSTM)
 _SAME_VALUES = ("Cast", "Identity")
 _SAME_LAYOUT = LAYOUT - {"Concat"}
 _COMPARISONS = ("Less", "LessOrEqual", "Greater", "GreaterOrEqual")
@@ -44,7 +45,7 @@ def input_kinds(model: ir.Model) -> dict[str, InputKind]:
 
 def _role(value: ir.Value) -> InputKind:
     for user, position in _uses(value, _SAME_VALUES):
-        if user.op_type in RECURRENT and position == SEQUENCE_LENS:
+        if user.op_type in _LAYERS and position == SEQUENCE_LENS:
             return InputKind("lengths", counted_dimension=_time_dimension(user))
         if user.op_type == "Gather" and position == 1 and (size := _gathered_size(user)) is not None:
             return InputKind("indices", upper_bound=size)
@@ -53,7 +54,7 @@ def _role(value: ir.Value) -> InputKind:
             user.op_type in _COMPARISONS or (user.op_type == "ReverseSequence" and position == 1)
         ):
             return InputKind("lengths")
-        if user.op_type in RECURRENT and position in (INITIAL_H, INITIAL_C):
+        if user.op_type in _LAYERS and position in (INITIAL_H, INITIAL_C):
             return InputKind("state")
     return InputKind("features")
 
@@ -86,7 +87,7 @@ def _gathered_size(node: ir.Node) -> int | None:
 
 
 def _time_dimension(node: ir.Node) -> str | None:
-    """Name of the first dimension of X [T, B, I]."""
-    x = node.inputs[0]
-    size = x.shape[0] if x is not None and x.shape is not None else None
+    """Name of the time dimension of X [T, B, I], or [B, T, I] where the layout is so."""
+    x, axis = node.inputs[0], node.attributes.get_int("layout", 0)
+    size = x.shape[axis] if x is not None and x.shape is not None else None
     return size.value if isinstance(size, ir.SymbolicDim) else None
