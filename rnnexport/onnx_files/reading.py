@@ -39,17 +39,20 @@ class Ends:
 
 
 def read_model(path: Path) -> onnx_ir.Model:
-    """Read an ONNX file.
+    """Read an ONNX file. Its own functions are put in the place of their calls, so that nothing in them is overlooked.
 
     Raises:
         InputError: It is missing, no ONNX file, truncated, of an operator set or domain that is not known here, or its
             external data is missing or lies outside its folder.
     """
     import onnx_ir
+    from onnx_ir.passes.common import InlinePass
 
     check_file(path)
     try:
         model = onnx_ir.load(path)
+        if model.functions:
+            InlinePass()(model)
     except Exception as exc:  # whatever a contradictory file makes the reader raise
         raise InputError(f"{path} contradicts itself: {_first_line(exc)}") from exc
     for value in (*model.graph.inputs, *model.graph.outputs):

@@ -7,6 +7,7 @@ from onnx import TensorProto, helper
 
 from rnnexport.bundle.bundle import reference_bundles
 from rnnexport.inspecting.inspection import inspect_model
+from rnnexport.onnx_files.reading import read_model
 from rnnexport.optimizing.options import Rewrite
 from rnnexport.optimizing.rewrite import apply
 from tests.kernels.recurrent_stack import DrawnStack
@@ -64,3 +65,19 @@ def test_a_stack_of_layers_is_told_with_its_states():
     (layer,) = shown.layers
     assert (layer.cell, layer.layers, layer.weights) == ("GRU, reset before", 3, "int8, float")
     assert shown.state_pairs == (("initial_h", "Y_h"),)
+
+
+def test_layers_in_functions_of_the_file_are_seen(tmp_path):
+    """As exporters wrote them that keep the modules of PyTorch apart."""
+    model = onnx.load(GRU)
+    outputs, inputs = [value.name for value in model.graph.output], [value.name for value in model.graph.input]
+    names = [*inputs, *(tensor.name for tensor in model.graph.initializer)]
+    whole = helper.make_function("module", "Net", names, outputs, [*model.graph.node], [*model.opset_import])
+    del model.graph.node[:], model.graph.value_info[:]
+    model.graph.node.append(helper.make_node("Net", names, outputs, domain="module"))
+    model.functions.append(whole)
+    model.opset_import.append(helper.make_opsetid("module", 1))
+    onnx.save(model, tmp_path / "model.onnx")
+    shown = inspect_model(read_model(tmp_path / "model.onnx"))
+    assert [layer.cell for layer in shown.layers] == ["GRU"]
+    assert shown.multiply_adds_per_step == MULTIPLY_ADDS[GRU]
