@@ -269,6 +269,30 @@ def test_a_rule_finds_its_fault_and_no_other_does(name, tmp_path):
     assert {finding.rule for finding in find(faulty(name, tmp_path))} == {name}
 
 
+def test_every_other_step_of_a_fixed_part_is_a_part(tmp_path):
+    model = clean()
+    ends = {"starts": [0], "ends": [6], "axes": [0], "steps": [2]}
+    model.graph.initializer.extend(numpy_helper.from_array(np.array(ends[name]), name) for name in ends)
+    model.graph.node.insert(0, helper.make_node("Slice", ["x", *ends], ["x0"], "slice"))
+    node(model).input[0] = "x0"
+    del model.graph.output[0].type.tensor_type.shape.dim[:]
+    onnx.save(model, tmp_path / "model.onnx")
+    (found,) = [finding for finding in find(tmp_path / "model.onnx") if finding.rule == "ignored-steps"]
+    assert found.what.endswith("read at 0, 2, 4 only")
+
+
+def test_a_split_of_a_free_dimension_limits_it(tmp_path):
+    model = clean()
+    model.graph.initializer.append(numpy_helper.from_array(np.array([2, 3]), "sizes"))
+    model.graph.node.insert(0, helper.make_node("Split", ["x", "sizes"], ["x0", "x1"], "split"))
+    model.graph.node.insert(1, helper.make_node("Concat", ["x1", "x0"], ["rolled"], "concat", axis=0))
+    node(model).input[0] = "rolled"
+    del model.graph.output[0].type.tensor_type.shape.dim[:]
+    onnx.save(model, tmp_path / "model.onnx")
+    (found,) = [finding for finding in find(tmp_path / "model.onnx") if finding.rule == "limited-sizes"]
+    assert (found.where, found.what) == ("split", "time is split into 2 parts, which fits only where it is 5")
+
+
 def test_clean_files_raise_nothing(tmp_path):
     onnx.save(clean(), tmp_path / "clean.onnx")
     for path in (tmp_path / "clean.onnx", *(bundle / "model.onnx" for bundle in reference_bundles())):

@@ -14,6 +14,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from rnnexport.capture import capture, parse_input_spec
 from rnnexport.errors import InputError
 from rnnexport.parity.onnx_float64 import Float64Model
+from tests.graphs import Graph
 
 
 class Model(nn.Module):
@@ -62,3 +63,20 @@ def test_what_cannot_be_evaluated_is_said(tmp_path):
     ir.save(capture(nn.GRU(5, 8), [parse_input_spec("input:float32[time,batch,5]")]).model, tmp_path / "m.onnx")
     with pytest.raises(InputError, match=r"cannot be evaluated with input \[4, 2, 3\]"):
         Float64Model(tmp_path / "m.onnx").run({"input": np.ones((4, 2, 3), np.float32)})
+
+
+@pytest.mark.parametrize(
+    ("op_type", "constants", "attributes", "says"),
+    [
+        ("Pad", [[3, 0]], {"mode": "reflect"}, "it reflects 3 of 3 elements along axis 0"),
+        ("Split", [[1, 1]], {}, r"it splits 3 elements into \[1, 1\]"),
+        ("TopK", [[4]], {}, "it takes the first 4 of 3 elements"),
+    ],
+)
+def test_what_no_runtime_takes_is_outside_of_the_domain(op_type, constants, attributes, says):
+    g, outputs = Graph(), ["y"] if op_type == "Pad" else ["y", "z"]
+    g.op(op_type, "x", *(g.constant(each, np.int64) for each in constants), outputs=outputs, **attributes)
+    reference = Float64Model(g.model({"x": ["n"]}, {"y": None}))
+    assert reference.run({"x": np.arange(5.0 if op_type != "Split" else 2.0, dtype=np.float32)})
+    with pytest.raises(InputError, match=f"{op_type} 'n0' fails: ValueError: {says}"):
+        reference.run({"x": np.arange(3, dtype=np.float32)})

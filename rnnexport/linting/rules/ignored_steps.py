@@ -90,11 +90,12 @@ def _read_by(node: ir.Node, position: int, axis: int) -> set[int] | None:
         if starts is None or ends is None:
             return None
         along = [int(a) % len(shape) for a in axes] if axes is not None else list(range(len(starts)))
-        if axis not in along or (steps is not None and int(steps[along.index(axis)]) != 1):
+        if axis not in along:
             return None
         start, end = int(starts[along.index(axis)]), int(ends[along.index(axis)])
-        if 0 <= start < end < 2**31 - 1 or start < end < 0:
-            return set(range(start, end))
+        step = 1 if steps is None else int(steps[along.index(axis)])
+        if step > 0 and (0 <= start < end < 2**31 - 1 or start < end < 0):
+            return set(range(start, end, step))
     return None
 
 

@@ -1,4 +1,4 @@
-"""Dimensions that are declared free, and that a Reshape fixes."""
+"""Dimensions that are declared free, and that a Reshape or a Split fixes."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from onnx_ir.passes.common import ShapeInferencePass
 
 from rnnexport.linting.linted_model import LintedModel
 from rnnexport.linting.rule import Rule
-from rnnexport.onnx_files.nodes import node_name
+from rnnexport.onnx_files.nodes import constant_tensor, node_name, optional_input
 from rnnexport.passes.output_shapes import dynamic_dimensions
 
 
 class LimitedSizes(Rule):
-    """A Reshape with constants in the place of dimensions that the inputs declare free.
+    """A Reshape or a Split with constants in the place of dimensions that the inputs declare free.
 
     The exporter put the example's sizes into the graph, and declared the dimensions free all the same.
 
@@ -34,7 +34,7 @@ class LimitedSizes(Rule):
     }
 
     def check(self, checked: LintedModel) -> Iterator[tuple[str, str]]:
-        """Compare the elements that each Reshape is given with those that it makes.
+        """Compare the elements that each Reshape and Split is given with those that it makes.
 
         What the file says of the shapes inside it is left aside: it holds for the exporter's example only.
         """
@@ -46,7 +46,8 @@ class LimitedSizes(Rule):
         with contextlib.suppress(Exception):  # then nothing is known, and nothing is said
             ShapeInferencePass()(inferred)
         for node in inferred.graph.all_nodes():
-            if node.op_type == "Reshape" and not node.domain and (what := _limit(node, free)):
+            limit = {"Reshape": _limit, "Split": _limit_of_split}.get(node.op_type)
+            if limit is not None and not node.domain and (what := limit(node, free)):
                 yield node_name(node), what
 
 
@@ -68,6 +69,18 @@ def _limit(node: ir.Node, free: set[str | None]) -> str | None:
         fits = f"a multiple of {asked // math.gcd(given, asked)}"
     shapes = f"{[str(size) for size in data.shape]} becomes {[str(size) for size in made.shape]}"
     return f"{shapes}, which fits only where {product} is {fits}" if fits else None
+
+
+def _limit_of_split(node: ir.Node, free: set[str | None]) -> str | None:
+    """What size fits; `None` where the parts are not constants, or what is split is no free dimension."""
+    data, sizes = node.inputs[0], constant_tensor(optional_input(node, 1))
+    parts = node.attributes.get_ints("split", ()) if sizes is None else sizes.numpy().ravel()
+    if data is None or data.shape is None or not len(parts):
+        return None
+    size = data.shape[node.attributes.get_int("axis", 0)]
+    if isinstance(size, int) or size.value not in free:
+        return None
+    return f"{size.value} is split into {len(parts)} parts, which fits only where it is {int(sum(parts))}"
 
 
 def _numbers_and_names(shape: ir.Shape) -> tuple[int, Counter[str | None]]:
