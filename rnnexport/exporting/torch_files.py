@@ -66,6 +66,6 @@ def read_script(path: Path) -> torch.jit.ScriptModule:
         raise InputError(f"{path} cannot be read: {exc.strerror or exc}") from exc
     except (RuntimeError, ValueError) as exc:
         raise InputError(
-            f"{path} holds no TorchScript module; give the class, as my_package.models:Net, and weights by --weights"
+            f"{path} holds no TorchScript module; give the class, as my_package.models:Net, and its `weights`"
         ) from exc
     return script

@@ -170,9 +170,9 @@ class Predictor(ShownInNotebooks):
         if decoder is None:
             raise InputError(f"bundle {str(self.bundle.path)!r} has no decoder; export it with `decoder_step`")
         if max_steps < 1:
-            raise InputError(f"`max_steps` is {max_steps}; it must be at least 1")
+            raise InputError(f"max_steps is {max_steps}; it must be at least 1")
         if not decoder.is_fed_tokens and (start_token is not None or isinstance(stop, int)):
-            raise InputError("the decoder is fed frames, which no token starts or ends; `stop` may be a function")
+            raise InputError("the decoder is fed frames, which no token starts or ends; stop may be a function")
         start_token = decoder.start_token if start_token is None else start_token
         stop = decoder.stop_token if stop is None else stop
         ends = ends_at(decoder, stop) if isinstance(stop, int) else stop
