@@ -11,9 +11,18 @@ import pytest
 
 @pytest.fixture(scope="session")
 def library() -> Path:
-    """The library that `pip install ./kernels` installed, or the one that the environment names."""
-    if named := os.environ.get("RNNEXPORT_KERNELS_LIBRARY"):
-        return Path(named)
+    """The library that the environment names, or the one that `pip install ./kernels` installed."""
+    named = os.environ.get("RNNEXPORT_KERNELS_LIBRARY")
+    return Path(named) if named else _installed()
+
+
+@pytest.fixture(scope="session")
+def package() -> Path:
+    """The library that `pip install ./kernels` installed, which the engine of ONNX Runtime finds by itself."""
+    return _installed()
+
+
+def _installed() -> Path:
     found = entry_points(group="rnnexport.kernels")
     if not found:
         pytest.skip("rnnexport-kernels is not installed: pip install ./kernels (needs a C++ compiler)")

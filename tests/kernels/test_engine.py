@@ -23,7 +23,7 @@ def file(tmp_path: Path) -> Path:
     return tmp_path / "model.onnx"
 
 
-def test_the_engine_registers_the_operator_by_itself(library: Path, file: Path) -> None:
+def test_the_engine_registers_the_operator_by_itself(package: Path, file: Path) -> None:
     feeds = STACK.feeds(2, 3)
     answer = engine_module.OnnxRuntimeEngine().load(file, load_definition("ort-cpu")).run(feeds)
     np.testing.assert_allclose(answer["Y"], STACK.reference(feeds)["Y"], atol=2e-3)
@@ -35,7 +35,7 @@ def test_a_missing_package_is_named_with_its_remedy(file: Path, monkeypatch: pyt
         engine_module.OnnxRuntimeEngine().load(file, load_definition("ort-cpu"))
 
 
-def test_a_malformed_node_is_told_in_the_words_of_the_operator(library: Path, file: Path) -> None:
+def test_a_malformed_node_is_told_in_the_words_of_the_operator(package: Path, file: Path) -> None:
     model = STACK.model()
     model.graph.initializer[0].ClearField("raw_data")
     model.graph.initializer[0].dims[:] = [0]

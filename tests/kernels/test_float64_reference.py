@@ -58,14 +58,14 @@ def judged(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     return outputs, facts
 
 
-def test_is_held_against_the_operator(library: Path, file: Path) -> None:
+def test_is_held_against_the_operator(package: Path, file: Path) -> None:
     outputs, facts = judged(file)
     assert facts == {"held": 1, "not_held": []}
     error = np.abs(outputs["float32/Y"] - outputs["float64/Y"]).max()
     assert 1e-6 < error < 2e-3  # activations of 12 bits
 
 
-def test_a_wrong_reading_of_the_file_is_noticed(library: Path, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wrong_reading_of_the_file_is_noticed(package: Path, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     right = recurrent_stack.evaluate_stack
 
     def wrong(inputs: Any, attributes: Any, *recurrent: Any) -> Any:
@@ -96,7 +96,7 @@ def test_a_newer_version_has_no_reference(file: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_file_with_the_operator_is_verified_and_linted(library: Path, file: Path, tmp_path: Path) -> None:
+def test_a_file_with_the_operator_is_verified_and_linted(package: Path, file: Path, tmp_path: Path) -> None:
     rnnexport.export(file, tmp_path / "bundle")
     report = rnnexport.verify(tmp_path / "bundle", ["ort-cpu"], grid="quick")
     assert report.passed
