@@ -63,7 +63,7 @@ WRAPPED = {
 }
 
 
-def hold(layer, *, mask=None, states=(), x=SERIES, fixed_batch=False):
+def hold(layer, *, mask=None, states=(), x=SERIES, fixed_batch=False, lstm_last=False):
     """The layer as a model of its own, imported, gives what Keras's gives."""
     keras.utils.clear_session()
     inputs = [keras.Input(batch_shape=x.shape) if fixed_batch else keras.Input((None, *x.shape[2:]))]
@@ -76,7 +76,8 @@ def hold(layer, *, mask=None, states=(), x=SERIES, fixed_batch=False):
         given = [keras.Input((state.shape[1],)) for state in states]
         inputs += given
         feeds += states
-        arguments["initial_state"] = given
+        # of an LSTM among cells, the states are a list of their own
+        arguments["initial_state"] = [*given[:-2], given[-2:]] if lstm_last else given
     model = keras.Model(inputs, layer(inputs[0], **arguments))
     generator = np.random.default_rng(5)
     for weight in model.weights:
@@ -107,7 +108,7 @@ def test_initial_states(kind, mask):
     sizes = {"LSTM": [UNITS] * 2, "cell": [UNITS] * 2, "cells": [3, 4, UNITS, UNITS]}.get(kind, [UNITS])
     states = [np.linspace(-1, 1, BATCH * size, dtype=np.float32).reshape(BATCH, size) for size in sizes]
     for options in ("default", "backwards, sequences and states"):
-        hold(LAYERS[kind](UNITS, **OPTIONS[options]), mask=mask, states=states)
+        hold(LAYERS[kind](UNITS, **OPTIONS[options]), mask=mask, states=states, lstm_last=kind == "cells")
 
 
 @pytest.mark.parametrize("mask", [None, PADDED, GAPS], ids=["all steps", "padded", "gaps"])
