@@ -248,9 +248,9 @@ def kernels_table(session: nox.Session) -> None:
 
 @nox.session
 def export_table(session: nox.Session) -> None:
-    """Write the table of docs/reference/export.md anew, PyTorch's own exporters included; about ten minutes."""
+    """Write the table of docs/reference/export.md, PyTorch's own exporters included; an hour; `-- --missing`: go on."""
     install(session, ".")
-    session.run("python", "-m", "benchmarks.export_table.write_table")
+    session.run("python", "-m", "benchmarks.export_table.write_table", *session.posargs)
 
 
 @nox.session
