@@ -361,7 +361,6 @@ def cell_cases() -> list[ExportCase]:
             "branch on the input's values",
             lambda: Run(depends_on_values, rnn=nn.GRU(5, 8, batch_first=True)),
             (SERIES,),
-            refused="values",
         ),
         ExportCase("nn.RNN", *layer(nn.RNN)),
     ]

@@ -9,18 +9,22 @@ import torch
 from torch import nn
 from torch.utils._pytree import tree_unflatten
 
-from rnnexport.capture.captured import Captured
+from rnnexport.capture.captured import Captured, Condition
 from rnnexport.capture.failures import FrozenDimensionError
 from rnnexport.capture.inputs import InputSpec, SizeRange
 from rnnexport.capture.lowering import lower_recurrent_layers
 from rnnexport.capture.opsets import DEFAULT_OPSET, check_opset
 from rnnexport.capture.ranges import find_ranges
+from rnnexport.capture.replaying import computes_like
 from rnnexport.capture.rerolling import trace_with_loops
-from rnnexport.capture.sizes import check_conditions, dimension_names
+from rnnexport.capture.sizes import BranchError, check_conditions, dimension_names
 from rnnexport.capture.tidying import tidy
 from rnnexport.capture.tracing import Entry, Trace, sample_sizes, trace
 from rnnexport.capture.translation import translate
 from rnnexport.errors import InputError, RnnexportError
+
+_BRANCHES = 2
+"""How many branches on sizes are tried."""
 
 
 def capture(
@@ -50,11 +54,7 @@ def capture(
     _check_inputs(inputs)
     ranges = find_ranges(module, inputs, known_sizes)
     sizes = sample_sizes(module, inputs, ranges)
-    traced = _trace(module, inputs, sizes)
-    dimensions = dimension_names(traced.program, inputs)
-    conditions = check_conditions(
-        traced.program, dimensions, ranges, lambda other: _can_trace(module, inputs, {**sizes, **other})
-    )
+    traced, dimensions, conditions = _right_branch(module, inputs, sizes, ranges)
     found = [sizes.described(name) for name, sizes in ranges.items() if sizes != SizeRange()]
     notes = [f"the module takes {', '.join(found)}"] if found else []
     for name, size in traced.seen.least.items():
@@ -68,6 +68,8 @@ def capture(
     notes += renamed
     if left_out := traced.seen.left_out:
         notes.append(f"forward also returns {', '.join(left_out)}, no tensor, which the graph does not give")
+    if unchecked := traced.seen.unchecked:
+        notes.append(f"{unchecked[0]}forward checks values here, which the graph does not")
     changed = sorted({*traced.seen.kept, *_changed_buffers(translated)})
     if changed:
         notes.append(f"forward sets {', '.join(changed)}, which the graph does not keep between calls")
@@ -76,11 +78,53 @@ def capture(
     return Captured(translated.model, notes, ranges, conditions, traced.seen.cuts)
 
 
-def _trace(module: nn.Module, inputs: Sequence[InputSpec], sizes: dict[str, int]) -> Trace:
+_Traced = tuple[Trace, dict[str, str], list[Condition]]
+
+
+def _right_branch(
+    module: nn.Module, inputs: Sequence[InputSpec], sizes: dict[str, int], ranges: Mapping[str, SizeRange]
+) -> _Traced:
+    """Trace with these sizes, or, where forward branches on one, with sizes that take the branch that is always right.
+
+    Raises:
+        ExportError: The module cannot be traced, or no branch is always right.
+    """
+    first: BranchError | None = None
+    for _ in range(_BRANCHES):
+        try:
+            return _traced(module, inputs, sizes, ranges)
+        except BranchError as exc:
+            first, sizes = first or exc, {**sizes, **exc.other}
+        except RnnexportError as exc:
+            raise first or exc from None
+    assert first is not None
+    raise first
+
+
+def _traced(
+    module: nn.Module, inputs: Sequence[InputSpec], sizes: dict[str, int], ranges: Mapping[str, SizeRange]
+) -> _Traced:
+    """Trace a module, name the sizes in the trace, and check what it takes for granted of them."""
+    traced = _trace(module, inputs, sizes, ranges)
+    dimensions = dimension_names(traced.program, inputs)
+    small = {name: found.at_least(3) for name, found in ranges.items()}
+    conditions = check_conditions(
+        traced.program,
+        dimensions,
+        ranges,
+        works_with=lambda other: _can_trace(module, inputs, {**sizes, **other}),
+        agrees_at=lambda other: computes_like(traced.program, module, inputs, {**small, **other}),
+    )
+    return traced, dimensions, conditions
+
+
+def _trace(
+    module: nn.Module, inputs: Sequence[InputSpec], sizes: dict[str, int], ranges: Mapping[str, SizeRange]
+) -> Trace:
     try:
         return trace(module, inputs, sizes)
     except FrozenDimensionError as exc:
-        return trace_with_loops(module, inputs, sizes, exc)
+        return trace_with_loops(module, inputs, sizes, exc, ranges.get(exc.dimension, SizeRange()))
 
 
 def _changed_buffers(translated: torch.onnx.ONNXProgram) -> list[str]:

@@ -59,7 +59,12 @@ def numbers_caught() -> Iterator[None]:
     originals = [(kind, kind.tolist) for kind in (FakeTensor, FunctionalTensor)]
 
     def caught(original: Any) -> Any:
-        return lambda x: Numbers(x) if are_of_any_size(x) else original(x)
+        def tolist(x: Any) -> Any:
+            if (known := getattr(x, "known_numbers", None)) is not None:
+                return [*known]
+            return Numbers(x) if are_of_any_size(x) else original(x)
+
+        return tolist
 
     try:
         for kind, original in originals:

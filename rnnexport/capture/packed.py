@@ -106,7 +106,7 @@ def pad(
     padded = batch.padded
     if total_length is None:
         longest = batch.lengths.max().item()
-        torch._check(longest >= 0)  # type: ignore[no-untyped-call]
+        torch._check(longest >= 1)  # type: ignore[no-untyped-call]
         torch._check(longest <= padded.shape[0])  # type: ignore[no-untyped-call]
         padded = padded.narrow(0, 0, longest)  # type: ignore[arg-type]
     elif not statically_known_true(total_length == padded.shape[0]):

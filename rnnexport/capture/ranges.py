@@ -66,9 +66,9 @@ class _Trials:
         return self.known[key]
 
     def _run(self, sizes: Sizes) -> bool:
-        for full in (False, True):
+        for length in dict.fromkeys((None, *sorted(sizes.values(), reverse=True))):
             try:
-                call_module(self.module, self.inputs, [made_up(spec, sizes, full=full) for spec in self.inputs])
+                call_module(self.module, self.inputs, [made_up(spec, sizes, length) for spec in self.inputs])
             except RnnexportError:  # what forward takes and returns is the same at all sizes
                 raise
             except Exception as exc:  # the user's code can raise anything
@@ -78,10 +78,10 @@ class _Trials:
         return False
 
 
-def made_up(spec: InputSpec, sizes: Sizes, *, full: bool) -> Tensor:
+def made_up(spec: InputSpec, sizes: Sizes, length: int | None = None) -> Tensor:
     """A tensor that most modules take: normal floats, and for integers 1, which is a length, a token and a flag.
 
-    With `full`, a list of integers holds the largest size: the length of rows without padding.
+    A list of integers holds `length` where one is given: rows without padding have it.
     """
     shape = [sizes[d] if isinstance(d, str) else d for d in spec.shape]
     dtype = getattr(torch, spec.dtype)
@@ -89,7 +89,7 @@ def made_up(spec: InputSpec, sizes: Sizes, *, full: bool) -> Tensor:
         return torch.full(shape, spec.values[1], dtype=dtype)
     if dtype.is_floating_point:
         return torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(dtype)
-    return torch.full(shape, max(sizes.values(), default=1) if full and len(shape) == 1 else 1, dtype=dtype)
+    return torch.full(shape, length if length is not None and len(shape) == 1 else 1, dtype=dtype)
 
 
 def _first_that_works(

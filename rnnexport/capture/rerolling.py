@@ -19,7 +19,7 @@ from torch.utils._pytree import tree_leaves, tree_unflatten
 
 from rnnexport.capture.failures import DECODERS, FrozenDimensionError, LoopError
 from rnnexport.capture.functional import without_in_place
-from rnnexport.capture.inputs import InputSpec
+from rnnexport.capture.inputs import InputSpec, SizeRange
 from rnnexport.capture.interception import OPAQUE, computed, opaque_layer
 from rnnexport.capture.loops import (
     Constant,
@@ -41,22 +41,31 @@ from rnnexport.errors import ExportError, RnnexportError
 
 aten = torch.ops.aten
 _LENGTHS = (4, 6, 7)
-"""Numbers of steps at which loops are unrolled."""
+"""Numbers of steps at which loops are unrolled, where the module takes so few."""
+_MOST_STEPS = 20
+"""A module that needs more is not unrolled."""
 _LAYERS = {"GRU": torch.gru, "RNN_TANH": torch.rnn_tanh, "RNN_RELU": torch.rnn_relu}
 _TRIED = (1, 2, 5, 23, 150)
 """Numbers of steps at which an outline is compared with its module."""
 
 
 def trace_with_loops(
-    module: nn.Module, inputs: Sequence[InputSpec], sizes: dict[str, int], frozen: FrozenDimensionError
+    module: nn.Module,
+    inputs: Sequence[InputSpec],
+    sizes: dict[str, int],
+    frozen: FrozenDimensionError,
+    taken: SizeRange,
 ) -> Trace:
-    """Trace a module that loops over the dimension that froze.
+    """Trace a module that loops over the dimension that froze, of which it takes the sizes `taken`.
 
     Raises:
         ExportError: The loop cannot be written for any number of steps.
     """
+    lengths = [length + max(0, taken.minimum - _LENGTHS[0]) for length in _LENGTHS]
+    if not all(taken.holds(length) for length in lengths) or max(lengths) > _MOST_STEPS:
+        raise frozen
     try:
-        entry = _outline_entry(module, inputs, sizes, frozen.dimension)
+        entry = _outline_entry(module, inputs, sizes, frozen.dimension, lengths)
         entry.compare_with_module()
         return Trace(export(entry, sizes), entry.seen)
     except LoopError as exc:
@@ -67,10 +76,10 @@ def trace_with_loops(
 
 
 def _outline_entry(
-    module: nn.Module, inputs: Sequence[InputSpec], sizes: dict[str, int], dimension: str
+    module: nn.Module, inputs: Sequence[InputSpec], sizes: dict[str, int], dimension: str, lengths: Sequence[int]
 ) -> OutlineEntry:
     programs = []
-    for length in _LENGTHS:
+    for length in lengths:
         fixed = [
             dataclasses.replace(spec, shape=tuple(length if d == dimension else d for d in spec.shape))
             for spec in inputs
@@ -78,7 +87,7 @@ def _outline_entry(
         unrolled = Entry(module, fixed)
         programs.append(export(unrolled, sizes, catch_cells=False))
         without_in_place(programs[-1].graph)
-    outline = find_outline([program.graph for program in programs], _LENGTHS)
+    outline = find_outline([program.graph for program in programs], lengths)
     entry = OutlineEntry(module, inputs, outline, programs[0], dimension)
     entry.seen = unrolled.seen
     loops = (item for item in outline.items if isinstance(item, Loop))

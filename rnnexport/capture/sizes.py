@@ -2,7 +2,8 @@
 
 1. Dimensions with different names are independent; if the module makes two equal, they must share a name.
 2. A condition in the module's code is tried the other way round: if forward then fails, it was a requirement; if
-   forward works, it took another branch, which one graph cannot hold, and is refused.
+   forward works and gives what the trace gives, the branch makes no difference: what pads by nothing does not pad. Else
+   the other branch is traced, and where neither is right on both sides, the module is refused: a graph holds one.
 3. Every other condition is handed on with sizes that do not meet it: what judges the graph tries it there.
 """
 
@@ -25,6 +26,10 @@ from rnnexport.errors import ExportError, InputError
 
 _TRIED = (2, 3, 4, 5, 7, 11, 16, 33, 64, 99, 240, 1001, 1000000)
 """Sizes with which a condition is turned round."""
+_LARGEST = 1500
+"""Steps at which a trace is run on numbers at most."""
+_TRACED = tuple(range(61, 90))
+"""Sizes with which another branch is traced: large enough to be none of a parameter's by chance."""
 
 
 def dimension_names(program: torch.export.ExportedProgram, inputs: Sequence[InputSpec]) -> dict[str, str]:
@@ -43,11 +48,21 @@ def dimension_names(program: torch.export.ExportedProgram, inputs: Sequence[Inpu
     return names
 
 
+class BranchError(ExportError):
+    """Forward branches on a size."""
+
+    def __init__(self, message: str, other: Mapping[str, int]) -> None:
+        """Take the message and sizes at which forward takes the other branch."""
+        super().__init__(message)
+        self.other = other
+
+
 def check_conditions(
     program: torch.export.ExportedProgram,
     dimensions: Mapping[str, str],
     ranges: Mapping[str, SizeRange],
     works_with: Callable[[dict[str, int]], bool],
+    agrees_at: Callable[[dict[str, int]], bool],
 ) -> list[Condition]:
     """Sort the conditions that the trace took for granted into requirements and branches.
 
@@ -56,12 +71,13 @@ def check_conditions(
         dimensions: The names of its size variables.
         ranges: The sizes that the module takes.
         works_with: Whether forward can be traced with the given sizes.
+        agrees_at: Whether the trace gives there what forward gives.
 
     Returns:
         The conditions that some size of `ranges` does not meet.
 
     Raises:
-        ExportError: Forward branches on a size; the message names the place.
+        BranchError: Forward branches on a size; the message names the place.
     """
     found = []
     for guard in _conditions(program):
@@ -69,11 +85,13 @@ def check_conditions(
         frame = guard.sloc.framework_loc
         in_user_code = isinstance(frame, traceback.FrameSummary) and is_user_code(frame.filename)
         against = _counterexamples(guard.expr, dimensions, ranges)
-        if in_user_code and any(works_with(sizes) for sizes in against):
-            raise ExportError(
+        works = [sizes for sizes in against if in_user_code and works_with(sizes)]
+        if works and not _agrees(guard.expr, dimensions, ranges, agrees_at):
+            message = (
                 f"{place_of(frame)}forward takes another branch unless {condition}, and a graph holds one branch: "
                 f"{source_line(frame)!r}; if some sizes will do, state them, like time%4==0"
             )
+            raise BranchError(message, _large(guard.expr, dimensions, ranges) or works[0])
         text = condition if re.fullmatch(r"\w+ (<|<=|>|>=) \w+", condition) else ""
         named = sorted(dimensions[str(s)] for s in guard.expr.free_symbols if str(s) in dimensions)
         if against:
@@ -108,14 +126,34 @@ def _counterexamples(
     condition: Any, dimensions: Mapping[str, str], ranges: Mapping[str, SizeRange]
 ) -> list[dict[str, int]]:
     """Sizes for which `condition` does not hold: the smallest that is found, and the largest."""
-    symbols = sorted((s for s in condition.free_symbols if str(s) in dimensions), key=str)
-    tried = [sorted({ranges[dimensions[str(s)]].at_least(size) for size in _TRIED}) for s in symbols]
-    found = [
-        {dimensions[str(symbol)]: size for symbol, size in zip(symbols, sizes, strict=True)}
-        for sizes in itertools.product(*tried)
-        if condition.subs(dict(zip(symbols, sizes, strict=True))) == False  # noqa: E712 # sympy's own false
-    ]
+    found = [*_not_holding(condition, dimensions, ranges, _TRIED)]
     return [*found[:1], *found[1:][-1:]]
+
+
+def _agrees(
+    condition: Any,
+    dimensions: Mapping[str, str],
+    ranges: Mapping[str, SizeRange],
+    agrees_at: Callable[[dict[str, int]], bool],
+) -> bool:
+    """Whether a trace is right at sizes of every magnitude for which `condition` does not hold."""
+    small = [*_not_holding(condition, dimensions, ranges, [size for size in _TRIED if size <= _LARGEST])]
+    return bool(small) and all(agrees_at(sizes) for sizes in [*small[:2], *small[2:][-2:]])
+
+
+def _large(condition: Any, dimensions: Mapping[str, str], ranges: Mapping[str, SizeRange]) -> dict[str, int] | None:
+    """Sizes to trace with for which `condition` does not hold."""
+    return next(_not_holding(condition, dimensions, ranges, _TRACED), None)
+
+
+def _not_holding(
+    condition: Any, dimensions: Mapping[str, str], ranges: Mapping[str, SizeRange], tried: Sequence[int]
+) -> Iterator[dict[str, int]]:
+    symbols = sorted((s for s in condition.free_symbols if str(s) in dimensions), key=str)
+    choices = [sorted({ranges[dimensions[str(s)]].at_least(size) for size in tried}) for s in symbols]
+    for sizes in itertools.product(*choices):
+        if condition.subs(dict(zip(symbols, sizes, strict=True))) == False:  # noqa: E712 # sympy's own false
+            yield {dimensions[str(symbol)]: size for symbol, size in zip(symbols, sizes, strict=True)}
 
 
 def _user_inputs(program: torch.export.ExportedProgram) -> list[torch.fx.Node]:

@@ -3,10 +3,17 @@
 1. `max_pool1d` turns its length into a number; over two axes it does not.
 2. Attention over [batch, time, features] has an ONNX form with heads only.
 3. `embedding_bag` of full rows is an embedding and its sum, mean or maximum.
-4. `item()` of a buffer is a constant: code may branch on it.
+4. `item()` and the truth of a buffer are constants: code may branch on them.
 5. `x.data` of what a trace computes is no part of it; `x.detach()` is the same tensor.
-6. `torch.lstm` and its like, which scripts and exported programs call, are layers (`interception.py`).
+6. `torch.lstm` and its like, which scripts, exported programs and forwards bound before the trace call, are layers
+   (`interception.py`).
 7. `lengths.tolist()` and `lengths.numpy()` stand for the tensor (`numbers.py`).
+8. `lengths.max().item()` is one number (`longest.py`).
+9. `squeeze` of an axis that is no single place leaves it; ONNX's operator refuses it.
+10. The numbers of `torch.arange(3)` are known: code may hand them on as axes.
+11. `log_sigmoid` is written with softplus: the logarithm of a sigmoid is -inf far from 0.
+12. Adaptive pooling to one place is a mean or maximum; PyTorch's form of it freezes the size.
+13. `torch.stft` and `torch.istft` are convolutions (`spectra.py`).
 """
 
 from __future__ import annotations
@@ -20,7 +27,9 @@ from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
 from rnnexport.capture.interception import called_layer
+from rnnexport.capture.longest import Longest, ask_for_symbolic_integer
 from rnnexport.capture.numbers import Numbers, are_of_any_size
+from rnnexport.capture.spectra import istft, stft
 
 
 class Substitutes(TorchFunctionMode):
@@ -29,16 +38,18 @@ class Substitutes(TorchFunctionMode):
     Args:
         module: The module, before it is traced.
         before_call: Called before each function.
+        longest: Knows the numbers that are the length of the longest row.
     """
 
-    def __init__(self, module: nn.Module, before_call: Callable[[], None]) -> None:
+    def __init__(self, module: nn.Module, before_call: Callable[[], None], longest: Longest) -> None:
         super().__init__()
+        self.longest = longest
         self.module, self.before_call = module, before_call
         self.values = {name: buffer for name, buffer in module.named_buffers() if buffer.numel() == 1}
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         self.before_call()
-        if func is Tensor.item and self.values:
+        if func in (Tensor.item, Tensor.__bool__) and self.values:
             for name, buffer in self.module.named_buffers():  # in a trace, stand-ins of the same names
                 if buffer is args[0] and name in self.values:
                     return func(self.values[name])
@@ -48,8 +59,15 @@ class Substitutes(TorchFunctionMode):
             return args[0].tensor.to((kwargs or {}).get("dtype") or args[0].tensor.dtype)
         if (cell := _LAYERS.get(func)) and isinstance(args[2], list | tuple):
             return called_layer(cell, self.path_of(args[2][0]), *args, **(kwargs or {}))
-        substitute = _TABLE.get(func)
-        return (substitute or func)(*args, **(kwargs or {}))
+        if func is Tensor.item:
+            return self.longest.number(args[0], lambda: func(*args))
+        if func is Tensor.__int__ and self.longest.is_one(args[0]):
+            ask_for_symbolic_integer()
+        result = (_TABLE.get(func) or func)(*args, **(kwargs or {}))
+        if func is torch.arange and all(type(arg) is int for arg in args):
+            result.known_numbers = [*range(*args)]
+        self.longest.note(func, args, kwargs or {}, result)
+        return result
 
     def path_of(self, weight: Tensor) -> str:
         """The path of the module that a weight belongs to."""
@@ -87,6 +105,28 @@ def _attention(
     return attention(query.unsqueeze(1), key.unsqueeze(1), value.unsqueeze(1), attn_mask, *args, **kw).squeeze(1)
 
 
+def _squeezed(x: Tensor, dim: Any = None) -> Tensor:
+    if dim is None:
+        return torch.squeeze(x)
+    axes = [axis for axis in (dim if isinstance(dim, tuple | list) else (dim,)) if type(x.shape[axis]) is int]
+    single = [axis for axis in axes if x.shape[axis] == 1]
+    return torch.squeeze(x, single) if single else x
+
+
+def _pooled(name: str, axes: int, over: Callable[..., Tensor]) -> Callable[..., Any]:
+    """Adaptive pooling over the last `axes` axes, where each becomes one place or stays as it is."""
+    original = getattr(functional, name)
+
+    def pool(input: Tensor, output_size: Any, *rest: Any, **kw: Any) -> Any:
+        sizes = list(output_size) if isinstance(output_size, tuple | list) else [output_size] * axes
+        if any(rest) or any(kw.values()) or not all(size in (1, None) for size in sizes):
+            return original(input, output_size, *rest, **kw)
+        places = [place - axes for place, size in enumerate(sizes) if size == 1]
+        return over(input, places, keepdim=True) if places else input
+
+    return pool
+
+
 def _embedding_bag(input: Tensor, weight: Tensor, offsets: Tensor | None = None, *args: Any, **kw: Any) -> Any:
     names = ("max_norm", "norm_type", "scale_grad_by_freq", "mode", "sparse", "per_sample_weights")
     given = {**dict(zip(names, args, strict=False)), **kw}
@@ -111,4 +151,15 @@ _TABLE: dict[Any, Callable[..., Any]] = {
     torch.max_pool1d: _max_pool1d,
     functional.scaled_dot_product_attention: _attention,
     functional.embedding_bag: _embedding_bag,
+    functional.logsigmoid: lambda x: -functional.softplus(-x),
+    torch.squeeze: _squeezed,
+    Tensor.squeeze: _squeezed,
+    functional.adaptive_avg_pool1d: _pooled("adaptive_avg_pool1d", 1, torch.mean),
+    functional.adaptive_avg_pool2d: _pooled("adaptive_avg_pool2d", 2, torch.mean),
+    functional.adaptive_max_pool1d: _pooled("adaptive_max_pool1d", 1, torch.amax),
+    functional.adaptive_max_pool2d: _pooled("adaptive_max_pool2d", 2, torch.amax),
+    torch.stft: stft,
+    Tensor.stft: stft,
+    torch.istft: istft,
+    Tensor.istft: istft,
 }

@@ -11,10 +11,13 @@ from __future__ import annotations
 import ast
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 import onnx_ir as ir
+from onnxscript import rewriter
 from onnxscript.optimizer import optimize_ir
+from onnxscript.rewriter.rules.common import _no_op
 
 from rnnexport.capture.tracing import Entry
 
@@ -30,7 +33,8 @@ def tidy(model: ir.Model, inputs: Sequence[str], outputs: Sequence[str], dimensi
         outputs: Names for the graph's outputs.
         dimensions: The names of the size variables: `{"s77": "batch"}`.
     """
-    optimize_ir(model, inline=False)
+    with _small_constants_kept():
+        optimize_ir(model, inline=False)
     graph = model.graph
     nodes, values = _Names(set()), _Names({*inputs, *outputs})
     for value, name in zip([*graph.inputs, *graph.outputs], [*inputs, *outputs], strict=True):
@@ -43,6 +47,24 @@ def tidy(model: ir.Model, inputs: Sequence[str], outputs: Sequence[str], dimensi
         value.metadata_props.clear()
         value.doc_string = None
     _forget_origin(model)
+
+
+@contextmanager
+def _small_constants_kept() -> Iterator[None]:
+    """Keep onnxscript from dropping `x + 1e-8` and `x * 1.000001`: it takes what is nearly 0 or 1 for that.
+
+    Such a constant keeps a division from zero. Where onnxscript looks different, nothing is replaced.
+    """
+    found = getattr(rewriter, "_DEFAULT_REWRITE_RULES", None)
+    if found is None:
+        yield
+        return
+    dropping = {id(rule) for rule in _no_op.rules}
+    rewriter._DEFAULT_REWRITE_RULES = tuple(rule for rule in found if id(rule) not in dropping)
+    try:
+        yield
+    finally:
+        rewriter._DEFAULT_REWRITE_RULES = found
 
 
 class _Names:

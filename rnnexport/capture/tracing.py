@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import itertools
 import logging
@@ -22,15 +23,19 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from rnnexport.capture.arguments import Arguments
+from rnnexport.capture.branches import Branches
 from rnnexport.capture.computed_weights import computed_attributes, computed_weights_kept
 from rnnexport.capture.failures import FrozenDimensionError, LoopError, place_of_guard, tracing_error
 from rnnexport.capture.inputs import InputSpec, SizeRange, symbolic_dimensions
+from rnnexport.capture.integers import IntegerOfSizeError, integers_of_sizes
 from rnnexport.capture.interception import recurrent_layers_caught
+from rnnexport.capture.longest import Longest
 from rnnexport.capture.numbers import numbers_caught
 from rnnexport.capture.outputs import named_outputs
 from rnnexport.capture.packed import packing_caught
 from rnnexport.capture.pieces import PiecesAsSlices
 from rnnexport.capture.substitutes import Substitutes
+from rnnexport.errors import RnnexportError
 
 
 class Entry(nn.Module):
@@ -45,6 +50,8 @@ class Entry(nn.Module):
         self.arguments = Arguments(module, inputs)
         self.seen = Seen()
         self.watch = SizeWatch()
+        self.branches: Branches | None = None
+        """While the module is traced: follows the branches of its forward."""
 
     def forward(self, *tensors: Tensor) -> dict[str, Tensor]:
         """Call the module; sizes that share a name become one variable."""
@@ -57,6 +64,12 @@ class Entry(nn.Module):
         return self.call(tensors)
 
     def call(self, tensors: Sequence[Tensor]) -> dict[str, Tensor]:
+        """Call the module, along every branch of its forward."""
+        if self.branches is None:
+            return self.once(tensors)
+        return self.branches.results(lambda: self.once(tensors))
+
+    def once(self, tensors: Sequence[Tensor]) -> dict[str, Tensor]:
         """Call the module, and note the attributes that it sets."""
         before = _attributes(self.module)
         outputs = named_outputs(self.arguments.call(self.module, tensors))
@@ -77,6 +90,8 @@ class Seen:
         """Names of what forward returns beside tensors."""
         self.cuts: list[str] = []
         """Places that cut a dimension of any size into a fixed number of pieces."""
+        self.unchecked: list[str] = []
+        """Places of conditions on values that forward checks and the graph does not."""
         self.least: dict[str, int] = {}
         """The sizes below which a loop over a dimension has no step, which ONNX Runtime does not run."""
 
@@ -150,8 +165,19 @@ def trace(module: nn.Module, inputs: Sequence[InputSpec], sizes: dict[str, int])
     return Trace(export(entry, sizes), entry.seen)
 
 
-def export(entry: Entry, sizes: dict[str, int], *, catch_cells: bool = True) -> torch.export.ExportedProgram:
-    """Trace `entry`; see `trace`. Without `catch_cells`, cells stay PyTorch's own operators."""
+def export(
+    entry: Entry,
+    sizes: dict[str, int],
+    *,
+    catch_cells: bool = True,
+    symbolic_code: tuple[dict[str, Any], ...] = (),
+    longest_is: str = "",
+) -> torch.export.ExportedProgram:
+    """Trace `entry`; see `trace`.
+
+    Without `catch_cells`, cells stay PyTorch's own operators. In the code with the globals `symbolic_code`, the `int`
+    of a symbolic size is one, too. The longest row is as long as the dimension `longest_is`, where one is given.
+    """
     inputs = entry.inputs
     tensors = tuple(
         torch.empty([sizes[d] if isinstance(d, str) else d for d in spec.shape], dtype=getattr(torch, spec.dtype))
@@ -160,6 +186,10 @@ def export(entry: Entry, sizes: dict[str, int], *, catch_cells: bool = True) -> 
     dynamic = tuple(
         {axis: torch.export.Dim.DYNAMIC for axis, d in enumerate(spec.shape) if isinstance(d, str)} for spec in inputs
     )
+    entry.branches = branches = Branches()
+    longest = Longest((lambda: entry.watch.sizes[longest_is]) if longest_is else None)
+    asked: dict[str, Any] | None = None
+    failure: RnnexportError | None = None
     contexts: list[AbstractContextManager[Any]] = [
         torch.no_grad(),
         left_as_found(entry.module),
@@ -169,7 +199,9 @@ def export(entry: Entry, sizes: dict[str, int], *, catch_cells: bool = True) -> 
         packing_caught(),
         numbers_caught(),
         pieces := PiecesAsSlices(entry.watch.dimension_of),
-        Substitutes(entry.module, entry.watch.check),
+        branches,
+        integers_of_sizes(symbolic_code),
+        Substitutes(entry.module, entry.watch.check, longest),
         quiet(),
     ]
     with ExitStack() as stack:
@@ -179,10 +211,33 @@ def export(entry: Entry, sizes: dict[str, int], *, catch_cells: bool = True) -> 
             program = torch.export.export(entry, tensors, dynamic_shapes=(dynamic,), strict=False)
         except LoopError:
             raise
+        except IntegerOfSizeError as exc:
+            asked = exc.code
         except Exception as exc:
-            raise tracing_error(exc, inputs, sizes) from exc
-    entry.seen.cuts = pieces.places
+            failure = tracing_error(exc, inputs, sizes)
+            failure.__cause__ = exc
+        finally:
+            entry.branches = None
+    again = functools.partial(export, entry, sizes, catch_cells=catch_cells)
+    if asked is not None:
+        return again(symbolic_code=(*symbolic_code, asked), longest_is=longest_is)
+    if failure is not None:
+        others = [d for d in symbolic_dimensions(inputs) if longest.asked and not longest_is and _is_time(d, inputs)]
+        for dimension in others:
+            try:
+                return again(symbolic_code=symbolic_code, longest_is=dimension)
+            except FrozenDimensionError:  # a loop over it, which may be one after all
+                raise
+            except RnnexportError:
+                continue
+        raise failure
+    entry.seen.cuts, entry.seen.unchecked = pieces.places, list(dict.fromkeys(branches.unchecked))
     return program
+
+
+def _is_time(dimension: str, inputs: Sequence[InputSpec]) -> bool:
+    """Whether a dimension is no list of rows: no list of integers has it alone."""
+    return not any(spec.shape == (dimension,) for spec in inputs)
 
 
 def sample_sizes(module: nn.Module, inputs: Sequence[InputSpec], ranges: Mapping[str, SizeRange]) -> dict[str, int]:

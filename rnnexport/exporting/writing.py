@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from rnnexport.bundle.axes import Infos, find_input_axes, find_output_axes
 from rnnexport.bundle.manifest import Source, TensorInfo, Tolerance
+from rnnexport.errors import ExportError
 from rnnexport.exporting.onnx_file import write_onnx
 
 if TYPE_CHECKING:
@@ -70,7 +71,11 @@ def _symbol(dimension: int | onnx_ir.SymbolicDim) -> str | None:
 
 
 def save_graph(graph: onnx_ir.Model, source: Source, inputs: Sequence[TensorInfo], path: Path) -> None:
-    """Write a checked graph, with the facts that a reader without the manifest needs in `metadata_props`."""
+    """Write a checked graph, with the facts that a reader without the manifest needs in `metadata_props`.
+
+    Raises:
+        ExportError: The graph contradicts itself: PyTorch's exporter wrote an operator as what it is not.
+    """
     import onnx
     import onnx_ir
 
@@ -82,7 +87,11 @@ def save_graph(graph: onnx_ir.Model, source: Source, inputs: Sequence[TensorInfo
         onnx_ir.save(graph, path, external_data=f"{path.name}.data")
     else:
         write_onnx(graph, path)
-    onnx.checker.check_model(path, full_check=True)
+    try:
+        onnx.checker.check_model(path, full_check=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as exc:
+        reason = " ".join(str(exc).split())
+        raise ExportError(f"the graph that was written for the module contradicts itself: {reason}") from exc
 
 
 def write_test_data(folder: Path, inputs: Mapping[str, NDArray[Any]], outputs: Mapping[str, NDArray[Any]]) -> None:

@@ -35,7 +35,7 @@ def refusal(module, *inputs, error=ExportError, **options):
 
 def branch_on_values(x):
     if x.sum() > 0:
-        return x * 2
+        return x[:, :1]
     return x
 
 

@@ -40,3 +40,28 @@ def test_pooling_and_attention_without_heads(check):
         return functional.scaled_dot_product_attention(y, x, x, is_causal=True)
 
     check(Calls(forward), SERIES, engines=["onnxruntime"], sizes=[(1, 1), (3, 7)])
+
+
+def test_what_the_exporter_would_freeze_drop_or_refuse(check):
+    def forward(m, x):
+        axes = torch.arange(1, x.dim()).tolist()
+        pooled = functional.adaptive_avg_pool2d(x.unsqueeze(1), (1, None)).squeeze(2).squeeze(2)
+        blank = (x * 0) / (x.sum(axes, keepdim=True) * 0 + 1e-8)
+        return pooled, functional.adaptive_max_pool1d(x, 1), blank, functional.logsigmoid(x * 1000)
+
+    check(Calls(forward), SERIES, engines=["onnxruntime"], sizes=[(1, 1), (3, 7)])
+
+
+def test_a_forward_that_was_bound_before_the_trace(check, ops):
+    class Bound(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.rnn = nn.LSTM(5, 8, 2, batch_first=True, bidirectional=True)
+            self.rnn.forward = self.rnn.forward  # type: ignore[method-assign]
+
+        def forward(self, x):
+            return self.rnn(x)[0]
+
+    module = Bound()
+    captured = check(module, SERIES, engines=["onnxruntime"], sizes=[(1, 1), (3, 7)])
+    assert ops(captured).count("LSTM") == 2

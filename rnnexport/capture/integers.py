@@ -1,0 +1,94 @@
+"""`int(x.shape[1] / 2)` of a symbolic size: Python's `int` makes a number of it, which freezes the dimension.
+
+Where the user's code does that, the trace is made once more, with an `int` in the globals of that code which leaves a
+symbolic number symbolic.
+"""
+
+from __future__ import annotations
+
+import builtins
+import math
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from torch import SymFloat, SymInt, Tensor
+
+from rnnexport.capture.failures import is_user_code
+
+_ROUNDING = ("__ceil__", "__floor__", "__trunc__", "__round__")
+
+
+class IntegerOfSizeError(Exception):
+    """The user's code makes an `int` of a symbolic number."""
+
+    def __init__(self, code: dict[str, Any]) -> None:
+        """Take the globals of that code."""
+        super().__init__("int() of a symbolic size")
+        self.code = code
+
+
+class _Meta(type):
+    def __call__(cls, value: Any = 0, *base: Any) -> Any:
+        if isinstance(value, SymInt):
+            return value
+        if isinstance(value, SymFloat):
+            return math.floor(value)  # sizes are not negative, and ONNX has no other form
+        if isinstance(value, Tensor):
+            return value.item()
+        return builtins.int(value, *base)
+
+    def __instancecheck__(cls, value: Any) -> bool:
+        return isinstance(value, builtins.int)
+
+    def __subclasscheck__(cls, kind: type) -> bool:
+        return issubclass(kind, builtins.int)
+
+    def __eq__(cls, other: object) -> bool:
+        return other is cls or other is builtins.int
+
+    def __hash__(cls) -> int:
+        return hash(builtins.int)
+
+
+class _SymbolicInt(builtins.int, metaclass=_Meta):
+    """Stands for `int` in the user's code."""
+
+
+@contextmanager
+def integers_of_sizes(code: Sequence[dict[str, Any]]) -> Iterator[None]:
+    """Let `int` of a symbolic number be symbolic in the code with these globals, and elsewhere raise.
+
+    Raises:
+        IntegerOfSizeError: Other code of the user's makes an `int` of one.
+    """
+    originals = [(kind, kind.__int__) for kind in (SymInt, SymFloat)]
+    rounded = {name: getattr(SymInt, name) for name in _ROUNDING}
+    shadowed = [space for space in code if "int" not in space]
+
+    def caught(original: Any) -> Any:
+        def to_int(number: Any) -> Any:
+            frame = sys._getframe(1)
+            asks = is_user_code(frame.f_code.co_filename) and "int" not in frame.f_globals
+            if asks and not (isinstance(number, SymInt) and number.node.expr.is_number):
+                raise IntegerOfSizeError(frame.f_globals)
+            return original(number)
+
+        return to_int
+
+    try:
+        for kind, original in originals:
+            kind.__int__ = caught(original)  # type: ignore[method-assign]
+        for name in rounded:  # an integer is rounded already, and ONNX rounds none
+            setattr(SymInt, name, lambda number, *_digits: number)
+        for space in shadowed:
+            space["int"] = _SymbolicInt
+        yield
+    finally:
+        for kind, original in originals:
+            kind.__int__ = original  # type: ignore[method-assign]
+        for name, method in rounded.items():
+            setattr(SymInt, name, method)
+        for space in shadowed:
+            del space["int"]
