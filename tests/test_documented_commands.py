@@ -122,7 +122,6 @@ def test_the_commands_of_a_page_run_as_pasted(page: Path, reader: Path, tmp_path
             (folder / named[1]).write_text(code)
         if kind == "run":
             status = int(note.removeprefix("status ")) if note else 0
-            done = subprocess.run(
-                ["bash", "-ec", code], cwd=folder, env={**os.environ, "PATH": path}, capture_output=True, text=True
-            )
+            command = ["bash", "-ec", code] if language == "console" else [sys.executable, "-c", code]
+            done = subprocess.run(command, cwd=folder, env={**os.environ, "PATH": path}, capture_output=True, text=True)
             assert done.returncode == status, f"{code}\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}"
