@@ -15,11 +15,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import onnx_ir as ir
+from onnx_ir.passes import PassError
 from onnxscript import rewriter
 from onnxscript.optimizer import optimize_ir
 from onnxscript.rewriter.rules.common import _no_op
 
 from rnnexport.capture.tracing import Entry
+from rnnexport.errors import ExportError
 
 _SCOPES = "pkg.torch.onnx.name_scopes"
 
@@ -32,9 +34,19 @@ def tidy(model: ir.Model, inputs: Sequence[str], outputs: Sequence[str], dimensi
         inputs: Names for the graph's inputs.
         outputs: Names for the graph's outputs.
         dimensions: The names of the size variables: `{"s77": "batch"}`.
+
+    Raises:
+        ExportError: onnxscript fails on an operator of the graph.
     """
-    with _small_constants_kept():
-        optimize_ir(model, inline=False)
+    try:
+        with _small_constants_kept():
+            optimize_ir(model, inline=False)
+    except PassError as exc:
+        reasons = [str(exc)]
+        cause = exc.__cause__
+        while cause is not None and not reasons[-1].startswith("Error during"):
+            reasons, cause = [*reasons, str(cause)], cause.__cause__
+        raise ExportError(f"the module has no ONNX form: onnxscript fails on its graph: {reasons[-1]}") from exc
     graph = model.graph
     nodes, values = _Names(set()), _Names({*inputs, *outputs})
     for value, name in zip([*graph.inputs, *graph.outputs], [*inputs, *outputs], strict=True):
