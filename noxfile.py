@@ -286,3 +286,15 @@ def silent_faults(session: nox.Session) -> None:
     """Write the table of docs/results/silent-faults.md anew, with other tools on the same faults; about ten minutes."""
     install(session, ".", "-r", "benchmarks/silent_faults/requirements.txt")
     session.run("python", "-m", "benchmarks.silent_faults.write_table")
+
+
+@nox.session
+def wild_models(session: nox.Session) -> None:
+    """Export recurrent modules of published packages and write docs/results/wild-models.md anew; half an hour."""
+    install(session, ".")
+    packages = Path(session.create_tmp()).resolve() / "packages"
+    session.run("pip", "install", "--quiet", "--no-deps", "--require-hashes", "--only-binary=:all:", "--upgrade",
+                "--target", str(packages), "-r", "benchmarks/wild_models/requirements.txt")  # fmt: skip
+    log = Path(session.create_tmp()).resolve() / "outcomes.jsonl"
+    log.unlink(missing_ok=True)
+    session.run("python", "-m", "benchmarks.wild_models.write_table", str(packages), str(log))
