@@ -101,7 +101,8 @@ def readme_row(document: str) -> str:
     ours, new, old, old_openvino = cells[0], cells[3], cells[5], cells[6]
     others = f"`torch.onnx.export`: {new['right']} right; with `dynamo=False`: {old['right']} right"
     others += f", {old.get('**wrong**', 0)} silently wrong, in OpenVINO {old_openvino.get('**wrong**', 0)}"
-    counts = f"{ours['right']} right, {ours.get('refused', 0)} refused with the reason"
+    refused = f", {ours['refused']} refused with the reason" if "refused" in ours else ""
+    counts = f"{ours['right']} right{refused}"
     title = f"[{last[1]} modules, each at sizes that the example had not](docs/reference/export.md)"
     return f"| {title} | {counts} | {others} |\n"
 
