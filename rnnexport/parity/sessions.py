@@ -66,14 +66,16 @@ def run_rows(
 ) -> Iterator[CaseResult]:
     """Run each row on the feeds of its case; results in the order of the rows, of which the plain ones come first.
 
-    These have a process of their own; the others share one, with a session for each way, as they come.
+    These have a process of their own; the others share one, with a session for each way, as they come. An engine that
+    runs the source model, which takes longest to start, has one process for all.
     """
     sources, model = feeds_for(definition, feeds), bundle.file_for(definition)
     seconds, memory = limits.time_limit_seconds, limits.memory_limit_bytes
-    first = [sources[row.case] for row in rows if row.plain]
+    own = [row for row in rows if row.plain and not reads_source(definition)]
+    first = [sources[row.case] for row in own]
     plain = [*infer(model, definition, first, time_limit_seconds=seconds, memory_limit_bytes=memory)]
     yield from plain
-    rest = [row for row in rows if not row.plain]
+    rest = [row for row in rows if row not in own]
     if plain and plain[0].failure is not None and plain[0].failure.loading:  # then it does not load there either
         yield from (CaseResult(failure=plain[0].failure) for row in rest if row.smallest_first)
         rest = [row for row in rest if not row.smallest_first]
