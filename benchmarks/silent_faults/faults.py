@@ -49,6 +49,8 @@ class Fault:
     lengths: Literal["exact", "sequence-lens"] = "exact"
     real: bool = False
     """Made by somebody's exporter or runtime as it comes, not planted."""
+    from_file: bool = False
+    """Whether rnnexport gets the file alone, not the module, and so has no reference but the file's own."""
     needs_bfloat16: bool = False
 
     @property
@@ -304,7 +306,19 @@ FAULTS = [
         ("batch-major mistaken for time-major",),
         exporting(time_major),
     ),
-    Fault("only the first step computed", layer(nn.LSTM), ("only the first time step computed",), exporting(one_call)),
+    Fault(
+        "only the first step computed",
+        layer(nn.LSTM),
+        ("only the first time step computed", "ignored-steps"),
+        exporting(one_call),
+    ),
+    Fault(
+        "only the first step computed, the file alone",
+        layer(nn.LSTM),
+        ("ignored-steps",),
+        exporting(one_call),
+        from_file=True,
+    ),
     Fault(
         "time frozen by `torch.onnx.export`, time-major input",
         layer(nn.LSTM, batch_first=False),

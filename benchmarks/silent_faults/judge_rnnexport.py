@@ -17,8 +17,12 @@ from rnnexport.versions import machine
 
 
 def prepare(fault: Fault, folder: Path) -> Bundle:
-    """The module as a bundle at `folder`, and then the wrong file in place of the right one."""
+    """The module as a bundle at `folder`, then the wrong file in place of the right one; or the file as a bundle."""
     module = fault.module()
+    if fault.from_file:
+        path = folder.with_suffix(".onnx")
+        fault.write(module, fault, path)
+        return rnnexport.export(path, folder)
     bundle = rnnexport.export(module, folder, inputs=fault.inputs, output_names=fault.outputs, lengths=fault.lengths)
     fault.write(module, fault, bundle.model_path)
     seal(folder, bundle.manifest)
