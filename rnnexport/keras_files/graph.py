@@ -101,6 +101,9 @@ class _Builder:
         check_origins(config)
         config = {"layers": config} if isinstance(config, list) else cast("Mapping[str, Any]", config)
         outputs = self._run(class_name, config, (), None, None)
+        if not self._model.inputs or not outputs:
+            missing = "outputs" if self._model.inputs else "inputs"
+            raise ExportError(f"{self._file.path}: its configuration names no {missing}")
         taken = {tensor.name for tensor in self._model.inputs}
         for output in outputs:
             own = self.calls.emit(output.name, Pass(), [output], output.kind)[0] if output.name in taken else output

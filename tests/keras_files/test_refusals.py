@@ -243,6 +243,12 @@ def test_an_h5_file_whose_weights_are_those_of_another_model(kept, tmp_path):
     refused(path, tmp_path, InputError, "more belongs to no weight of the model")
 
 
+def test_a_model_without_outputs(kept, tmp_path):
+    config = lambda document: document["config"].update(output_layers=[])  # noqa: E731
+    path = rewritten(kept / "keras3/nested.keras", tmp_path / "model.keras", config=config)
+    refused(path, tmp_path, ExportError, "its configuration names no outputs")
+
+
 def test_operations_of_tensorflow(kept, tmp_path):
     path = tmp_path / "model.h5"
     path.write_bytes((kept / "keras2/nested.h5").read_bytes())
