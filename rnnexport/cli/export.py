@@ -64,8 +64,12 @@ def export(
         ),
     ] = None,
     openvino: Annotated[
-        Literal["onnx", "openvino"],
-        typer.Option("--format", help="openvino: write OpenVINO's own format beside the ONNX file."),
+        Literal["onnx", "openvino", "cpp"],
+        typer.Option(
+            "--format",
+            help="openvino: write OpenVINO's own format beside the ONNX file. cpp: write stream.h and stream.cpp, a "
+            "C++ class that feeds the step graph chunk by chunk.",
+        ),
     ] = "onnx",
     inputs_file: Annotated[Path | None, typer.Option("--inputs", hidden=True)] = None,
     json: Json = False,
@@ -104,7 +108,8 @@ def export(
         say(f"--inputs is now --sample; say --sample {inputs_file}")
         options = replace(options, sample=inputs_file)
     names = read_class_names(class_names) if class_names is not None else ()
-    options = replace(options, out=out, openvino=openvino == "openvino", class_names=names, on_note=say)
+    options = replace(options, out=out, openvino=openvino == "openvino", cpp=openvino == "cpp")
+    options = replace(options, class_names=names, on_note=say)
     if source is not None and not is_module:
         bundles = [export_with(source, options)]
     elif source is not None:

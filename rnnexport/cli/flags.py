@@ -22,6 +22,7 @@ FLAGS: dict[str, str | None] = {
     "sample": "--inputs",
     "time_limit_seconds": "--time-limit",
     # what the command line does not offer
+    "cpp": None,  # --format says it
     "dropout": None,
     "largest_batch": None,
     "limits": None,

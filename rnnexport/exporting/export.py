@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 _DECODER = {"encoder", "decoder_step", "step_input", "start_token", "stop_token"}
-_FORMS = {"out", "sbom", "opset_version", "streaming", "openvino", "compress", "stateful"}
+_FORMS = {"out", "sbom", "opset_version", "streaming", "openvino", "compress", "stateful", "cpp"}
 """Options of graphs that are made here, whatever from."""
 
 
@@ -48,7 +48,8 @@ def export_with(
         check_target(target)  # before the work begins
     if str(source).endswith(".onnx"):
         options.refuse_all_but(
-            {"out", "sbom", "sample", "streaming", "class_names"}, "an ONNX file, which becomes a bundle as it is"
+            {"out", "sbom", "sample", "streaming", "cpp", "class_names"},
+            "an ONNX file, which becomes a bundle as it is",
         )
         return export_onnx(Path(str(source)), target, options)
     if isinstance(source, str | Path) and is_keras_file(Path(source)):

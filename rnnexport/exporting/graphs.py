@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Self
 
 from rnnexport.bundle.axes import with_axes
 from rnnexport.bundle.manifest import Manifest, StepGraphInfo, TensorInfo
+from rnnexport.exporting.cpp import write_cpp
 from rnnexport.exporting.options import ExportOptions
 from rnnexport.exporting.streaming import make_step_graph, prove_step_graph
 from rnnexport.exporting.writing import input_infos, output_infos, save_graph
@@ -79,7 +80,8 @@ class Graphs:
         """Write every form into `folder`.
 
         Raises:
-            ExportError: A series fed to the step graph in chunks does not give what it gives whole.
+            ExportError: A series fed to the step graph in chunks does not give what it gives whole, or the step graph
+            cannot be fed from C++.
             EngineError: OpenVINO cannot convert a graph.
         """
         save_graph(self.sequence, manifest.source, manifest.inputs, folder / "model.onnx")
@@ -87,6 +89,8 @@ class Graphs:
             assert manifest.step is not None
             save_graph(self.step, manifest.source, manifest.step.inputs, folder / "step.onnx")
             prove_step_graph(manifest, folder)
+        if self.options.cpp:
+            write_cpp(manifest, folder)
         if self.options.openvino:
             self._write_ir(manifest, folder)
 

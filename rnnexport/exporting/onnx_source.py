@@ -25,6 +25,7 @@ from rnnexport.bundle.store import write_bundle
 from rnnexport.engines.contract import Feeds
 from rnnexport.errors import InputError, NoReferenceError, RnnexportError
 from rnnexport.exporting.class_names import with_class_names
+from rnnexport.exporting.cpp import write_cpp
 from rnnexport.exporting.finishing import finish
 from rnnexport.exporting.graphs import Graphs
 from rnnexport.exporting.options import ExportOptions
@@ -57,8 +58,8 @@ def export_onnx(path: Path, out: Path | None, options: ExportOptions) -> Bundle:
     Args:
         path: The file, with external data beside it if it has any.
         out: The bundle's folder.
-        options: Of these, `sample`, `streaming`, `class_names` and `on_note`, which is told before it begins where the
-            reference takes much memory or time.
+        options: Of these, `sample`, `streaming`, `cpp`, `class_names` and `on_note`, which is told before it begins
+            where the reference takes much memory or time.
 
     Raises:
         InputError: The file is no ONNX file that can be read, its inputs cannot be drawn, or `sample` does not fit.
@@ -105,6 +106,8 @@ def export_onnx(path: Path, out: Path | None, options: ExportOptions) -> Bundle:
             assert manifest.step is not None
             save_graph(step, manifest.source, manifest.step.inputs, folder / "step.onnx")
             prove_step_graph(manifest, folder, calls)
+        if options.cpp:
+            write_cpp(manifest, folder)
         keep_cases(folder / KEPT_CASES, calls, answers)
         outputs = {i.name: answers[0][f"float64/{i.name}"].astype(i.dtype) for i in manifest.outputs}
         write_test_data(folder / "test_data_set_0", calls[0].feeds, outputs)

@@ -48,6 +48,9 @@ class ExportOptions(Options):
     openvino: Annotated[bool, Doc("Write OpenVINO's own format beside the ONNX file: model.xml, step.xml.")] = False
     compress: Annotated[bool, Doc("Store the weights of OpenVINO's format as float16.")] = False
     stateful: Annotated[bool, Doc("Keep the states inside OpenVINO's step graph; reset_state clears them.")] = False
+    cpp: Annotated[
+        bool, Doc("Write stream.h and stream.cpp: a C++ class that feeds step.onnx chunk by chunk in ONNX Runtime.")
+    ] = False
     strict: Annotated[
         bool, Doc("Refuse a module whose graph is not right in every runtime that the export judges it in.")
     ] = False
@@ -95,6 +98,8 @@ class ExportOptions(Options):
         """
         if self.stateful and not (self.streaming and self.openvino):
             raise InputError("a stateful graph is OpenVINO's form of the step graph; add `streaming` and `openvino`")
+        if self.cpp and not self.streaming:
+            raise InputError("the C++ sources feed the step graph; add `streaming`")
         if self.compress and not self.openvino:
             raise InputError("only OpenVINO's format is compressed; add `openvino`")
         if self.sbom:
