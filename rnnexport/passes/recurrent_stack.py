@@ -184,8 +184,10 @@ class _StackWriter:
         bits = [gate for layer in self._layers for gate in self._choices.of_gates(layer.node)]
         content, scales = self._weights()
         given = [self._initial_state(position, letter) for position, _, letter in states]
+        batch_first = self._batch_first()
+        x = self._first.read.x if batch_first is None else batch_first
         inputs: list[ir.Value | None] = [
-            self._first.read.x,
+            x,
             writer.constant(content, f"{self._name}.stack_weights"),
             writer.constant(scales, f"{self._name}.stack_scales") if len(scales) else None,
             writer.constant(np.concatenate([self._biases(layer) for layer in self._layers]), f"{self._name}.stack_B"),
@@ -203,16 +205,22 @@ class _StackWriter:
             "block_size": self._choices.block_size,
             "version": VERSION,
         }
+        if batch_first is not None:
+            attributes["layout"] = 1
         names = [f"{self._name}.stack_{name}" for name in ("Y", "Y_h", "Y_c")[: 1 + len(states)]]
         while inputs[-1] is None:
             inputs.pop()
         y, *final = writer.node(
             f"{STACK_DOMAIN}::{STACK}", inputs, names, ir.convenience.convert_attributes(attributes)
         )
-        self._describe(y, final)
+        self._describe(x, y, final, ("time", "batch") if batch_first is None else ("batch", "time"))
         for number, (_, position, letter) in enumerate(states):
             self._replace_states(final[number], position, letter)
-        self._replace_y(y)
+        if batch_first is not None:
+            for transposed in self._transposed_outputs():
+                self._replace(transposed, y)
+        else:
+            self._replace_y(y)
 
     def _weights(self) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
         content, scales = [], []
@@ -259,12 +267,29 @@ class _StackWriter:
             else self._writer.op("Concat", values, f"{self._name}.stack_{letter}_0", axis=0)
         )
 
-    def _describe(self, y: ir.Value, final: list[ir.Value]) -> None:
-        """Say the shapes: shape inference does not know the operator."""
-        shape = self._first.read.x.shape
-        steps, batch = shape[:2] if shape is not None and len(shape) == 3 else ("time", "batch")
-        float32 = ir.TensorType(ir.DataType.FLOAT)
-        y.shape, y.type = ir.Shape([steps, batch, self._directions * self._hidden_size]), float32
+    def _batch_first(self) -> ir.Value | None:
+        """X [B, T, I], where it is transposed for the layers alone and their Y is transposed back."""
+        node = self._first.read.x.producer()
+        if self._directions == 1 and node is not None and _swaps_batch_and_time(node) and self._transposed_outputs():
+            return node.inputs[0]
+        return None
+
+    def _transposed_outputs(self) -> list[ir.Value]:
+        """[B, T, H], where nothing reads Y, of one direction, in another layout."""
+        y = used_output(self._last.node, Y)
+        if y is None or len(joined := _joined(y, 1)) != len(y.uses()):
+            return []
+        readers = [user for value in joined for user, _ in value.uses()]
+        exposed = any(value.is_graph_output() for value in (y, *joined))
+        return [] if exposed or not all(map(_swaps_batch_and_time, readers)) else [r.outputs[0] for r in readers]
+
+    def _describe(self, x: ir.Value, y: ir.Value, final: list[ir.Value], axes: tuple[str, str]) -> None:
+        """Say the shapes, of which X and Y begin with `axes`: shape inference does not know the operator."""
+        sizes: dict[str, int | ir.SymbolicDim | str] = dict(
+            zip(axes, x.shape[:2] if x.shape is not None and len(x.shape) == 3 else axes, strict=True)
+        )
+        batch, float32 = sizes["batch"], ir.TensorType(ir.DataType.FLOAT)
+        y.shape, y.type = ir.Shape([*sizes.values(), self._directions * self._hidden_size]), float32
         for state in final:
             state.shape = ir.Shape([len(self._layers) * self._directions, batch, self._hidden_size])
             state.type = float32
@@ -296,8 +321,9 @@ class _StackWriter:
         self._replace(old, self._writer.op("Transpose", [by_direction], f"{self._name}.stack_Y_4", perm=[0, 2, 1, 3]))
 
     def _replace(self, old: ir.Value, new: ir.Value) -> None:
-        if old.is_graph_output():  # no value is two outputs of a graph, and the output keeps its name
-            new = self._writer.op("Identity", [new], f"{new.name}_out")
+        if old.is_graph_output():  # which keeps its name; no value is two outputs of a graph
+            if new.is_graph_output():
+                new = self._writer.op("Identity", [new], f"{new.name}_out")
             new.shape, new.type = old.shape, old.type
             new.name, old.name = old.name, self._writer.fresh_name(f"{old.name}_before")
         ir.convenience.replace_all_uses_with(old, new, replace_graph_outputs=True)
@@ -315,6 +341,11 @@ def _joined(y: ir.Value, directions: int) -> list[ir.Value]:
             readers = [reader for reader, _ in user.outputs[0].uses() if reader.op_type == "Reshape"]
             found += [reader.outputs[0] for reader in readers if joins_directions(reader)]
     return found
+
+
+def _swaps_batch_and_time(node: ir.Node) -> bool:
+    """Whether [B, T, C] becomes [T, B, C], or the other way round."""
+    return node.op_type == "Transpose" and list(node.attributes.get_ints("perm") or ()) == [1, 0, 2]
 
 
 def _cell(node: ir.Node) -> str | None:

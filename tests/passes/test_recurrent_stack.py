@@ -24,10 +24,14 @@ LIMITS = {32: 4e-6, 16: 1e-3, 8: 0.15}
 """Largest difference, by the bits of the weights, of outputs of size 1 after at most three layers."""
 
 
-def recurrent_model(op_type: str, layers: int, directions: int, lengths: bool, states: bool) -> onnx.ModelProto:
+def recurrent_model(
+    op_type: str, layers: int, directions: int, lengths: bool, states: bool, batch_first: bool = False
+) -> onnx.ModelProto:
     """Layers on each other; every layer's last states are outputs where it has initial ones."""
-    g, x, columns = Graph(), "x", INPUTS
-    inputs: dict[str, Any] = {"x": ["time", "batch", INPUTS]} | ({"lengths": ["batch"]} if lengths else {})
+    g, columns = Graph(), INPUTS
+    axes = ["batch", "time"] if batch_first else ["time", "batch"]
+    x = g.op("Transpose", "x", perm=[1, 0, 2]) if batch_first else "x"
+    inputs: dict[str, Any] = {"x": [*axes, INPUTS]} | ({"lengths": ["batch"]} if lengths else {})
     outputs: dict[str, Any] = {}
     letters = "hc" if op_type == "LSTM" else "h"
     for n in range(layers):
@@ -45,8 +49,11 @@ def recurrent_model(op_type: str, layers: int, directions: int, lengths: bool, s
         )  # fmt: skip
         transposed = g.op("Transpose", f"Y{n}", perm=[0, 2, 1, 3])
         x, columns = g.op("Reshape", transposed, g.constant([0, 0, -1], np.int64)), directions * HIDDEN
-    g.op("Identity", x, outputs=["y"])
-    return g.model(inputs, {"y": ["time", "batch", columns], **outputs}, {"lengths": np.int32}, ir_version=10)
+    if batch_first:
+        g.op("Transpose", x, outputs=["y"], perm=[1, 0, 2])
+    else:
+        g.op("Identity", x, outputs=["y"])
+    return g.model(inputs, {"y": [*axes, columns], **outputs}, {"lengths": np.int32}, ir_version=10)
 
 
 def calls(model: onnx.ModelProto, lengths: list[int], seed: int) -> dict[str, np.ndarray]:
@@ -72,6 +79,7 @@ def run(model: onnx.ModelProto, feeds: dict[str, np.ndarray]) -> dict[str, np.nd
     layers=st.integers(1, 3),
     directions=st.sampled_from([1, 2]),
     states=st.booleans(),
+    batch_first=st.booleans(),
     lengths=st.none() | st.lists(st.integers(1, TIME), min_size=BATCH, max_size=BATCH),
     exact=st.booleans(),
     bits=st.sampled_from([32, 16, 8]),
@@ -79,9 +87,17 @@ def run(model: onnx.ModelProto, feeds: dict[str, np.ndarray]) -> dict[str, np.nd
 )
 @settings(max_examples=30, deadline=None)
 def test_a_stack_gives_what_its_layers_gave(
-    op_type: str, layers: int, directions: int, states: bool, lengths: Any, exact: bool, bits: Any, seed: int
+    op_type: str,
+    layers: int,
+    directions: int,
+    states: bool,
+    batch_first: bool,
+    lengths: Any,
+    exact: bool,
+    bits: Any,
+    seed: int,
 ) -> None:
-    original = recurrent_model(op_type, layers, directions, lengths is not None, states)
+    original = recurrent_model(op_type, layers, directions, lengths is not None, states, batch_first)
     model = ir.from_proto(original)
     if lengths and exact and op_type != "RNN":
         ExactLengths()(model)
@@ -108,6 +124,16 @@ def test_consecutive_layers_become_one_node(directions: int, lengths: bool) -> N
     assert stack.attributes.get_int("num_layers") == 3
     given = len(stack.inputs) > 4 and stack.inputs[4] is not None
     assert given == (lengths and directions == 2)  # one direction reads padding last, so it needs no lengths
+
+
+def test_a_stream_of_batch_first_layers_is_one_node_between_its_states() -> None:
+    model = ir.from_proto(recurrent_model("LSTM", 2, 1, lengths=False, states=True, batch_first=True))
+    ShapeInferencePass()(model)
+    RecurrentStack(StackChoices())(model)
+    assert [node.op_type for node in model.graph] == ["Concat", "Concat", STACK, "Split", "Split"]
+    (stack,) = [node for node in model.graph if node.op_type == STACK]
+    assert stack.attributes.get_int("layout") == 1
+    assert [str(size) for size in stack.outputs[0].shape or ()] == ["batch", "time", str(HIDDEN)]
 
 
 def test_a_layer_that_something_else_reads_stays_a_node_of_its_own() -> None:
