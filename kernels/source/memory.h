@@ -34,4 +34,17 @@ inline Memory allocate(size_t bytes) {
   return memory;
 }
 
+// Gives out one piece of memory part by part, each on a cache line; without memory it only counts.
+struct Arena {
+  unsigned char* begin;
+  size_t used = 0;
+
+  template <typename T>
+  T* take(size_t count) {
+    T* const place = begin ? reinterpret_cast<T*>(begin + used) : nullptr;
+    used += round_up(count * sizeof(T), kCacheLine);
+    return place;
+  }
+};
+
 }  // namespace rnn

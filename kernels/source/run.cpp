@@ -32,19 +32,6 @@ int usable_cores() {
   return cores;
 }
 
-// Cuts one piece of memory into arrays; without memory it only counts.
-struct Arena {
-  unsigned char* begin;
-  size_t used = 0;
-
-  template <typename T>
-  T* take(size_t count) {
-    T* const place = begin ? reinterpret_cast<T*>(begin + used) : nullptr;
-    used += round_up(count * sizeof(T), kCacheLine);
-    return place;
-  }
-};
-
 // The activations that a thread has prepared for one matrix of one direction.
 struct Rows {
   Row* rows;

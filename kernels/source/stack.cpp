@@ -43,19 +43,6 @@ struct Reader {
   const float* scales;
 };
 
-// Where the next packed values go; without memory it only counts.
-struct Writer {
-  unsigned char* begin;
-  size_t used = 0;
-
-  template <typename T>
-  T* take(size_t count) {
-    T* const place = begin ? reinterpret_cast<T*>(begin + used) : nullptr;
-    used += round_up(count * sizeof(T), kCacheLine);
-    return place;
-  }
-};
-
 // One unit's row of weights into the panel, at that unit's place.
 void pack_row(const uint8_t* row, int bits, int columns, int unit, uint8_t* panel) {
   if (bits >= 16) {
@@ -78,7 +65,7 @@ void pack_row(const uint8_t* row, int bits, int columns, int unit, uint8_t* pane
 }
 
 Matrix pack_matrix(const Description& d, int layer, int columns, const float* bias, bool recurrent, Reader& from,
-                   Writer& to) {
+                   Arena& to) {
   Matrix matrix;
   matrix.columns = columns;
   const int hidden = d.hidden_size;
@@ -196,11 +183,11 @@ Stack::Stack(Description description, const Constants& constants, const Isa& isa
     if (!std::isfinite(constants.scales[i])) refuse("scales holds a value that is not finite");
   }
 
-  Writer writer{nullptr};
+  Arena arena{nullptr};
   for (int pass = 0; pass < 2; ++pass) {  // count, then pack
     if (pass == 1) {
-      memory_ = allocate(writer.used);
-      writer = Writer{memory_.get()};
+      memory_ = allocate(arena.used);
+      arena = Arena{memory_.get()};
     }
     layers_.clear();
     Reader reader{constants.weights, constants.scales};
@@ -209,8 +196,8 @@ Stack::Stack(Description description, const Constants& constants, const Isa& isa
       for (int direction = 0; direction < d.directions; ++direction) {
         const size_t row = size_t(layer) * d.directions + direction;
         const float* bias = constants.bias ? constants.bias + row * 2 * d.gates * d.hidden_size : nullptr;
-        packed.w[direction] = pack_matrix(d, layer, d.columns(layer), bias, false, reader, writer);
-        packed.r[direction] = pack_matrix(d, layer, d.hidden_size, bias, true, reader, writer);
+        packed.w[direction] = pack_matrix(d, layer, d.columns(layer), bias, false, reader, arena);
+        packed.r[direction] = pack_matrix(d, layer, d.hidden_size, bias, true, reader, arena);
       }
       layers_.push_back(std::move(packed));
     }
