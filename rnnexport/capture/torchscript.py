@@ -102,12 +102,12 @@ class ScriptedModule(_Part):
         """Run the graph on forward's arguments, this module the first of them."""
         graph = self.graph.value
         names = [value.debugName() for value in graph.inputs()]
-        run = _Run(dict(zip(names, inputs[-len(names) :], strict=True)))
+        run = _GraphRun(dict(zip(names, inputs[-len(names) :], strict=True)))
         results = run.block(graph.nodes(), graph.outputs())
         return results[0] if len(results) == 1 else tuple(results)
 
 
-class _Run:
+class _GraphRun:
     """One run through a graph: the values that are known so far, by name."""
 
     def __init__(self, known: dict[str, Any]) -> None:

@@ -17,7 +17,7 @@ from rnnexport.engines.contract import Definition, Feeds
 from rnnexport.parity.grid import Case
 from rnnexport.parity.options import GridName, Limits
 from rnnexport.parity.oracle import feeds_for
-from rnnexport.runtime.successive_sessions import Call, infer_successively
+from rnnexport.runtime.successive_sessions import SessionCall, infer_successively
 from rnnexport.runtime.worker import CaseResult, infer
 
 _MOST_STATIC_BYTES = 1 << 30
@@ -79,7 +79,7 @@ def run_rows(
     if plain and plain[0].failure is not None and plain[0].failure.loading:  # then it does not load there either
         yield from (CaseResult(failure=plain[0].failure) for row in rest if row.smallest_first)
         rest = [row for row in rest if not row.smallest_first]
-    calls = [Call(sources[row.case], _altered(definition, row.threads), row.static) for row in rest]
+    calls = [SessionCall(sources[row.case], _altered(definition, row.threads), row.static) for row in rest]
     yield from infer_successively(model, calls, time_limit_seconds=seconds, memory_limit_bytes=memory)
 
 

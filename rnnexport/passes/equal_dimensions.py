@@ -37,7 +37,7 @@ class EqualDimensions(ir.passes.InPlacePass):
                 break
             inferred = model.clone()
             infer_shapes(inferred)
-            names = _Names()
+            names = _EqualNames()
             for node in inferred.graph:
                 for one, other in _equal(node):
                     names.join(one, other)
@@ -53,7 +53,7 @@ def _are_doubtful(model: ir.Model) -> bool:
     return any(one - other and other - one for one, other in combinations(symbols, 2))
 
 
-class _Names:
+class _EqualNames:
     """Names in groups of equal dimensions."""
 
     def __init__(self) -> None:
@@ -71,7 +71,7 @@ class _Names:
             self._leader[second] = first
 
 
-def _rename(model: ir.Model, names: _Names) -> bool:
+def _rename(model: ir.Model, names: _EqualNames) -> bool:
     chosen: dict[str, str] = {}
     modified = False
     for value in model.graph.inputs:
@@ -83,7 +83,7 @@ def _rename(model: ir.Model, names: _Names) -> bool:
     return modified
 
 
-def _chosen(size: _Size, names: _Names, chosen: dict[str, str]) -> int | str | None:
+def _chosen(size: _Size, names: _EqualNames, chosen: dict[str, str]) -> int | str | None:
     if isinstance(size, int) or size.value is None:
         return size if isinstance(size, int) else None
     return chosen.setdefault(names.leader(size.value), size.value)

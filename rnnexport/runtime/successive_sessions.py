@@ -22,7 +22,7 @@ _INPUT = "input/"
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class SessionCall:
     """A call, and the session that it is made on."""
 
     feeds: Feeds
@@ -32,7 +32,7 @@ class Call:
 
 
 def infer_successively(
-    model: Path, calls: Sequence[Call], *, time_limit_seconds: float, memory_limit_bytes: int | None
+    model: Path, calls: Sequence[SessionCall], *, time_limit_seconds: float, memory_limit_bytes: int | None
 ) -> Iterator[CaseResult]:
     """Make calls in one process; those that follow each other with one definition, not static, share a session.
 
