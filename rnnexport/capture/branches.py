@@ -5,7 +5,8 @@
 2. A way that ends in an error of the user's own is one that forward refuses. The graph does not check that, and takes
    the other way.
 3. An assertion holds.
-4. Ways whose results have other shapes, and too many of them, are refused with the place.
+4. Ways whose results have other shapes, ways on which an operator fails, and too many of them are refused with the
+   place.
 """
 
 from __future__ import annotations
@@ -22,9 +23,10 @@ import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensor
 from torch.fx.experimental.proxy_tensor import get_proxy_mode
+from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode, statically_known_true
 from torch.overrides import TorchFunctionMode
 
-from rnnexport.capture.failures import is_user_code, place_of
+from rnnexport.capture.failures import DECODERS, is_user_code, place_of
 from rnnexport.errors import ExportError
 
 _MOST_RUNS = 8
@@ -81,6 +83,8 @@ class Branches(TorchFunctionMode):
             result = run()
         except Exception as exc:
             if not _is_the_users_own(exc):
+                if self.decisions and _is_an_operators(exc):  # on values that this way is not for
+                    raise _refusal(self.decisions[-1].place) from exc
                 raise
             _leave_modules(depth)
             if self.turned_round(exc):
@@ -149,7 +153,7 @@ def _leave_modules(depth: int) -> None:
 def _refusal(place: str) -> ExportError:
     return ExportError(
         f"{place}forward depends on the values of its inputs here, and a graph computes the same steps for all "
-        "values; torch.where chooses by value"
+        f"values; torch.where chooses by value. {DECODERS}"
     )
 
 
@@ -160,8 +164,6 @@ def _is_known(x: Tensor) -> bool:
 
 
 def _are_alike(first: Tensor, second: Tensor) -> bool:
-    from torch.fx.experimental.symbolic_shapes import statically_known_true
-
     if first.dim() != second.dim() or first.dtype != second.dtype:
         return False
     return all(bool(statically_known_true(a == b)) for a, b in zip(first.shape, second.shape, strict=True))
@@ -171,6 +173,12 @@ def _is_the_users_own(exc: Exception) -> bool:
     """Whether the user's code itself raised: `raise ValueError(…)`."""
     frames = traceback.extract_tb(exc.__traceback__)
     return len(frames) > 0 and is_user_code(frames[-1].filename)
+
+
+def _is_an_operators(exc: Exception) -> bool:
+    """Whether PyTorch refused what an operator was given."""
+    kinds = (AssertionError, IndexError, RuntimeError, TypeError, ValueError)
+    return isinstance(exc, kinds) and not isinstance(exc, GuardOnDataDependentSymNode)
 
 
 def _users_frame() -> FrameType | None:

@@ -87,10 +87,10 @@ def place_of_guard(size: torch.SymInt) -> str:
 
 def place_of_call() -> str:
     """`file:line: ` of the innermost frame of the user's module that is running now, or nothing."""
-    running = [frame for frame, _ in traceback.walk_stack(None)]
-    entry = next((i for i, frame in enumerate(running) if Path(frame.f_code.co_filename).parent == _HERE and i), 0)
-    inside = [frame for frame in running[:entry] if is_user_code(frame.f_code.co_filename)]
-    return f"{inside[0].f_code.co_filename}:{inside[0].f_lineno}: " if inside else ""
+    running = [(frame.f_code.co_filename, frame.f_lineno) for frame, _ in traceback.walk_stack(None)]
+    innermost = next((i for i, (file, _) in enumerate(running) if is_user_code(file)), len(running))
+    is_traced = any(Path(file).parent == _HERE for file, _ in running[innermost:])  # and did not call `capture`
+    return "{}:{}: ".format(*running[innermost]) if is_traced else ""
 
 
 def source_line(frame: traceback.FrameSummary) -> str:

@@ -1,5 +1,6 @@
 """Modules as people hand them over: wrapped, in bfloat16, or not to be captured and refused by name."""
 
+import numpy as np
 import onnx
 import pytest
 import torch
@@ -8,7 +9,7 @@ from torch import nn
 import rnnexport
 from rnnexport.bundle.bundle import load_bundle
 from rnnexport.capture import parse_input_spec
-from rnnexport.errors import ExportError, InputError
+from rnnexport.errors import InputError
 from rnnexport.exporting.sources import prepared
 
 SERIES = parse_input_spec("x:float32[batch,time,5]")
@@ -124,10 +125,13 @@ def test_a_loop_of_a_script(tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_a_script_that_branches_on_values_is_refused(tmp_path):
-    with pytest.raises(ExportError, match="depends on the values of its inputs"):
-        rnnexport.export(torch.jit.script(Branches()), tmp_path / "b", inputs=[SERIES])
-    assert not any(tmp_path.iterdir())
+def test_a_script_that_branches_on_values_takes_the_way_that_they_ask_for(tmp_path):
+    bundle = rnnexport.export(torch.jit.script(Branches()), tmp_path / "b", inputs=[SERIES])
+    assert bundle.manifest.runtimes == {"onnxruntime": "right", "openvino": "right"}
+    model = rnnexport.load(bundle.path)
+    for x in (np.ones((2, 3, 5), np.float32), -np.ones((1, 4, 5), np.float32)):
+        (y,) = model.run({"x": x}).values()
+        np.testing.assert_array_equal(y, x + np.sign(x))
 
 
 def test_files_that_hold_no_script_are_refused(tmp_path):
