@@ -48,6 +48,8 @@ def reader(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rng = np.random.default_rng(0)
     np.savez(folder / "recordings.npz", first=rng.normal(size=(20, 12)), second=rng.normal(size=(9, 12)))
     onnx.save(_recognizer(), folder / "recognizer.onnx")
+    recording = rng.normal(size=(5, 2, 12)).astype(np.float32)
+    np.savez(folder / "recording.npz", x=recording, lengths=np.array([5, 3], np.int32))
     onnx.save(_unrolled(), folder / "unrolled.onnx")
     with tarfile.open(ROOT / "tests/keras_files/models.tar.xz") as models:
         article = models.extractfile("keras3/article.keras")

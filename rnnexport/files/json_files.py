@@ -14,7 +14,8 @@ def read_json(path: Path) -> Any:
     """Read a JSON file.
 
     Raises:
-        InputError: It cannot be read, or is no JSON that this reader takes: too deeply nested, or not UTF-8.
+        InputError: It cannot be read, or is no JSON that this reader takes: too deeply nested, not UTF-8, or
+            half a character stands in its text.
     """
     try:
         return parse_json(read_regular(path))
@@ -31,6 +32,11 @@ def parse_json(content: bytes) -> Any:
         ValueError: It is none; the message is one line.
     """
     try:
-        return json.loads(content.decode("utf-8"))
+        document = json.loads(content.decode("utf-8"))
+        if b"\\ud" in content.lower():  # the escape of half a character, which no text that is written can hold
+            json.dumps(document, ensure_ascii=False).encode("utf-8")
     except RecursionError as exc:
         raise ValueError("it is nested too deeply") from exc
+    except UnicodeEncodeError as exc:
+        raise ValueError(f"its text holds half a character, {exc.object[exc.start]!a}") from exc
+    return document

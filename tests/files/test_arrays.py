@@ -88,9 +88,14 @@ def test_other_kinds_of_file_say_what_they_are(tmp_path):
         read_npy(tmp_path / "b.npy")
 
 
-@pytest.mark.parametrize("content", [b"[" * 100_000, b"\xff", b"{", b"1" * 5000])
+@pytest.mark.parametrize("content", [b"[" * 100_000, b"\xff", b"{", b"1" * 5000, b'["\\ud800"]'])
 def test_json_that_cannot_be_read_is_one_line(content, tmp_path):
     (tmp_path / "a.json").write_bytes(content)
     with pytest.raises(InputError, match=r"a\.json is no JSON file: ") as refused:
         read_json(tmp_path / "a.json")
     assert "\n" not in str(refused.value)
+
+
+def test_json_may_write_a_character_as_two_halves(tmp_path):
+    (tmp_path / "a.json").write_text(r'["\ud83d\ude00"]')
+    assert read_json(tmp_path / "a.json") == ["\U0001f600"]
