@@ -6,8 +6,8 @@ output itself.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,7 @@ from rnnexport.bundle.manifest import DecoderInfo
 from rnnexport.engines.contract import Feeds, Session
 from rnnexport.errors import InputError
 
+_Size = TypeVar("_Size", bound=int | str)
 Ends = Callable[[Arrays], NDArray[np.bool_]]
 """Says of each row, from a step's outputs, whether that step is its last."""
 
@@ -75,4 +76,9 @@ def _row_shape(decoder: DecoderInfo, shape: list[int]) -> list[int]:
     """The shape of what is fed without its axis of one step: [rows] of tokens, [rows, …] of frames."""
     if decoder.is_fed_tokens:
         return [int(np.prod(shape))]
+    return list(without_step(shape))
+
+
+def without_step(shape: Sequence[_Size]) -> Sequence[_Size]:
+    """The shape of a frame [rows, 1, …] without its axis of one step."""
     return [*shape[:1], *shape[2:]] if len(shape) > 2 and shape[1] == 1 else shape

@@ -13,10 +13,8 @@ from __future__ import annotations
 
 import dataclasses
 import linecache
-import sys
 import traceback
 from collections.abc import Callable, Sequence
-from types import FrameType
 from typing import Any
 
 import torch
@@ -26,8 +24,7 @@ from torch.fx.experimental.proxy_tensor import get_proxy_mode
 from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode, statically_known_true
 from torch.overrides import TorchFunctionMode
 
-from rnnexport.capture.failures import DECODERS, is_user_code, place_of
-from rnnexport.errors import ExportError
+from rnnexport.capture.failures import is_user_code, place_of, users_frame, values_error
 
 _MOST_RUNS = 8
 """How often forward is run: with three branches after each other."""
@@ -59,7 +56,7 @@ class Branches(TorchFunctionMode):
 
     def truth(self, condition: Tensor) -> bool:
         """Which way this run takes."""
-        frame = _users_frame()
+        frame = users_frame()
         place = f"{frame.f_code.co_filename}:{frame.f_lineno}: " if frame is not None else ""
         line = linecache.getline(frame.f_code.co_filename, frame.f_lineno).split() if frame is not None else []
         if line[:1] == ["assert"]:
@@ -84,7 +81,7 @@ class Branches(TorchFunctionMode):
         except Exception as exc:
             if not _is_the_users_own(exc):
                 if self.decisions and _is_an_operators(exc):  # on values that this way is not for
-                    raise _refusal(self.decisions[-1].place) from exc
+                    raise values_error(self.decisions[-1].place) from exc
                 raise
             _leave_modules(depth)
             if self.turned_round(exc):
@@ -93,7 +90,7 @@ class Branches(TorchFunctionMode):
         made = self.decisions
         for place in range(len(made) - 1, len(ahead) - 1, -1):
             if self.runs >= _MOST_RUNS:
-                raise _refusal(made[place].place)
+                raise values_error(made[place].place)
             other: Outputs | Exception
             try:
                 other = self.results(run, [*(decision.taken for decision in made[:place]), False])
@@ -124,7 +121,7 @@ class Branches(TorchFunctionMode):
                 self.unchecked.append(decision.place)
             return other if isinstance(result, Exception) else result
         if list(result) != list(other) or not all(_are_alike(result[name], other[name]) for name in result):
-            raise _refusal(decision.place)
+            raise values_error(decision.place)
         condition = decision.condition.reshape(()).to(torch.bool)
         return {name: torch.where(condition, result[name], other[name]) for name in result}
 
@@ -150,13 +147,6 @@ def _leave_modules(depth: int) -> None:
         entered.popitem()
 
 
-def _refusal(place: str) -> ExportError:
-    return ExportError(
-        f"{place}forward depends on the values of its inputs here, and a graph computes the same steps for all "
-        f"values; torch.where chooses by value. {DECODERS}"
-    )
-
-
 def _is_known(x: Tensor) -> bool:
     """Whether a tensor of a trace is a constant whose value PyTorch remembers."""
     inner = torch._from_functional_tensor(x.elem) if hasattr(x, "elem") else x
@@ -179,10 +169,3 @@ def _is_an_operators(exc: Exception) -> bool:
     """Whether PyTorch refused what an operator was given."""
     kinds = (AssertionError, IndexError, RuntimeError, TypeError, ValueError)
     return isinstance(exc, kinds) and not isinstance(exc, GuardOnDataDependentSymNode)
-
-
-def _users_frame() -> FrameType | None:
-    frame: FrameType | None = sys._getframe(1)
-    while frame is not None and not is_user_code(frame.f_code.co_filename):
-        frame = frame.f_back
-    return frame

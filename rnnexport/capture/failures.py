@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import linecache
 import re
+import sys
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from types import FrameType
 
 import torch
 from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode, ShapeEnv
@@ -46,14 +48,19 @@ def tracing_error(exc: Exception, inputs: Sequence[InputSpec], sizes: Mapping[st
     if isinstance(exc, RnnexportError):
         return type(exc)(f"{place}{exc}")
     if isinstance(exc, GuardOnDataDependentSymNode):
-        return ExportError(
-            f"{place}forward depends on the values of its inputs here, and a graph computes the same steps for all "
-            f"values; torch.where chooses by value. {DECODERS}"
-        )
+        return values_error(place)
     if frozen := _frozen_dimension(exc, sizes):
         return FrozenDimensionError(*frozen)
     given = ", ".join(f"{spec.name}:{spec.dtype}[{','.join(map(str, spec.shape))}]" for spec in inputs)
     return ExportError(f"{place}forward fails with {given}: {_first_line(exc)}")
+
+
+def values_error(place: str) -> ExportError:
+    """Say that forward does, at `place`, what no graph can hold for all values."""
+    return ExportError(
+        f"{place}forward depends on the values of its inputs here, and a graph computes the same steps for all "
+        f"values; torch.where chooses by value. {DECODERS}"
+    )
 
 
 def translation_error(exc: Exception, program: torch.export.ExportedProgram) -> ExportError:
@@ -87,10 +94,20 @@ def place_of_guard(size: torch.SymInt) -> str:
 
 def place_of_call() -> str:
     """`file:line: ` of the innermost frame of the user's module that is running now, or nothing."""
-    running = [(frame.f_code.co_filename, frame.f_lineno) for frame, _ in traceback.walk_stack(None)]
-    innermost = next((i for i, (file, _) in enumerate(running) if is_user_code(file)), len(running))
-    is_traced = any(Path(file).parent == _HERE for file, _ in running[innermost:])  # and did not call `capture`
-    return "{}:{}: ".format(*running[innermost]) if is_traced else ""
+    frame = users_frame()
+    if frame is None:
+        return ""
+    outwards = (Path(outer.f_code.co_filename).parent for outer, _ in traceback.walk_stack(frame))
+    is_traced = _HERE in outwards  # and did not call `capture`
+    return f"{frame.f_code.co_filename}:{frame.f_lineno}: " if is_traced else ""
+
+
+def users_frame() -> FrameType | None:
+    """The innermost running frame of the user's code."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None and not is_user_code(frame.f_code.co_filename):
+        frame = frame.f_back
+    return frame
 
 
 def source_line(frame: traceback.FrameSummary) -> str:

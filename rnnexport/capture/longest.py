@@ -8,14 +8,13 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import SymInt, Tensor
 
-from rnnexport.capture.failures import is_user_code
+from rnnexport.capture.failures import users_frame
 from rnnexport.capture.integers import IntegerOfSizeError
 
 _SAME = {Tensor.cpu, Tensor.to, Tensor.long, Tensor.int, Tensor.detach, Tensor.contiguous, Tensor.clone, Tensor.type}
@@ -76,8 +75,6 @@ def ask_for_symbolic_integer() -> None:
     Raises:
         IntegerOfSizeError: Its `int` is Python's.
     """
-    frame = sys._getframe(1)
-    while frame.f_back is not None and not is_user_code(frame.f_code.co_filename):
-        frame = frame.f_back
-    if is_user_code(frame.f_code.co_filename) and "int" not in frame.f_globals:
+    frame = users_frame()
+    if frame is not None and "int" not in frame.f_globals:
         raise IntegerOfSizeError(frame.f_globals)

@@ -42,11 +42,10 @@ def tidy(model: ir.Model, inputs: Sequence[str], outputs: Sequence[str], dimensi
         with _small_constants_kept():
             optimize_ir(model, inline=False)
     except PassError as exc:
-        reasons = [str(exc)]
-        cause = exc.__cause__
-        while cause is not None and not reasons[-1].startswith("Error during"):
-            reasons, cause = [*reasons, str(cause)], cause.__cause__
-        raise ExportError(f"the module has no ONNX form: onnxscript fails on its graph: {reasons[-1]}") from exc
+        told: BaseException = exc
+        while told.__cause__ is not None and not str(told).startswith("Error during"):
+            told = told.__cause__
+        raise ExportError(f"the module has no ONNX form: onnxscript fails on its graph: {told}") from exc
     graph = model.graph
     nodes, values = _Names(set()), _Names({*inputs, *outputs})
     for value, name in zip([*graph.inputs, *graph.outputs], [*inputs, *outputs], strict=True):

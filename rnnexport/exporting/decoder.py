@@ -24,6 +24,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from rnnexport.bundle.decoding import without_step
 from rnnexport.bundle.manifest import DecoderInfo, Manifest, TensorInfo
 from rnnexport.capture import Captured, InputSpec, parse_input_spec
 from rnnexport.engines.contract import Definition, Feeds
@@ -125,7 +126,7 @@ class DecoderModules:
                     best = output.topk(2, -1).values.double()
                     margins.append((best[..., 0] - best[..., 1]).reshape(-1) / output.abs().max().clamp(min=1))
                 fed = output.argmax(-1).reshape(shape).to(fed.dtype) if self.is_fed_tokens else output.reshape(shape)
-                decoded.append(fed.reshape(-1) if self.is_fed_tokens else _frames(fed))
+                decoded.append(fed.reshape(-1) if self.is_fed_tokens else fed.reshape(without_step(fed.shape)))
             margin = torch.stack(margins, 1) if margins else torch.zeros(0)
             last = {self.fed.name: fed, **_flat(given)}
             return {
@@ -335,11 +336,6 @@ def _decided(answer: Feeds) -> Feeds:
 
 def _frames_of(answer: Feeds) -> Feeds:
     return {name: answer[name] for name in (f"float64/{DECODED}", f"float32/{DECODED}")}
-
-
-def _frames(fed: Tensor) -> Tensor:
-    """What is fed, without its axis of one step."""
-    return fed.squeeze(1) if fed.dim() > 2 and fed.shape[1] == 1 else fed
 
 
 def _by_name(result: Any) -> dict[str, Any] | None:

@@ -33,7 +33,9 @@ def parse_json(content: bytes) -> Any:
     """
     try:
         document = json.loads(content.decode("utf-8"))
-        if b"\\ud" in content.lower():  # the escape of half a character, which no text that is written can hold
+        if (
+            b"\\ud" in content or b"\\uD" in content
+        ):  # the escape of half a character, which no text that is written can hold
             json.dumps(document, ensure_ascii=False).encode("utf-8")
     except RecursionError as exc:
         raise ValueError("it is nested too deeply") from exc

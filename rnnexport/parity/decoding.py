@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from rnnexport.bundle.bundle import Bundle
-from rnnexport.bundle.decoding import decoded_rows
+from rnnexport.bundle.decoding import decoded_rows, without_step
 from rnnexport.bundle.manifest import DecoderInfo, TensorInfo
 from rnnexport.engines import get_engine
 from rnnexport.engines.contract import Definition, Feeds
@@ -36,7 +36,7 @@ Row = tuple[Case, dict[str, Reference], CaseResult]
 def decoded_info(decoder: DecoderInfo) -> TensorInfo:
     """Describe what is decoded: [rows, steps] of tokens, [rows, steps, …] of frames."""
     fed = decoder.inputs[0]
-    frame = () if decoder.is_fed_tokens else fed.shape[2 if len(fed.shape) > 2 and fed.shape[1] == 1 else 1 :]
+    frame = () if decoder.is_fed_tokens else without_step(fed.shape)[1:]
     return TensorInfo(name=DECODED, dtype=fed.dtype, shape=("rows", "steps", *frame), role="output")
 
 

@@ -22,6 +22,7 @@ from rnnexport.onnx_files.nodes import (
     constant_input,
     node_name,
     optional_input,
+    required_input,
     uncast,
     used_output,
 )
@@ -184,8 +185,7 @@ class _StackWriter:
         bits = [gate for layer in self._layers for gate in self._choices.of_gates(layer.node)]
         content, scales = self._weights()
         given = [self._initial_state(position, letter) for position, _, letter in states]
-        batch_first = self._batch_first()
-        x = self._first.read.x if batch_first is None else batch_first
+        x, transposed = self._batch_first() or (self._first.read.x, [])
         inputs: list[ir.Value | None] = [
             x,
             writer.constant(content, f"{self._name}.stack_weights"),
@@ -205,7 +205,7 @@ class _StackWriter:
             "block_size": self._choices.block_size,
             "version": VERSION,
         }
-        if batch_first is not None:
+        if transposed:
             attributes["layout"] = 1
         names = [f"{self._name}.stack_{name}" for name in ("Y", "Y_h", "Y_c")[: 1 + len(states)]]
         while inputs[-1] is None:
@@ -213,13 +213,12 @@ class _StackWriter:
         y, *final = writer.node(
             f"{STACK_DOMAIN}::{STACK}", inputs, names, ir.convenience.convert_attributes(attributes)
         )
-        self._describe(x, y, final, ("time", "batch") if batch_first is None else ("batch", "time"))
+        self._describe(x, y, final, ("batch", "time") if transposed else ("time", "batch"))
         for number, (_, position, letter) in enumerate(states):
             self._replace_states(final[number], position, letter)
-        if batch_first is not None:
-            for transposed in self._transposed_outputs():
-                self._replace(transposed, y)
-        else:
+        for output in transposed:
+            self._replace(output, y)
+        if not transposed:
             self._replace_y(y)
 
     def _weights(self) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
@@ -267,21 +266,18 @@ class _StackWriter:
             else self._writer.op("Concat", values, f"{self._name}.stack_{letter}_0", axis=0)
         )
 
-    def _batch_first(self) -> ir.Value | None:
-        """X [B, T, I], where it is transposed for the layers alone and their Y is transposed back."""
-        node = self._first.read.x.producer()
-        if self._directions == 1 and node is not None and _swaps_batch_and_time(node) and self._transposed_outputs():
-            return node.inputs[0]
-        return None
-
-    def _transposed_outputs(self) -> list[ir.Value]:
-        """[B, T, H], where nothing reads Y, of one direction, in another layout."""
-        y = used_output(self._last.node, Y)
-        if y is None or len(joined := _joined(y, 1)) != len(y.uses()):
-            return []
+    def _batch_first(self) -> tuple[ir.Value, list[ir.Value]] | None:
+        """X [B, T, I] and all that reads Y, as [B, T, H], where one direction's layers stand between two Transposes."""
+        node, y = self._first.read.x.producer(), used_output(self._last.node, Y)
+        if self._directions > 1 or node is None or not _swaps_batch_and_time(node) or y is None:
+            return None
+        joined = _joined(y, self._directions)
         readers = [user for value in joined for user, _ in value.uses()]
         exposed = any(value.is_graph_output() for value in (y, *joined))
-        return [] if exposed or not all(map(_swaps_batch_and_time, readers)) else [r.outputs[0] for r in readers]
+        if exposed or len(joined) != len(y.uses()) or not all(map(_swaps_batch_and_time, readers)):
+            return None
+        outputs = [reader.outputs[0] for reader in readers]
+        return (required_input(node, 0), outputs) if outputs else None
 
     def _describe(self, x: ir.Value, y: ir.Value, final: list[ir.Value], axes: tuple[str, str]) -> None:
         """Say the shapes, of which X and Y begin with `axes`: shape inference does not know the operator."""
