@@ -3,8 +3,9 @@
 //   fma(a, b, c)             a * b + c, rounded once where the CPU can
 //   widen(const int16_t*)    kWidth values as Floats
 //   kPackedBytes, pack(const int32_t*, uint8_t*)             a group of rounded activations, and what it takes
-//   dot8<rows>(weights, groups, const Row*, sums)            without the correction for + 128
-//   dot4<rows>(weights, groups, const Row*, offset, sums)    one block, from that byte on, without that for + 8
+//   gates_at_once(rows)                                      whose products share what they read of the activations
+//   dot8<rows, gates>(weights, line_stride, groups, const Row*, sums)            without the correction for + 128
+//   dot4<rows, gates>(weights, line_stride, groups, const Row*, offset, sums)    one block, from that byte on, without that for + 8
 // Nothing here is contracted into fused products unless it says fma: so integer paths and gates give the same bits
 // everywhere. No header of the standard library with inline functions may be included: the linker keeps one copy of
 // such a function, perhaps that of the newest instruction set.
@@ -198,62 +199,108 @@ inline Floats as_floats(const int32_t* from) {
   return __builtin_convertvector(integers, Floats);
 }
 
-template <int rows>
-void multiply_8(const rnn::GatePanel& panel, const rnn::Row* row, float* out, ptrdiff_t stride) {
-  alignas(64) int32_t sums[rows][rnn::kUnits];
-  dot8<rows>(static_cast<const uint8_t*>(panel.weights), (panel.columns + rnn::kGroup - 1) / rnn::kGroup, row, sums);
-  for (int r = 0; r < rows; ++r) {
-    for (int unit = 0; unit < rnn::kUnits; ++unit) {
-      sums[r][unit] = int32_t(uint32_t(sums[r][unit]) - 128u * uint32_t(row[r].sums[0]));
-    }
-    for (int unit = 0; unit < rnn::kUnits; unit += kWidth) {
-      Floats product = as_floats(sums[r] + unit) * (load(panel.scales + unit) * row[r].scale);
-      store(out + r * stride + unit, product + load(panel.bias + unit));
-    }
-  }
-}
-
-template <int rows>
-void multiply_4(const rnn::GatePanel& panel, const rnn::Row* row, float* out, ptrdiff_t stride) {
-  const uint8_t* weights = static_cast<const uint8_t*>(panel.weights);
-  const float* scales = panel.scales;
-  Floats total[rows][kParts] = {};
-  for (int begin = 0, block = 0; begin < panel.columns; begin += panel.block, ++block, scales += rnn::kUnits) {
-    const int columns = begin + panel.block < panel.columns ? panel.block : panel.columns - begin;
-    const int groups = (columns + rnn::kGroup - 1) / rnn::kGroup;
-    alignas(64) int32_t sums[rows][rnn::kUnits];
-    dot4<rows>(weights, groups, row, ptrdiff_t(begin / rnn::kGroup) * kPackedBytes, sums);
-    weights += ptrdiff_t(groups) * rnn::kGroup / 2 * rnn::kUnits;
+template <int rows, int gates>
+void multiply_8(const rnn::GatePanel* panel, const rnn::Row* row, float* out, ptrdiff_t row_stride,
+                ptrdiff_t gate_stride) {
+  alignas(64) int32_t sums[gates][rows][rnn::kUnits];
+  const uint8_t* weights[gates];
+  for (int gate = 0; gate < gates; ++gate) weights[gate] = static_cast<const uint8_t*>(panel[gate].weights);
+  dot8<rows, gates>(weights, panel->line_stride, (panel->columns + rnn::kGroup - 1) / rnn::kGroup, row, sums);
+  for (int gate = 0; gate < gates; ++gate, out += gate_stride) {
     for (int r = 0; r < rows; ++r) {
-      const int32_t correction = 8 * row[r].sums[1 + block];
-      for (int unit = 0; unit < rnn::kUnits; ++unit) sums[r][unit] -= correction;
-      for (int part = 0; part < kParts; ++part) {
-        total[r][part] += load(scales + part * kWidth) * as_floats(sums[r] + part * kWidth);
+      int32_t* const sum = sums[gate][r];
+      for (int unit = 0; unit < rnn::kUnits; ++unit) {
+        sum[unit] = int32_t(uint32_t(sum[unit]) - 128u * uint32_t(row[r].sums[0]));
+      }
+      for (int unit = 0; unit < rnn::kUnits; unit += kWidth) {
+        Floats product = as_floats(sum + unit) * (load(panel[gate].scales + unit) * row[r].scale);
+        store(out + r * row_stride + unit, product + load(panel[gate].bias + unit));
       }
     }
   }
-  for (int r = 0; r < rows; ++r) {
-    for (int part = 0; part < kParts; ++part) {
-      Floats product = total[r][part] * row[r].scale;
-      store(out + r * stride + part * kWidth, product + load(panel.bias + part * kWidth));
+}
+
+template <int rows, int gates>
+void multiply_4(const rnn::GatePanel* panel, const rnn::Row* row, float* out, ptrdiff_t row_stride,
+                ptrdiff_t gate_stride) {
+  const uint8_t* weights[gates];
+  for (int gate = 0; gate < gates; ++gate) weights[gate] = static_cast<const uint8_t*>(panel[gate].weights);
+  Floats total[gates][rows][kParts] = {};
+  for (int begin = 0, block = 0; begin < panel->columns; begin += panel->block, ++block) {
+    const int columns = begin + panel->block < panel->columns ? panel->block : panel->columns - begin;
+    const int groups = (columns + rnn::kGroup - 1) / rnn::kGroup;
+    alignas(64) int32_t sums[gates][rows][rnn::kUnits];
+    dot4<rows, gates>(weights, panel->line_stride, groups, row, ptrdiff_t(begin / rnn::kGroup) * kPackedBytes, sums);
+    for (int gate = 0; gate < gates; ++gate) {
+      weights[gate] += ptrdiff_t(groups) * 2 * panel->line_stride;
+      for (int r = 0; r < rows; ++r) {
+        int32_t* const sum = sums[gate][r];
+        const int32_t correction = 8 * row[r].sums[1 + block];
+        for (int unit = 0; unit < rnn::kUnits; ++unit) sum[unit] -= correction;
+        for (int part = 0; part < kParts; ++part) {
+          Floats scale = load(panel[gate].scales + ptrdiff_t(block) * rnn::kUnits + part * kWidth);
+          total[gate][r][part] += scale * as_floats(sum + part * kWidth);
+        }
+      }
+    }
+  }
+  for (int gate = 0; gate < gates; ++gate, out += gate_stride) {
+    for (int r = 0; r < rows; ++r) {
+      for (int part = 0; part < kParts; ++part) {
+        Floats product = total[gate][r][part] * row[r].scale;
+        store(out + r * row_stride + part * kWidth, product + load(panel[gate].bias + part * kWidth));
+      }
     }
   }
 }
 
-template <int rows>
-void multiply_rows(const rnn::GatePanel& panel, const rnn::Row* row, float* out, ptrdiff_t stride) {
-  if (panel.bits == 32) return multiply_floats<32, rows>(panel, row, out, stride);
-  if (panel.bits == 16) return multiply_floats<16, rows>(panel, row, out, stride);
-  if (panel.bits == 8) return multiply_8<rows>(panel, row, out, stride);
-  if constexpr (rows <= 2) multiply_4<rows>(panel, row, out, stride);
+// As many gates as can be at once, of those that follow with equally many bits; returns how many.
+template <int rows, int most = gates_at_once(rows)>
+int multiply_gates(const rnn::GatePanel* panel, int gates, const rnn::Row* row, float* out, ptrdiff_t row_stride,
+                   ptrdiff_t gate_stride) {
+  if constexpr (most > 1) {
+    bool fits = most <= gates;
+    for (int gate = 1; fits && gate < most; ++gate) fits = panel[gate].bits == panel->bits;
+    if (!fits) return multiply_gates<rows, most - 1>(panel, gates, row, out, row_stride, gate_stride);
+  }
+  if (panel->bits == 8) {
+    multiply_8<rows, most>(panel, row, out, row_stride, gate_stride);
+    return most;
+  }
+  if constexpr (rows <= 2) {
+    if (panel->bits == 4) {
+      multiply_4<rows, most>(panel, row, out, row_stride, gate_stride);
+      return most;
+    }
+  }
+  if (panel->bits == 32) {
+    multiply_floats<32, rows>(*panel, row, out, row_stride);
+  } else {
+    multiply_floats<16, rows>(*panel, row, out, row_stride);
+  }
+  return 1;
 }
 
-void multiply(const rnn::GatePanel& panel, const rnn::Row* row, int rows, float* out, ptrdiff_t stride) {
-  if (panel.bits > 4) {  // whose products need fewer registers
-    for (; rows >= 4; rows -= 4, row += 4, out += 4 * stride) multiply_rows<4>(panel, row, out, stride);
+template <int rows>
+void multiply_rows(const rnn::GatePanel* panel, int gates, const rnn::Row* row, float* out, ptrdiff_t row_stride,
+                   ptrdiff_t gate_stride) {
+  while (gates > 0) {
+    const int done = multiply_gates<rows>(panel, gates, row, out, row_stride, gate_stride);
+    gates -= done, panel += done, out += done * gate_stride;
   }
-  for (; rows >= 2; rows -= 2, row += 2, out += 2 * stride) multiply_rows<2>(panel, row, out, stride);
-  if (rows) multiply_rows<1>(panel, row, out, stride);
+}
+
+void multiply(const rnn::GatePanel* panel, int gates, const rnn::Row* row, int rows, float* out, ptrdiff_t row_stride,
+              ptrdiff_t gate_stride) {
+  bool four_bits = false;  // whose products need more registers
+  for (int gate = 0; gate < gates; ++gate) four_bits |= panel[gate].bits == 4;
+  for (; rows >= 4 && !four_bits; rows -= 4, row += 4, out += 4 * row_stride) {
+    multiply_rows<4>(panel, gates, row, out, row_stride, gate_stride);
+  }
+  for (; rows >= 2; rows -= 2, row += 2, out += 2 * row_stride) {
+    multiply_rows<2>(panel, gates, row, out, row_stride, gate_stride);
+  }
+  if (rows) multiply_rows<1>(panel, gates, row, out, row_stride, gate_stride);
 }
 
 }  // namespace

@@ -17,11 +17,13 @@ enum class Cell { kLstm, kGruResetAfter, kGruResetBefore, kRnnTanh, kRnnRelu };
 //   32 and 16 bits   [columns][16]
 //   8 bits           [padded columns / 4][16][4] as value + 128
 //   4 bits           [padded columns / 8][16][4] as value + 8, column j below column j + 4 in a byte
-// with scales [16], for 4 bits [blocks][16].
+// with scales [16], for 4 bits [blocks][16]. Where an instruction set takes several gates at once, those of 8 and 4 bits
+// lie line by line in turn, so that they are read as one stream.
 struct GatePanel {
   int bits;
   int columns;
   int block;
+  int line_stride;  // bytes from one line of 64 to the gate's next
   const void* weights;
   const float* scales;
   const float* bias;
@@ -37,10 +39,12 @@ struct Row {
 
 struct Isa {
   const char* name;
+  bool gates_in_turn;  // how it wants weights of 8 and 4 bits
   // Round `columns` values to integers within ±levels, and sum them; by blocks where block is not 0.
   void (*quantize)(const float* values, int columns, int levels, int block, Row& row);
-  // out[row * stride + unit] = bias + product, for sixteen units.
-  void (*multiply)(const GatePanel&, const Row*, int rows, float* out, ptrdiff_t stride);
+  // out[row * row_stride + gate * gate_stride + unit] = bias + product, for sixteen units.
+  void (*multiply)(const GatePanel*, int gates, const Row*, int rows, float* out, ptrdiff_t row_stride,
+                   ptrdiff_t gate_stride);
   // One step of sixteen units. x and h hold the two products' gates, `x_stride` and `h_stride` floats apart.
   void (*step)(Cell, const float* x, ptrdiff_t x_stride, const float* h, ptrdiff_t h_stride, const float* h_old, float* c,
                float* h_new);

@@ -50,8 +50,11 @@ inline void add_byte_products(__m256i& sum, __m256i weights, __m256i activations
   sum = _mm256_add_epi16(sum, _mm256_maddubs_epi16(weights, activations));
 }
 
-template <int rows>
-void dot8(const uint8_t* weights, int groups, const rnn::Row* row, int32_t (*sums)[rnn::kUnits]) {
+constexpr int gates_at_once(int) { return 1; }
+
+template <int rows, int>
+void dot8(const uint8_t* const (&gates)[1], ptrdiff_t, int groups, const rnn::Row* row, int32_t (*sums)[rows][rnn::kUnits]) {
+  const uint8_t* weights = gates[0];
   const __m256i low_bytes = _mm256_set1_epi16(0x00ff);
   __m256i sum[rows][2] = {};
   for (ptrdiff_t group = 0; group < groups; ++group) {
@@ -71,13 +74,14 @@ void dot8(const uint8_t* weights, int groups, const rnn::Row* row, int32_t (*sum
     }
   }
   for (int r = 0; r < rows; ++r) {
-    for (int half = 0; half < 2; ++half) store_bytes(sums[r] + 8 * half, sum[r][half]);
+    for (int half = 0; half < 2; ++half) store_bytes(sums[0][r] + 8 * half, sum[r][half]);
   }
 }
 
-template <int rows>
-inline void dot4(const uint8_t* weights, int groups, const rnn::Row* row, ptrdiff_t offset,
-                 int32_t (*sums)[rnn::kUnits]) {
+template <int rows, int>
+inline void dot4(const uint8_t* const (&gates)[1], ptrdiff_t, int groups, const rnn::Row* row, ptrdiff_t offset,
+                 int32_t (*sums)[rows][rnn::kUnits]) {
+  const uint8_t* weights = gates[0];
   const __m256i low_nibbles = _mm256_set1_epi8(0x0f);
   __m256i high[rows][2] = {}, low[rows][2] = {};
   for (ptrdiff_t group = 0; group < groups; ++group) {
@@ -101,7 +105,7 @@ inline void dot4(const uint8_t* weights, int groups, const rnn::Row* row, ptrdif
     for (int half = 0; half < 2; ++half) {
       __m256i sum = _mm256_madd_epi16(high[r][half], _mm256_set1_epi16(64));
       add_products(sum, low[r][half], _mm256_set1_epi16(1));
-      store_bytes(sums[r] + 8 * half, sum);
+      store_bytes(sums[0][r] + 8 * half, sum);
     }
   }
 }
@@ -110,4 +114,4 @@ inline void dot4(const uint8_t* weights, int groups, const rnn::Row* row, ptrdif
 
 #include "arithmetic.h"
 
-const rnn::Isa rnn::kAvx2 = {"avx2", quantize, multiply, step, gru_reset, gru_finish};
+const rnn::Isa rnn::kAvx2 = {"avx2", false, quantize, multiply, step, gru_reset, gru_finish};

@@ -35,15 +35,15 @@ inline Floats widen(const int16_t* from) {
 constexpr int kPackedBytes = 32;
 
 void pack(const int32_t* rounded, uint8_t* to) {
-  for (int i = 0; i < rnn::kGroup; ++i) {
-    uint8_t* four = to + i / 4 * 8 + i % 4;
-    four[0] = uint8_t(rounded[i] >> 6);
-    four[4] = uint8_t(rounded[i] & 63);
-  }
+  Ints integers;
+  __builtin_memcpy(&integers, rounded, sizeof integers);
+  const __m128i high = _mm512_cvtsepi32_epi8((__m512i)(integers >> 6)), low = _mm512_cvtsepi32_epi8((__m512i)(integers & 63));
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(to), _mm_unpacklo_epi32(high, low));
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(to + 16), _mm_unpackhi_epi32(high, low));
 }
 
 // The 32 bits at `index`, in all lanes.
-inline __m512i everywhere(const uint8_t* rounded, int index) {
+inline __m512i everywhere(const uint8_t* rounded, ptrdiff_t index) {
   int32_t word;
   __builtin_memcpy(&word, rounded + 4 * index, sizeof word);
   return _mm512_set1_epi32(word);
@@ -53,46 +53,54 @@ inline void store_sums(int32_t* to, __m512i high, __m512i low) {
   _mm512_storeu_si512(to, _mm512_add_epi32(_mm512_slli_epi32(high, 6), low));
 }
 
-template <int rows>
-void dot8(const uint8_t* weights, int groups, const rnn::Row* row, int32_t (*sums)[rnn::kUnits]) {
-  __m512i high[rows] = {}, low[rows] = {};
-  for (ptrdiff_t group = 0; group < groups; ++group) {
-    for (int four = 0; four < 4; ++four, weights += 4 * rnn::kUnits) {
-      const __m512i w = load_bytes(weights);
-      for (int r = 0; r < rows; ++r) {
-        const uint8_t* x = row[r].rounded + group * kPackedBytes;
-        high[r] = _mm512_dpbusd_epi32(high[r], w, everywhere(x, 2 * four));
-        low[r] = _mm512_dpbusd_epi32(low[r], w, everywhere(x, 2 * four + 1));
+// To spread an activation over all lanes is a load like that of the weights, and a sum waits some cycles for its own last
+// product: both cost less where several gates go side by side.
+constexpr int gates_at_once(int rows) { return rows == 1 ? 4 : 1; }
+
+template <int rows, int gates>
+void dot8(const uint8_t* const (&weights)[gates], ptrdiff_t line_stride, int groups, const rnn::Row* row, int32_t (*sums)[rows][rnn::kUnits]) {
+  __m512i high[gates][rows] = {}, low[gates][rows] = {};
+  for (ptrdiff_t four = 0; four < 4 * ptrdiff_t(groups); ++four) {
+    for (int r = 0; r < rows; ++r) {
+      const __m512i x_high = everywhere(row[r].rounded, 2 * four), x_low = everywhere(row[r].rounded, 2 * four + 1);
+      for (int gate = 0; gate < gates; ++gate) {
+        const __m512i w = load_bytes(weights[gate] + four * line_stride);
+        high[gate][r] = _mm512_dpbusd_epi32(high[gate][r], w, x_high);
+        low[gate][r] = _mm512_dpbusd_epi32(low[gate][r], w, x_low);
       }
     }
   }
-  for (int r = 0; r < rows; ++r) store_sums(sums[r], high[r], low[r]);
+  for (int gate = 0; gate < gates; ++gate) {
+    for (int r = 0; r < rows; ++r) store_sums(sums[gate][r], high[gate][r], low[gate][r]);
+  }
 }
 
-template <int rows>
-inline void dot4(const uint8_t* weights, int groups, const rnn::Row* row, ptrdiff_t offset,
-                 int32_t (*sums)[rnn::kUnits]) {
+template <int rows, int gates>
+inline void dot4(const uint8_t* const (&weights)[gates], ptrdiff_t line_stride, int groups, const rnn::Row* row,
+                 ptrdiff_t offset, int32_t (*sums)[rows][rnn::kUnits]) {
   const __m512i low_nibbles = _mm512_set1_epi8(0x0f);
-  __m512i high[rows] = {}, low[rows] = {};
-  for (ptrdiff_t group = 0; group < groups; ++group) {
-    for (int eight = 0; eight < 2; ++eight, weights += 4 * rnn::kUnits) {
-      const __m512i w = load_bytes(weights);
+  __m512i high[gates][rows] = {}, low[gates][rows] = {};
+  for (ptrdiff_t eight = 0; eight < 2 * ptrdiff_t(groups); ++eight) {
+    for (int gate = 0; gate < gates; ++gate) {
+      const __m512i w = load_bytes(weights[gate] + eight * line_stride);
       const __m512i first = _mm512_and_si512(w, low_nibbles);
       const __m512i second = _mm512_and_si512(_mm512_srli_epi16(w, 4), low_nibbles);
       for (int r = 0; r < rows; ++r) {
-        const uint8_t* x = row[r].rounded + offset + group * kPackedBytes;
-        high[r] = _mm512_dpbusd_epi32(high[r], first, everywhere(x, 4 * eight));
-        low[r] = _mm512_dpbusd_epi32(low[r], first, everywhere(x, 4 * eight + 1));
-        high[r] = _mm512_dpbusd_epi32(high[r], second, everywhere(x, 4 * eight + 2));
-        low[r] = _mm512_dpbusd_epi32(low[r], second, everywhere(x, 4 * eight + 3));
+        const uint8_t* x = row[r].rounded + offset;
+        high[gate][r] = _mm512_dpbusd_epi32(high[gate][r], first, everywhere(x, 4 * eight));
+        low[gate][r] = _mm512_dpbusd_epi32(low[gate][r], first, everywhere(x, 4 * eight + 1));
+        high[gate][r] = _mm512_dpbusd_epi32(high[gate][r], second, everywhere(x, 4 * eight + 2));
+        low[gate][r] = _mm512_dpbusd_epi32(low[gate][r], second, everywhere(x, 4 * eight + 3));
       }
     }
   }
-  for (int r = 0; r < rows; ++r) store_sums(sums[r], high[r], low[r]);
+  for (int gate = 0; gate < gates; ++gate) {
+    for (int r = 0; r < rows; ++r) store_sums(sums[gate][r], high[gate][r], low[gate][r]);
+  }
 }
 
 }  // namespace
 
 #include "arithmetic.h"
 
-const rnn::Isa rnn::kAvx512Vnni = {"avx512vnni", quantize, multiply, step, gru_reset, gru_finish};
+const rnn::Isa rnn::kAvx512Vnni = {"avx512vnni", true, quantize, multiply, step, gru_reset, gru_finish};

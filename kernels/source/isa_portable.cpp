@@ -23,10 +23,12 @@ void pack(const int32_t* rounded, uint8_t* to) {
 
 inline const int16_t* unpacked(const uint8_t* rounded) { return reinterpret_cast<const int16_t*>(rounded); }
 
-template <int rows>
-void dot8(const uint8_t* weights, int groups, const rnn::Row* row, int32_t (*sums)[rnn::kUnits]) {
+constexpr int gates_at_once(int) { return 1; }
+
+template <int rows, int>
+void dot8(const uint8_t* const (&gates)[1], ptrdiff_t, int groups, const rnn::Row* row, int32_t (*sums)[rows][rnn::kUnits]) {
   for (int r = 0; r < rows; ++r) {
-    const uint8_t* w = weights;
+    const uint8_t* w = gates[0];
     const int16_t* x = unpacked(row[r].rounded);
     uint32_t sum[rnn::kUnits] = {};
     for (int four = 0; four < 4 * groups; ++four, x += 4) {
@@ -34,14 +36,15 @@ void dot8(const uint8_t* weights, int groups, const rnn::Row* row, int32_t (*sum
         sum[unit] += uint32_t(w[0] * x[0] + w[1] * x[1] + w[2] * x[2] + w[3] * x[3]);
       }
     }
-    __builtin_memcpy(sums[r], sum, sizeof sum);
+    __builtin_memcpy(sums[0][r], sum, sizeof sum);
   }
 }
 
-template <int rows>
-void dot4(const uint8_t* weights, int groups, const rnn::Row* row, ptrdiff_t offset, int32_t (*sums)[rnn::kUnits]) {
+template <int rows, int>
+void dot4(const uint8_t* const (&gates)[1], ptrdiff_t, int groups, const rnn::Row* row, ptrdiff_t offset,
+          int32_t (*sums)[rows][rnn::kUnits]) {
   for (int r = 0; r < rows; ++r) {
-    const uint8_t* w = weights;
+    const uint8_t* w = gates[0];
     const int16_t* x = unpacked(row[r].rounded + offset);
     int32_t sum[rnn::kUnits] = {};
     for (int eight = 0; eight < 2 * groups; ++eight, x += 8) {
@@ -49,7 +52,7 @@ void dot4(const uint8_t* weights, int groups, const rnn::Row* row, ptrdiff_t off
         for (int j = 0; j < 4; ++j) sum[unit] += (w[j] & 15) * x[j] + (w[j] >> 4) * x[j + 4];
       }
     }
-    __builtin_memcpy(sums[r], sum, sizeof sum);
+    __builtin_memcpy(sums[0][r], sum, sizeof sum);
   }
 }
 
@@ -57,4 +60,4 @@ void dot4(const uint8_t* weights, int groups, const rnn::Row* row, ptrdiff_t off
 
 #include "arithmetic.h"
 
-const rnn::Isa rnn::kPortable = {"portable", quantize, multiply, step, gru_reset, gru_finish};
+const rnn::Isa rnn::kPortable = {"portable", false, quantize, multiply, step, gru_reset, gru_finish};

@@ -271,10 +271,8 @@ class Run {
     }
     const ptrdiff_t stride = ptrdiff_t(d_.gates) * d_.padded_hidden();
     for (int panel = first; panel < last; ++panel) {
-      for (int gate = 0; gate < d_.gates; ++gate) {
-        float* out = w_gates(direction, 0, 0) + ptrdiff_t(gate) * d_.padded_hidden() + panel * kUnits;
-        isa_.multiply(w.panels[size_t(panel) * d_.gates + gate], rows.rows, count, out, stride);
-      }
+      isa_.multiply(&w.panels[size_t(panel) * d_.gates], d_.gates, rows.rows, count,
+                    w_gates(direction, 0, 0) + panel * kUnits, stride, d_.padded_hidden());
     }
   }
 
@@ -314,12 +312,12 @@ class Run {
     const ptrdiff_t stride = ptrdiff_t(d_.gates) * kUnits;
     for (int begin = 0; begin < active; begin += kRowsAtOnce) {
       const int count = std::min(kRowsAtOnce, active - begin);
-      for (int gate = first_gate; gate < last_gate && !hoisted(); ++gate) {
-        isa_.multiply(w[gate], member.x[direction].rows + begin, count, member.x_gates + gate * kUnits, stride);
-      }
-      for (int gate = first_gate; gate < last_gate; ++gate) {
-        isa_.multiply(r[gate], member.h[direction].rows + begin, count, member.h_gates + gate * kUnits, stride);
-      }
+      auto multiply = [&](const GatePanel* panels, const Rows& rows, float* out) {
+        isa_.multiply(panels + first_gate, last_gate - first_gate, rows.rows + begin, count, out + first_gate * kUnits,
+                      stride, kUnits);
+      };
+      if (!hoisted()) multiply(w, member.x[direction], member.x_gates);
+      multiply(r, member.h[direction], member.h_gates);
       for (int i = 0; i < count; ++i) {
         const int b = member.active[begin + i];
         const float* x = hoisted() ? w_gates(direction, step_in_block, b) + panel * kUnits : member.x_gates + i * stride;

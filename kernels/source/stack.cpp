@@ -8,6 +8,7 @@
 namespace rnn {
 namespace {
 
+constexpr int kLine = 4 * kUnits;  // bytes of weights of 8 and 4 bits that are read together
 constexpr int64_t kLargest = 1 << 20;  // of layers and sizes: products of three stay within 63 bits
 
 [[noreturn]] void refuse(const std::string& message) { throw std::invalid_argument(message); }
@@ -43,8 +44,24 @@ struct Reader {
   const float* scales;
 };
 
+// The gates whose lines of 64 bytes lie in turn.
+struct Turn {
+  int first, count;
+};
+
+Turn turn_of(const Description& d, const Isa& isa, int layer, int gate) {
+  const Turn alone{gate, 1};
+  if (!isa.gates_in_turn || d.bits(layer, gate) > 8) return alone;
+  const bool in_two_steps = d.cell == Cell::kGruResetBefore;  // the candidate gate comes later
+  const int first = in_two_steps && gate == 2 ? 2 : 0, last = in_two_steps && gate < 2 ? 2 : d.gates;
+  for (int other = first; other < last; ++other) {
+    if (d.bits(layer, other) != d.bits(layer, gate)) return alone;
+  }
+  return {first, last - first};
+}
+
 // One unit's row of weights into the panel, at that unit's place.
-void pack_row(const uint8_t* row, int bits, int columns, int unit, uint8_t* panel) {
+void pack_row(const uint8_t* row, int bits, int columns, int unit, int line_stride, uint8_t* panel) {
   if (bits >= 16) {
     const size_t size = size_t(bits) / 8;
     for (int column = 0; column < columns; ++column) {
@@ -53,19 +70,19 @@ void pack_row(const uint8_t* row, int bits, int columns, int unit, uint8_t* pane
   } else if (bits == 8) {
     for (int column = 0; column < columns; ++column) {
       if (row[column] == 0x80) refuse("weights of 8 bits hold -128: choose -127 to 127");
-      panel[(column / 4 * kUnits + unit) * 4 + column % 4] = uint8_t(row[column] ^ 0x80);
+      panel[column / 4 * line_stride + unit * 4 + column % 4] = uint8_t(row[column] ^ 0x80);
     }
   } else {
     for (int column = 0; column < columns; ++column) {
       const int value = ((row[column / 2] >> (column % 2 * 4)) & 15) ^ 8;
-      uint8_t& place = panel[(column / 8 * kUnits + unit) * 4 + column % 4];
+      uint8_t& place = panel[column / 8 * line_stride + unit * 4 + column % 4];
       place = column % 8 < 4 ? uint8_t((place & 0xf0) | value) : uint8_t((place & 0x0f) | value << 4);
     }
   }
 }
 
-Matrix pack_matrix(const Description& d, int layer, int columns, const float* bias, bool recurrent, Reader& from,
-                   Arena& to) {
+Matrix pack_matrix(const Description& d, const Isa& isa, int layer, int columns, const float* bias, bool recurrent,
+                   Reader& from, Arena& to) {
   Matrix matrix;
   matrix.columns = columns;
   const int hidden = d.hidden_size;
@@ -82,23 +99,30 @@ Matrix pack_matrix(const Description& d, int layer, int columns, const float* bi
     from.scales += row_scales(bits, columns, d.block) * hidden;
   }
   for (int panel = 0; panel < d.panels(); ++panel) {
+    uint8_t* lines = nullptr;
     for (int gate = 0; gate < d.gates; ++gate) {
       const int bits = d.bits(layer, gate);
       const size_t scales = row_scales(bits, columns, d.block);
-      uint8_t* weights = to.take<uint8_t>(packed_bytes(bits, columns));
+      const Turn turn = turn_of(d, isa, layer, gate);
+      const int line_stride = turn.count * kLine;
+      if (gate == turn.first) {
+        const size_t bytes = turn.count * packed_bytes(bits, columns);
+        lines = to.take<uint8_t>(bytes);
+        if (lines) std::memset(lines, bits == 8 ? 0x80 : bits == 4 ? 0x88 : 0, bytes);
+      }
+      uint8_t* weights = lines ? lines + (gate - turn.first) * kLine : nullptr;
       float* packed_scales = to.take<float>(scales * kUnits);
       float* packed_bias = to.take<float>(kUnits);
-      matrix.panels.push_back({bits, columns, d.block, weights, packed_scales, packed_bias});
+      matrix.panels.push_back({bits, columns, d.block, line_stride, weights, packed_scales, packed_bias});
       if (!to.begin) continue;
 
-      std::memset(weights, bits == 8 ? 0x80 : bits == 4 ? 0x88 : 0, packed_bytes(bits, columns));
       std::fill_n(packed_scales, scales * kUnits, 0.0f);
       std::fill_n(packed_bias, kUnits, 0.0f);
       // The two biases are added once, with W; only a GRU's candidate may keep that of R for itself.
       const bool apart = d.cell == Cell::kGruResetAfter && gate == 2;
       for (int unit = 0; unit < std::min(kUnits, hidden - panel * kUnits); ++unit) {
         const int row = panel * kUnits + unit;
-        pack_row(gate_weights[gate] + row * row_bytes(bits, columns), bits, columns, unit, weights);
+        pack_row(gate_weights[gate] + row * row_bytes(bits, columns), bits, columns, unit, line_stride, weights);
         for (size_t i = 0; i < scales; ++i) packed_scales[i * kUnits + unit] = gate_scales[gate][row * scales + i];
         if (!bias) continue;
         const float of_w = bias[gate * hidden + row], of_r = bias[(d.gates + gate) * hidden + row];
@@ -196,8 +220,8 @@ Stack::Stack(Description description, const Constants& constants, const Isa& isa
       for (int direction = 0; direction < d.directions; ++direction) {
         const size_t row = size_t(layer) * d.directions + direction;
         const float* bias = constants.bias ? constants.bias + row * 2 * d.gates * d.hidden_size : nullptr;
-        packed.w[direction] = pack_matrix(d, layer, d.columns(layer), bias, false, reader, arena);
-        packed.r[direction] = pack_matrix(d, layer, d.hidden_size, bias, true, reader, arena);
+        packed.w[direction] = pack_matrix(d, isa, layer, d.columns(layer), bias, false, reader, arena);
+        packed.r[direction] = pack_matrix(d, isa, layer, d.hidden_size, bias, true, reader, arena);
       }
       layers_.push_back(std::move(packed));
     }
