@@ -33,15 +33,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
-from onnx import helper
 
 from benchmarks.measure_graph_variants import drawn, exported
 from rnnexport.benchmark.machine import Machine
 from rnnexport.benchmark.probe import probe_machine
 from rnnexport.benchmark.roofline import lower_bound
 from rnnexport.benchmark.work import LayerWork
-from rnnexport.onnx_files.operators import STACK
 from rnnexport.tuning.graph_variants import BASELINE, graph_variants_for, write_variant
 
 STREAMS = ((2, 128), (3, 256), (3, 480), (6, 320), (3, 960))
@@ -246,22 +243,13 @@ def _alternate(jobs: list[tuple[Candidate, dict[str, Any]]], threads: int, secon
 
 
 def noise_errors(shape: Shape) -> dict[str, float]:
-    """The largest error of each candidate over a series of white noise, and that of activations of 8 bits."""
+    """The largest error of each candidate over a series of white noise."""
     found = {}
     with tempfile.TemporaryDirectory(prefix="rnnexport-kernels-") as name:
         for candidate, job in candidates(shape, Path(name)):
-            jobs = {candidate.title: job}
-            if candidate.operator and candidate.weights in ("int8", "int4"):
-                path = Path(name) / "narrow.onnx"
-                model = onnx.load(job["path"])
-                (node,) = (node for node in model.graph.node if node.op_type == STACK)
-                node.attribute.append(helper.make_attribute("activation_bits", 8))
-                onnx.save(model, path)
-                jobs[f"{candidate.title}, activations of 8 bits"] = job | {"path": str(path)}
-            for title, each in jobs.items():
-                with serving(each | {"threads": 1}) as served:
-                    if served is not None:
-                        found[title] = served[0]
+            with serving(job | {"threads": 1}) as served:
+                if served is not None:
+                    found[candidate.title] = served[0]
     return found
 
 

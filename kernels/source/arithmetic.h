@@ -2,7 +2,7 @@
 //   Floats, Ints             GCC vectors of kWidth float and int32
 //   fma(a, b, c)             a * b + c, rounded once where the CPU can
 //   widen(const int16_t*)    kWidth values as Floats
-//   kPackedBytes, pack(const int32_t*, uint8_t*)             a group of rounded activations, and what it takes
+//   kPackedBytes, pack(const int32_t*, narrow, uint8_t*)     a group of rounded activations, and what it takes
 //   gates_at_once(rows)                                      whose products share what they read of the activations
 //   dot8<rows, gates>(weights, line_stride, groups, const Row*, sums)            without the correction for + 128
 //   dot4<rows, gates>(weights, line_stride, groups, const Row*, offset, sums)    one block, from that byte on, without that for + 8
@@ -114,6 +114,7 @@ void quantize(const float* values, int columns, int levels, int block, rnn::Row&
 
   float factor = 0.0f;
   row.scale = 0.0f;
+  row.narrow = levels <= 127;
   if (bits >= 0x7f800000) {
     row.scale = __builtin_nanf("");
   } else if (most_value >= 0x1p-100f) {  // below it the factor overflows
@@ -134,7 +135,7 @@ void quantize(const float* values, int columns, int levels, int block, rnn::Row&
       sum += integers;
       __builtin_memcpy(rounded + unit, &integers, sizeof integers);
     }
-    pack(rounded, to);
+    pack(rounded, row.narrow, to);
     const int done = column + rnn::kUnits;
     if (done >= columns || (block && done % block == 0)) {
       int32_t reduced = 0;
@@ -193,10 +194,12 @@ void multiply_floats(const rnn::GatePanel& panel, const rnn::Row* row, float* ou
   }
 }
 
-inline Floats as_floats(const int32_t* from) {
-  Ints integers;
-  __builtin_memcpy(&integers, from, sizeof integers);
-  return __builtin_convertvector(integers, Floats);
+// The sums less what the bytes' offset has put into them; both may be beyond 32 bits where their difference is not.
+inline Floats corrected(const int32_t* sums, uint32_t offset) {
+  typedef uint32_t Unsigned __attribute__((vector_size(sizeof(Ints))));
+  Unsigned integers;
+  __builtin_memcpy(&integers, sums, sizeof integers);
+  return __builtin_convertvector((Ints)(integers - offset), Floats);
 }
 
 template <int rows, int gates>
@@ -208,12 +211,9 @@ void multiply_8(const rnn::GatePanel* panel, const rnn::Row* row, float* out, pt
   dot8<rows, gates>(weights, panel->line_stride, (panel->columns + rnn::kGroup - 1) / rnn::kGroup, row, sums);
   for (int gate = 0; gate < gates; ++gate, out += gate_stride) {
     for (int r = 0; r < rows; ++r) {
-      int32_t* const sum = sums[gate][r];
-      for (int unit = 0; unit < rnn::kUnits; ++unit) {
-        sum[unit] = int32_t(uint32_t(sum[unit]) - 128u * uint32_t(row[r].sums[0]));
-      }
+      const uint32_t offset = 128u * uint32_t(row[r].sums[0]);
       for (int unit = 0; unit < rnn::kUnits; unit += kWidth) {
-        Floats product = as_floats(sum + unit) * (load(panel[gate].scales + unit) * row[r].scale);
+        Floats product = corrected(sums[gate][r] + unit, offset) * (load(panel[gate].scales + unit) * row[r].scale);
         store(out + r * row_stride + unit, product + load(panel[gate].bias + unit));
       }
     }
@@ -234,12 +234,10 @@ void multiply_4(const rnn::GatePanel* panel, const rnn::Row* row, float* out, pt
     for (int gate = 0; gate < gates; ++gate) {
       weights[gate] += ptrdiff_t(groups) * 2 * panel->line_stride;
       for (int r = 0; r < rows; ++r) {
-        int32_t* const sum = sums[gate][r];
-        const int32_t correction = 8 * row[r].sums[1 + block];
-        for (int unit = 0; unit < rnn::kUnits; ++unit) sum[unit] -= correction;
+        const uint32_t offset = 8u * uint32_t(row[r].sums[1 + block]);
         for (int part = 0; part < kParts; ++part) {
           Floats scale = load(panel[gate].scales + ptrdiff_t(block) * rnn::kUnits + part * kWidth);
-          total[gate][r][part] += scale * as_floats(sum + part * kWidth);
+          total[gate][r][part] += scale * corrected(sums[gate][r] + part * kWidth, offset);
         }
       }
     }

@@ -35,6 +35,7 @@ struct Row {
   uint8_t* rounded;     // for 8 and 4 bits; in a form of the instruction set's own
   int32_t* sums;        // of the rounded: in all, then of each block
   float scale;
+  bool narrow;          // rounded to 8 bits or fewer
 };
 
 struct Isa {

@@ -25,7 +25,7 @@ constexpr int kPackedBytes = 64;
 inline __m256i load_bytes(const void* from) { return _mm256_load_si256(static_cast<const __m256i*>(from)); }
 inline void store_bytes(void* to, __m256i bytes) { _mm256_store_si256(static_cast<__m256i*>(to), bytes); }
 
-void pack(const int32_t* rounded, uint8_t* to) {
+void pack(const int32_t* rounded, bool, uint8_t* to) {
   const __m256i order = _mm256_setr_epi8(0, 1, 4, 5, 2, 3, 6, 7, 8, 9, 12, 13, 10, 11, 14, 15,  //
                                          0, 1, 4, 5, 2, 3, 6, 7, 8, 9, 12, 13, 10, 11, 14, 15);
   const __m256i packed = _mm256_packs_epi32(load_bytes(rounded), load_bytes(rounded + 8));

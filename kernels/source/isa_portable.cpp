@@ -15,7 +15,7 @@ inline Floats widen(const int16_t* from) {
 
 constexpr int kPackedBytes = 2 * rnn::kGroup;
 
-void pack(const int32_t* rounded, uint8_t* to) {
+void pack(const int32_t* rounded, bool, uint8_t* to) {
   int16_t narrow[rnn::kGroup];
   for (int i = 0; i < rnn::kGroup; ++i) narrow[i] = int16_t(rounded[i]);
   __builtin_memcpy(to, narrow, sizeof narrow);

@@ -47,6 +47,13 @@ class Rewrite(Options):
             "or 64, by default 32."
         ),
     ] = None
+    activation_bits: Annotated[
+        Literal[8, 12] | None,
+        Doc(
+            "With stack: activations that meet int8 or int4 weights are rounded to so many bits; by default 12 with "
+            "int8, and 8 with int4, which errs more by itself."
+        ),
+    ] = None
     time_steps: Annotated[int | None, Doc("Fix the number of time steps, for unrolled, or 1 for fused.")] = None
     keep_float32: Annotated[
         Sequence[str],
@@ -65,6 +72,8 @@ class Rewrite(Options):
         if self.lowering == "stack":
             self._check_stack()
             return
+        if self.activation_bits:
+            raise InputError("`activation_bits` is for `lowering=stack`: no other operator lets it be chosen")
         fused, quantizes, size = self.lowering == "fused", self.weights != "float32", self.block_size
         if self.weights == "int16":
             raise InputError("`weights=int16` is for `lowering=stack`; choose that, or int8")
@@ -98,6 +107,8 @@ class Rewrite(Options):
             )
         if self.block_size is not None and (self.weights != "int4" or self.block_size not in (32, 64)):
             raise InputError("`block_size` with `lowering=stack` is 32 or 64, for `weights=int4`")
+        if self.activation_bits and self.weights not in ("int8", "int4"):
+            raise InputError("`activation_bits` is for `weights=int8` or int4: others meet activations as they are")
         self._check_time_steps()
 
     def _check_time_steps(self) -> None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 import onnx_ir as ir
@@ -49,6 +50,8 @@ class StackChoices:
     """How the weights are stored."""
 
     bits: Bits = 32
+    activation_bits: Literal[8, 12] = 12
+    """To which activations are rounded that meet weights of 8 or 4 bits."""
     block_size: int = 32
     keep_float32: Collection[str] = ()
     """Names of nodes whose weights stay float32."""
@@ -203,6 +206,7 @@ class _StackWriter:
             "hidden_size": self._hidden_size,
             "weight_bits": bits,
             "block_size": self._choices.block_size,
+            "activation_bits": self._choices.activation_bits,
             "version": VERSION,
         }
         if transposed:

@@ -77,6 +77,7 @@ _SEQUENCE = (
 )
 _STACKS = (
     GraphVariant("stack, int8", Rewrite("stack", "int8"), _ONNXRUNTIME),
+    GraphVariant("stack, int8, 8-bit activations", Rewrite("stack", "int8", activation_bits=8), _ONNXRUNTIME),
     GraphVariant("stack, int4", Rewrite("stack", "int4"), _ONNXRUNTIME),
     GraphVariant("stack, int16", Rewrite("stack", "int16"), _ONNXRUNTIME),
     GraphVariant("stack", Rewrite("stack"), _ONNXRUNTIME),
