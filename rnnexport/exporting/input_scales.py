@@ -65,11 +65,14 @@ def _next(value: ir.Value, so_far: _Map) -> tuple[ir.Value, _Map] | None:
     if node.op_type == "Transpose":
         rank = len(so_far.order)
         permutation = node.attributes.get_ints("perm") or range(rank)[::-1]
+        if sorted(permutation) != [*range(rank)]:
+            return None
         return made, _Map(so_far.factor, so_far.offset, tuple(so_far.order[axis] for axis in permutation))
-    if node.op_type in _ELEMENTWISE:
-        changed = _elementwise(node, position, so_far)
-    else:
-        changed = _normalization(node, position, so_far)
+    try:
+        rule = _elementwise if node.op_type in _ELEMENTWISE else _normalization
+        changed = rule(node, position, so_far)
+    except (TypeError, ValueError):  # of constants whose shape or type contradicts the node
+        return None
     return None if changed is None else (made, changed)
 
 

@@ -219,8 +219,16 @@ def check_weights(model: nn.Module, weights: dict[str, Tensor], weights_path: Pa
                 f"{weights_path} does not fit {model_name}: tensor {name!r} is {list(tensor.shape)}, "
                 f"not {list(expected[name].shape)}"
             )
+        if _kind(tensor) != _kind(expected[name]):
+            found, wanted = (str(each.dtype).removeprefix("torch.") for each in (tensor, expected[name]))
+            raise CheckpointError(f"{weights_path} does not fit {model_name}: tensor {name!r} is {found}, not {wanted}")
         if not torch.isfinite(tensor).all():
             raise CheckpointError(f"{weights_path}: tensor {name!r} holds NaN or infinity; the training diverged")
+
+
+def _kind(tensor: Tensor) -> tuple[bool, bool]:
+    """What may be widened or rounded into one another, and what would lose its meaning."""
+    return tensor.is_complex(), tensor.is_floating_point()
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:

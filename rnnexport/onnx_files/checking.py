@@ -102,7 +102,9 @@ def _wrong_names(graph: Any) -> Iterator[str]:
     values = (value.name for value in (*graph.input, *graph.output, *graph.initializer))
     outputs = (name for node in graph.node for name in (node.name, *node.output))
     for name in (*dimensions, *values, *outputs):
-        if not name.isprintable():
+        if isinstance(name, bytes):  # from protobuf, where they are no text
+            yield f"the name {name.decode(errors='replace')!r} is no text"
+        elif not name.isprintable():
             yield f"the name {name!r} holds a character that cannot be printed"
 
 

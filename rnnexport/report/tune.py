@@ -70,7 +70,7 @@ def _unmeasured(report: TuneReport) -> str:
     count, others = len(report.candidates), len(report.unmeasured)
     limit = f"{report.time_limit_seconds:g} s were" if report.time_limit_seconds is not None else "the time was"
     enough = f"{limit} enough for {count - others} of {count} candidates"
-    names = ", ".join(dict.fromkeys(candidate.form for candidate in report.unmeasured))
+    names = "; ".join(dict.fromkeys(candidate.form for candidate in report.unmeasured))
     return (
         f"\n{enough}; nothing is known of the other {others} ({names}): go on with --resume and a larger --time-limit"
     )

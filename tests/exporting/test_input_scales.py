@@ -92,3 +92,15 @@ def test_an_input_that_something_else_reads_has_no_known_scale(second_reader: st
     centred = drawn.node("Sub", "x", drawn.constant(np.float32(300)))
     model = finished(drawn, drawn.node("Mul", centred, drawn.node(second_reader, "x")))
     assert named_inputs(ir.from_proto(model))[0].scale is None
+
+
+@pytest.mark.parametrize("wrong", ["perm", "constant"])
+def test_nodes_that_contradict_the_input_tell_no_scale(wrong: str) -> None:
+    drawn = Drawn(0)
+    if wrong == "perm":
+        value = drawn.node("Transpose", "x", perm=[0, 2, 1, 3])
+    else:
+        value = drawn.node("Add", "x", drawn.constant(np.ones((2, CHANNELS), np.float32)))
+        value = drawn.node("Sub", value, drawn.constant(np.ones((3, CHANNELS), np.float32)))
+    (info,) = named_inputs(ir.from_proto(finished(drawn, value)))
+    assert info.scale is None

@@ -225,6 +225,20 @@ def test_runs_at_the_same_time_do_not_disturb_each_other(library: Path) -> None:
             np.testing.assert_array_equal(got, expected)
 
 
+@pytest.mark.slow
+def test_memory_stays_flat(library: Path) -> None:
+    stack = DrawnStack("lstm", num_layers=2, hidden_size=128, weight_bits=8)
+    opened, feeds = session(stack.model(), library, threads=2), stack.feeds(1, 1)
+
+    def pages_after(calls: int) -> int:
+        for _ in range(calls):
+            opened.run(None, feeds)
+        return int(Path("/proc/self/statm").read_text().split()[1])
+
+    early = pages_after(20_000)
+    assert pages_after(500_000) <= early + 64
+
+
 def test_outputs_that_nobody_wants_may_be_left_out(library: Path) -> None:
     stack = DrawnStack(num_layers=2)
     feeds = stack.feeds(2, 3)

@@ -74,6 +74,13 @@ def test_what_contradicts_itself_is_refused(change, message, tmp_path):
     assert len(str(refused.value)) < 600
 
 
+def test_a_name_that_is_no_text_is_refused(tmp_path):
+    damaged = REFERENCE.read_bytes().replace(b"rnn.layer0", b"rnn.l\xffyer0")
+    (tmp_path / "m.onnx").write_bytes(damaged)
+    with pytest.raises(InputError, match="is no text"):
+        read_model(tmp_path / "m.onnx")
+
+
 def test_a_long_chain_of_nodes_is_no_reason_to_recurse(tmp_path):
     info, steps = helper.make_tensor_value_info, 5_000
     nodes = [helper.make_node("Identity", [f"v{i}"], [f"v{i + 1}"]) for i in range(steps)]
