@@ -14,6 +14,19 @@ from pydantic import BaseModel, ValidationError
 from rnnexport.bundle.bundle import Bundle
 from rnnexport.files.json_files import parse_json
 
+EVIDENCE = (
+    "parity.json",
+    "bench.json",
+    "bench-throughput.json",
+    "bench-streaming.json",
+    "bench-server.json",
+    "bench-mix.json",
+    "drift.json",
+    "lint.json",
+    "tune.json",
+)
+"""What commands keep in a bundle after its export."""
+
 Report = TypeVar("Report", bound=BaseModel)
 
 

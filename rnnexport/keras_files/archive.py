@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import shlex
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -48,12 +49,16 @@ class KerasFile:
 
 
 def is_keras_file(path: Path) -> bool:
-    """Whether `path` is meant as a Keras model, one in TensorFlow's SavedModel format included."""
-    return path.suffix in SUFFIXES or _is_saved_model(path)
+    """Whether `path` is meant as a Keras model, a folder that is refused with the remedy included."""
+    return path.suffix in SUFFIXES or _is_saved_model(path) or _is_unpacked(path)
 
 
 def _is_saved_model(path: Path) -> bool:
     return (path / "saved_model.pb").is_file()
+
+
+def _is_unpacked(path: Path) -> bool:
+    return (path / _CONFIG).is_file() and (path / _WEIGHTS).is_file()
 
 
 def read_keras_file(path: Path) -> KerasFile:
@@ -66,6 +71,12 @@ def read_keras_file(path: Path) -> KerasFile:
         raise InputError(
             f"{path} is a TensorFlow SavedModel, a program and no description; save the model with "
             "model.save('model.keras') and export that"
+        )
+    if _is_unpacked(path):
+        parts = shlex.join(str(path / name) for name in (_CONFIG, _METADATA, _WEIGHTS) if (path / name).exists())
+        raise InputError(
+            f"{path} is the unpacked content of a .keras file; pack it again with "
+            f"python -m zipfile -c model.keras {parts}, and export model.keras"
         )
     if not path.is_file():
         raise InputError(f"{path} does not exist or is no file")

@@ -115,12 +115,15 @@ def _write_repaired(path: Path, target: Path, rules: list[Rule], samples: Sequen
     import onnx_ir
 
     from rnnexport.linting.proof import prove  # computes in float64, which takes long to import
+    from rnnexport.passes.recognising.recurrent import remove_unused
 
     model = read_model(path)
+    read_before = [value for graph in model.graphs() for value in graph.initializers.values() if value.uses()]
     for rule in rules:
         repair = rule.repair()
         assert repair is not None
         repair(model)
+    remove_unused(read_before)
     with tempfile.TemporaryDirectory(dir=target.parent) as folder:
         copy = Path(folder) / target.name
         external = f"{target.name}.data" if external_files(path) else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from rich.table import Table
 
 from rnnexport.bundle.bundle import Bundle
+from rnnexport.bundle.evidence import EVIDENCE
 from rnnexport.bundle.manifest import DecoderInfo
 from rnnexport.bundle.plan import GraphKind, read_plan
 from rnnexport.errors import BundleError
@@ -28,11 +29,7 @@ def _facts(bundle: Bundle) -> Table:
         "streaming": ", ".join(f"{before} → {after}" for before, after in manifest.state_pairs) or "-",
         **({"decoding": _decoding(manifest.decoder)} if manifest.decoder else {}),
         "evaluation set": f"{len(evaluation.labels)} series" if evaluation else "-",
-        "parity.json": bundle.evidence("parity.json"),
-        "bench.json": bundle.evidence("bench.json"),
-        "drift.json": bundle.evidence("drift.json"),
-        "lint.json": bundle.evidence("lint.json"),
-        "tune.json": bundle.evidence("tune.json"),
+        **{name: bundle.evidence(name) for name in EVIDENCE},
         "plan": _plan(bundle, "sequence"),
         **({"plan for streams": _plan(bundle, "step")} if manifest.step else {}),
         **{f"{tool} version": version for tool, version in manifest.versions.items()},

@@ -1,7 +1,8 @@
 """Tables that keep their figures however narrow the terminal is, and text from outside that stays text.
 
 A table that is too wide loses the columns that say nothing in any row, then breaks its lines between words; where even
-its figures would not fit, each row becomes a record of several lines.
+its figures would not fit, or a sentence would stand in a column of a word or two, each row becomes a record of several
+lines.
 """
 
 from __future__ import annotations
@@ -16,6 +17,10 @@ from rich.table import Table
 from rich.text import Text
 
 _SAYS_NOTHING = ("", "-")
+_NARROW = 20
+"""A column of fewer characters holds a word or two in a line, and a longer text is hard to read there."""
+_MOST_LINES = 3
+"""Of a text in a narrow column."""
 _FIGURE = re.compile(r"[-+×<>~]?\s?\d.{0,30}")
 """A cell whose parts mean something only together."""
 
@@ -62,7 +67,14 @@ def _fitted(table: Table, width: int) -> Iterator[RenderableType]:
         column.width = min(large, small + spare)
         column.no_wrap, column.overflow = False, "fold"
         spare -= column.width - small
+    if any(_is_tall(column.width or large, large) for column, large in zip(kept.columns, most, strict=True)):
+        yield from _records(table, width)
+        return
     yield kept
+
+
+def _is_tall(width: int, longest: int) -> bool:
+    return width < _NARROW and longest > _MOST_LINES * width
 
 
 def _width(table: Table, columns: Sequence[int]) -> int:

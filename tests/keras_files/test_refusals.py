@@ -4,6 +4,10 @@ import collections
 import io
 import json
 import random
+import re
+import shlex
+import subprocess
+import sys
 import zipfile
 
 import h5py
@@ -227,6 +231,17 @@ def test_files_without_a_whole_model(kept, tmp_path):
     (folder / "saved_model.pb").write_bytes(b"")
     refused(folder, tmp_path, InputError, r"is a TensorFlow SavedModel, a program and no description; save the model")
     refused(tmp_path / "nowhere.keras", tmp_path, InputError, "does not exist")
+
+
+def test_an_unpacked_keras_file_is_packed_again_by_the_command_of_its_message(kept, tmp_path):
+    folder = tmp_path / "unpacked"
+    with zipfile.ZipFile(kept / "keras3/masked_lstm.keras") as archive:
+        archive.extractall(folder)
+    with pytest.raises(InputError, match=r"is the unpacked content of a \.keras file; pack it again with") as excinfo:
+        read_keras_file(folder)
+    command = re.search(r"python -m (.+), and export model.keras", str(excinfo.value))
+    subprocess.run([sys.executable, "-m", *shlex.split(command[1])], cwd=tmp_path, check=True)
+    read_keras_file(tmp_path / "model.keras").close()
 
 
 def test_an_h5_file_whose_weights_are_those_of_another_model(kept, tmp_path):

@@ -367,6 +367,12 @@ def test_many_places_of_one_rule_are_counted_and_what_was_looked_at_is_told(tmp_
     assert "model.keras" not in lint_tables(report)[0]
 
 
+def test_a_sentence_is_no_column_of_single_words(run, monkeypatch, tmp_path):
+    monkeypatch.setenv("COLUMNS", "80")
+    said = run("lint", str(faulty("sequence-lens", tmp_path))).out
+    assert "OpenVINO: ignores the lengths without a word: padding is read as" in said
+
+
 def test_a_file_that_keras_wrote_is_known_by_its_inputs():
     model = clean()
     assert keras_exporter(ir.from_proto(model)) is None
@@ -402,6 +408,13 @@ def test_a_repair_is_proved_in_every_runtime_and_leaves_the_file_clean(name, tmp
     old, new = (onnx.load(p).graph for p in (path, tmp_path / "repaired.onnx"))
     assert [v.name for v in old.input] == [v.name for v in new.input]
     assert [v.name for v in old.output] == [v.name for v in new.output]
+    assert unread(new) <= unread(old)
+
+
+def unread(graph):
+    """Initializers of the main graph that no node of it reads."""
+    read = {name for each in graph.node for name in each.input} | {output.name for output in graph.output}
+    return {tensor.name for tensor in graph.initializer} - read
 
 
 def test_a_repair_does_nothing_the_second_time(tmp_path):

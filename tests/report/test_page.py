@@ -45,6 +45,7 @@ def test_the_page_of_a_bundle_is_whole_and_in_order(run: Run, bundle: Bundle, tm
     bundle = load_bundle(bundle.path)
     kept.fill(bundle)
     kept.fill_loads(bundle)
+    assert run("show", bundle.path).out.count("current") == 8
     text = html_of(run, tmp_path, bundle.path)
     assert faults(text) == []
     assert headings(text) == [
