@@ -16,8 +16,8 @@ from rnnexport.report.fitting import printable
 COLOURS = ["#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000", "#F0E442"]
 MARKERS = "osD^vPX*<"  # one more than colours, so that pairs of both repeat late
 _LINES = ["-", "--", ":"]
-_ROOM = 300
-"""The most that the ends of an axis may be apart for numbers between the powers of ten."""
+_ROOM, _MUCH_ROOM = 300, 5
+"""The most that the ends of an axis may be apart for 2 and 5, and for all numbers, between the powers of ten."""
 STYLE: dict[Any, Any] = {
     "font.size": 11,
     "axes.spines.top": False,
@@ -43,14 +43,15 @@ def as_label(text: str) -> str:
 
 
 def number_plainly(*axes: Any) -> None:
-    """Write 0.1 and 1,000 in place of powers of ten on logarithmic axes; between them 2 and 5 where there is room."""
+    """Write 0.1 and 1,000 in place of powers of ten on logarithmic axes; between them what there is room for."""
     for axis in axes:
         axis.set_major_formatter(lambda value, _: f"{value:,.10g}")
         axis.set_minor_formatter(lambda value, _, axis=axis: _between(value, *axis.get_view_interval()))
 
 
 def _between(value: float, low: float, high: float) -> str:
-    return f"{value:,.10g}" if high < _ROOM * low and f"{value:e}"[0] in "25" else ""
+    is_told = high < _MUCH_ROOM * low or (high < _ROOM * low and f"{value:e}"[0] in "25")
+    return f"{value:,.10g}" if is_told else ""
 
 
 def check_plotting(path: Path) -> None:

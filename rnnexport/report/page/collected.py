@@ -48,7 +48,7 @@ class Collected:
 
 
 def collect(paths: Sequence[str | Path]) -> list[Collected]:
-    """Read bundles and what they hold.
+    """Read bundles and what they hold; runtimes in the order of their names, so that those of bundles are alike.
 
     Raises:
         BundleError: One is missing or damaged.
@@ -62,16 +62,24 @@ def collect(paths: Sequence[str | Path]) -> list[Collected]:
 
 
 def _collect(name: str, bundle: Bundle) -> Collected:
+    parity = read_evidence(bundle, "parity.json", ParityReport)
+    drift = read_evidence(bundle, "drift.json", DriftReport)
+    bench = read_evidence(bundle, "bench.json", BenchReport)
+    for judged in (parity.report, drift.report):
+        if judged is not None:
+            judged.runtimes.sort(key=lambda runtime: runtime.definition.name)
+    if bench.report is not None:
+        bench.report.measurements.sort(key=lambda row: (row.batch_size, row.time_steps, row.definition.name))
     return Collected(
         name=name,
         bundle=bundle,
-        parity=read_evidence(bundle, "parity.json", ParityReport),
-        bench=read_evidence(bundle, "bench.json", BenchReport),
+        parity=parity,
+        bench=bench,
         throughput=read_evidence(bundle, "bench-throughput.json", BenchReport),
         streaming=read_evidence(bundle, "bench-streaming.json", ScenarioReport[StreamingRow | ScenarioRow]),
         server=read_evidence(bundle, "bench-server.json", ScenarioReport[ServerRow | ScenarioRow]),
         mix=read_evidence(bundle, "bench-mix.json", ScenarioReport[MixRow | ScenarioRow]),
-        drift=read_evidence(bundle, "drift.json", DriftReport),
+        drift=drift,
         tune=read_evidence(bundle, "tune.json", TuneReport),
         lint=read_evidence(bundle, "lint.json", LintReport),
         training=read_evidence(bundle, "training.json", TrainingResult),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from rnnexport.report.figures import as_label, line_style, number_plainly
 from rnnexport.report.numbers import metric_value, percent, times
 from rnnexport.report.page.inline_svg import INK
 from rnnexport.report.page.page_figure import PageFigure, listed, page_figure, pairs_figure
-from rnnexport.report.plots import Panel, latency_panels
+from rnnexport.report.plots import Groups, Panel, Rows, latency_panels
 from rnnexport.report.tune import draw_tune, drawn_candidates
 from rnnexport.training.training import TrainingResult
 from rnnexport.tuning.results import TuneReport
@@ -87,9 +88,23 @@ def errors_over_time(report: DriftReport, prefix: str) -> list[PageFigure]:
 def latencies(report: BenchReport, prefix: str) -> list[PageFigure]:
     """Distributions, and what else the rows allow."""
     groups, panels = latency_panels(report)
+    captions = {"distribution": _distribution_caption([rows[0] for rows in groups.values()]), **_CAPTIONS}
+    return _latency_figures(groups, panels, captions, prefix)
+
+
+def throughputs(report: BenchReport, prefix: str) -> list[PageFigure]:
+    """Ever larger batches."""
+    groups, panels = latency_panels(report)
+    larger = {topic: panel for topic, panel in panels.items() if topic != "distribution"}
+    captions = {topic: f"Ever larger batches. {caption}" for topic, caption in _CAPTIONS.items()}
+    return _latency_figures(groups, larger, captions, prefix)
+
+
+def _latency_figures(
+    groups: Groups, panels: Mapping[str, Panel], captions: Mapping[str, str], prefix: str
+) -> list[PageFigure]:
     if not groups:
         return []
-    captions = {"distribution": _distribution_caption(report), **_CAPTIONS}
     figures = []
     for topic, panel in panels.items():
 
@@ -110,19 +125,17 @@ _CAPTIONS = {
 }
 
 
-def _distribution_caption(report: BenchReport) -> str:
+def _distribution_caption(drawn: Rows) -> str:
     caption = "The share of calls that took no longer than the time below. A steep line is steady; a tail to the right "
     caption += "are calls that took longer now and then."
     tails = [
-        (high / row.median_ns, row.definition.name)
-        for row in report.measurements
-        if row.median_ns and (high := row.latency_ns(99))
+        (high / row.median_ns, row.definition.name) for row in drawn if row.median_ns and (high := row.latency_ns(99))
     ]
     if tails:
         steady, uneven = min(tails), max(tails)
         caption += f" In one call of a hundred {steady[1]} takes {times(steady[0])} its median or more"
         caption += f", {uneven[1]} {times(uneven[0])}." if len(tails) > 1 else "."
-    if unstable := sorted({row.definition.name for row in report.measurements if row.repetitions and not row.stable}):
+    if unstable := sorted({row.definition.name for row in drawn if not row.stable}):
         caption += f" Figures of {listed(unstable)} were not stable; measure them again on a quiet machine."
     return caption
 
@@ -138,7 +151,8 @@ def bounds(roofline: Roofline, prefix: str) -> list[PageFigure]:
     best = max(rows, key=lambda row: row.share or 0)
     caption = (
         "From the least time that this machine can take for the recurrent layers (tick) to the median call (mark). "
-        f"{best.runtime} comes nearest: it reaches {percent(best.share)} of the speed that its bound allows, which "
+        f"{best.runtime} at {best.batch_size} × {best.time_steps} comes nearest: it reaches "
+        f"{percent(best.share)} of the speed that its bound allows, which "
         f"{best.limit} sets. A perfect kernel could be at most {times(1 / (best.share or 1))} as fast."
     )
     if roofline.faults:

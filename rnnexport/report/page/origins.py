@@ -35,6 +35,8 @@ def versions(collected: Collected) -> PlainTable:
     for evidence in collected.all:
         columns[evidence.name.removesuffix(".json")] = getattr(evidence.report, "versions", {})
     columns = {name: found for name, found in columns.items() if found}
+    if len(columns) > 1 and all(found == collected.bundle.manifest.versions for found in columns.values()):
+        columns = {"export and every command": collected.bundle.manifest.versions}
     tools = dict.fromkeys(tool for found in columns.values() for tool in found)
     rows = [[tool, *(found.get(tool, "-") for found in columns.values())] for tool in tools]
     return PlainTable(f"Versions, {collected.name}", ["tool", *columns], rows)

@@ -109,7 +109,7 @@ def _latency(each: Collected, number: int) -> Part:
         part.name,
         part.missing,
         part.warning or warning_of(each.throughput),
-        [*part.figures, *figures.latencies(throughput, f"throughput-{number}")],
+        [*part.figures, *figures.throughputs(throughput, f"throughput-{number}")],
         [*part.tables, *plain_tables(latency_tables(throughput))],
     )
 

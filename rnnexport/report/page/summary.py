@@ -214,6 +214,7 @@ def _plan(collected: Collected) -> str:
     if tune is None or collected.tune.state != "current" or tune.chosen is None:
         return ""
     if tune.chosen.reason:
-        return f"its plan is the baseline, since {tune.chosen.reason}"
+        untried = f" ({len(tune.unmeasured)} of {len(tune.candidates)} had no turn)" if tune.unmeasured else ""
+        return f"its plan is the baseline, since {tune.chosen.reason}{untried}"
     ratio = tune.chosen.times_plain or 1.0
     return f"its plan, {tune.chosen.name}, is {times(ratio)} as fast as the baseline"
