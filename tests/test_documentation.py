@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
 import sys
+import tomllib
 from importlib import import_module
 from pathlib import Path
 
@@ -70,6 +72,30 @@ def test_the_test_data_of_a_bundle_is_what_the_graph_computes(bundle: Path) -> N
 
 def test_python_of_the_page_of_predict_runs_as_one(tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-W", "error", "-c", "".join(blocks(PREDICT, "python"))], check=True, cwd=tmp_path)
+
+
+@pytest.mark.slow
+def test_the_engine_of_its_page_is_found_and_right(tmp_path: Path) -> None:
+    page = (ROOT / "docs/how-to/write-an-engine.md").read_text(encoding="utf-8")
+    (engine,) = blocks(page, "python")
+    project, definition = (re.sub("^   ", "", code, flags=re.MULTILINE) for code in blocks(page, "toml"))
+    entry = tomllib.loads(project)["project"]["entry-points"]["rnnexport.engines"]["mylibrary"]
+    files = {
+        "my_engine.py": engine,
+        "runtimes/mylibrary-cpu.toml": definition,
+        "my_engine-1.0.dist-info/METADATA": "Metadata-Version: 2.1\nName: my-engine\nVersion: 1.0\n",
+        "my_engine-1.0.dist-info/entry_points.txt": f"[rnnexport.engines]\nmylibrary = {entry}\n",
+    }
+    for name, content in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(content)
+    found = os.pathsep.join(filter(None, [str(tmp_path), os.environ.get("PYTHONPATH")]))
+    verify = "from rnnexport.cli import main; main()"
+    arguments = ["verify", str(reference_bundles()[1]), "--runtime", "mylibrary-cpu", "--grid", "quick", "--json"]
+    command = [sys.executable, "-c", verify, *arguments]
+    environment = {**os.environ, "PYTHONPATH": found}
+    ended = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
+    assert json.loads(ended.stdout)["runtimes"][0]["definition"]["engine"] == "mylibrary"
 
 
 def test_the_page_of_bench_names_all_its_options_and_no_other() -> None:

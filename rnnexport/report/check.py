@@ -53,7 +53,8 @@ def check_summary(report: CheckReport) -> str:
         ]
         lines.append("")
     for model in report.models:
-        lines += [f"<details><summary>{_cell(model.name)}: {len(model.outcomes)} outcomes</summary>", ""]
+        count = len(model.outcomes)
+        lines += [f"<details><summary>{_cell(model.name)}: {count} outcome{'s' * (count != 1)}</summary>", ""]
         lines += ["| step | what | verdict | found |", "|---|---|---|---|"]
         lines += [
             f"| {outcome.step} | {_cell(outcome.subject)} | {_MARKS[outcome.kind]} {outcome.kind} | "

@@ -33,6 +33,7 @@ def junit_xml(report: CheckReport) -> str:
             suite.add_testcase(_case(model.name, outcome))
         document.add_testsuite(suite)
     document.update_statistics()
+    document.time = report.seconds
     text: str = document.tostring().decode()
     return f"<?xml version='1.0' encoding='utf-8'?>\n{text}\n"
 

@@ -81,7 +81,8 @@ def test_every_planted_fault_is_named_and_the_neighbours_are_judged(run: Run, fo
     assert_junit(ElementTree.parse("j.xml").getroot(), report)
     assert_sarif(json.loads(Path("s.json").read_text()))
     summary = Path("s.md").read_text()
-    assert all(name in summary for name in ("❌ lint", "output-shape", "altered", "evaluation.npz was changed"))
+    said = ("❌ lint", "output-shape", "altered: 1 outcome<", "evaluation.npz was changed")
+    assert all(name in summary for name in said)
 
 
 def assert_junit(root: ElementTree.Element, report: dict[str, Any]) -> None:
@@ -89,6 +90,7 @@ def assert_junit(root: ElementTree.Element, report: dict[str, Any]) -> None:
     for model in report["models"]:
         cases = [(case.get("name"), case.find("failure") is not None) for case in suites[model["name"]]]
         assert cases == [(f"{o['step']}: {o['subject']}", o["kind"] == "failed") for o in model["outcomes"]]
+    assert float(root.get("time", 0)) == report["seconds"]
     assert int(root.get("failures", 0)) == sum(len(failed(model)) for model in report["models"])
 
 
