@@ -31,7 +31,7 @@ class FrozenDimensionError(ExportError):
         """Name the dimension, and the place as `file:line: `."""
         super().__init__(
             f"{place}forward turns dimension {dimension!r} into a number, so the graph would work for that one size; "
-            f"write x.shape[0] for len(x), and tensor operations for a loop, or give {dimension!r} a fixed size"
+            f"write nn.LSTM, nn.GRU or tensor operations for a loop, or give {dimension!r} a fixed size"
         )
         self.dimension, self.place = dimension, place
 
@@ -59,7 +59,8 @@ def values_error(place: str) -> ExportError:
     """Say that forward does, at `place`, what no graph can hold for all values."""
     return ExportError(
         f"{place}forward depends on the values of its inputs here, and a graph computes the same steps for all "
-        f"values; torch.where chooses by value. {DECODERS}"
+        "values; torch.where chooses by value, and a mask like torch.arange(x.shape[1]) < lengths[:, None] cuts rows. "
+        f"{DECODERS}"
     )
 
 

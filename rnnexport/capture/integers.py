@@ -1,7 +1,7 @@
-"""`int(x.shape[1] / 2)` of a symbolic size: Python's `int` makes a number of it, which freezes the dimension.
+"""`int(x.shape[1] / 2)` and `len(x)` of a symbolic size: Python makes a number of it, which freezes the dimension.
 
-Where the user's code does that, the trace is made once more, with an `int` in the globals of that code which leaves a
-symbolic number symbolic.
+Where the user's code does that, the trace is made once more, with an `int` and a `len` in the globals of that code that
+leave a symbolic number symbolic.
 """
 
 from __future__ import annotations
@@ -56,16 +56,24 @@ class _SymbolicInt(builtins.int, metaclass=_Meta):
     """Stands for `int` in the user's code."""
 
 
+def _length(items: Any) -> Any:
+    """Stands for `len` in the user's code."""
+    return items.shape[0] if isinstance(items, Tensor) and items.dim() else builtins.len(items)
+
+
+_STAND_INS = {"int": _SymbolicInt, "len": _length}
+
+
 @contextmanager
 def integers_of_sizes(code: Sequence[dict[str, Any]]) -> Iterator[None]:
-    """Let `int` of a symbolic number be symbolic in the code with these globals, and elsewhere raise.
+    """Let `int` and `len` of a symbolic number be symbolic in the code with these globals, and `int` elsewhere raise.
 
     Raises:
         IntegerOfSizeError: Other code of the user's makes an `int` of one.
     """
     originals = [(kind, kind.__int__) for kind in (SymInt, SymFloat)]
     rounded = {name: getattr(SymInt, name) for name in _ROUNDING}
-    shadowed = [space for space in code if "int" not in space]
+    shadowed = [(space, name) for space in code for name in _STAND_INS if name not in space]
 
     def caught(original: Any) -> Any:
         def to_int(number: Any) -> Any:
@@ -82,13 +90,13 @@ def integers_of_sizes(code: Sequence[dict[str, Any]]) -> Iterator[None]:
             kind.__int__ = caught(original)  # type: ignore[method-assign]
         for name in rounded:  # an integer is rounded already, and ONNX rounds none
             setattr(SymInt, name, lambda number, *_digits: number)
-        for space in shadowed:
-            space["int"] = _SymbolicInt
+        for space, name in shadowed:
+            space[name] = _STAND_INS[name]
         yield
     finally:
         for kind, original in originals:
             kind.__int__ = original  # type: ignore[method-assign]
         for name, method in rounded.items():
             setattr(SymInt, name, method)
-        for space in shadowed:
-            del space["int"]
+        for space, name in shadowed:
+            del space[name]

@@ -253,9 +253,7 @@ def computed(operands: list[Tensor | None], cell: str, attributes: dict[str, Any
     Raises:
         ExportError: PyTorch has no such layer over a plain tensor.
     """
-    ints = attributes["attr_ints"]
-    places = zip(attributes["attr_keys"], attributes["attr_types"], attributes["attr_pos"], strict=True)
-    sizes = {key: ints[start] for key, kind, (start, _) in places if kind == "i"}
+    sizes, _ = _attributes(attributes)
     x, h_0, c_0, lengths = operands[:4]
     weights = [weight for weight in operands[4:] if weight is not None]
     if x is None or lengths is not None or not sizes.get("linear_before_reset", 1):
@@ -270,3 +268,24 @@ def computed(operands: list[Tensor | None], cell: str, attributes: dict[str, Any
     if cell == "GRU":
         return list(torch.gru(x, h, *options))
     return list((torch.rnn_relu if sizes.get("relu") else torch.rnn_tanh)(x, h, *options))
+
+
+def over_other_rows(
+    operands: list[Tensor | None], cell: str, attributes: dict[str, Any], *, is_real: bool
+) -> list[Tensor]:
+    """Put an opaque operator into the graph once more, over rows of another batch, or compute it: see `computed`."""
+    if is_real:
+        return computed(operands, cell, attributes)
+    x, h_0, c_0, lengths, *weights = operands
+    assert x is not None
+    sizes, path = _attributes(attributes)
+    states = [state for state in (h_0, c_0) if state is not None]
+    return _opaque(cell, path, x, states, lengths, [weight for weight in weights if weight is not None], sizes)
+
+
+def _attributes(attributes: dict[str, Any]) -> tuple[dict[str, int], str]:
+    """The sizes and the path that `_opaque` was given, as PyTorch encodes them."""
+    places = [*zip(attributes["attr_keys"], attributes["attr_types"], attributes["attr_pos"], strict=True)]
+    sizes = {key: attributes["attr_ints"][start] for key, kind, (start, _) in places if kind == "i"}
+    path = next(attributes["attr_strs"][start] for key, _, (start, _) in places if key == "path")
+    return sizes, path

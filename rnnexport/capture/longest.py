@@ -70,10 +70,10 @@ class Longest:
 
 
 def ask_for_symbolic_integer() -> None:
-    """Let the code that calls `int` of such a maximum have one that leaves it symbolic.
+    """Let the code that calls `int` of such a maximum, or `len`, have one that leaves it symbolic.
 
     Raises:
-        IntegerOfSizeError: Its `int` is Python's.
+        IntegerOfSizeError: It has Python's own.
     """
     frame = users_frame()
     if frame is not None and "int" not in frame.f_globals:

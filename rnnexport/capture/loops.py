@@ -133,8 +133,8 @@ def find_outline(graphs: Sequence[fx.Graph], lengths: Sequence[int]) -> Outline:
     raise first
 
 
-_ASSERTION = aten._assert_tensor_metadata.default
-"""Comes with a cast, and computes nothing."""
+_ASSERTIONS = {aten._assert_tensor_metadata.default, aten._assert_scalar.default}
+"""They come with a cast and with a number that a tensor holds, and compute nothing."""
 SHIFTS = ((0,), (0, -1), (-1, 0), (0, -1, 1, -2))
 """How many steps a loop may have beside those of the dimension, in the order in which they are tried: `range(1, T)` has
 one less. What only looks like a loop with some of them is none with others."""
@@ -161,7 +161,7 @@ class _Trace:
         self.place: dict[fx.Node, tuple[Any, ...]] = {
             node: ("outer", node.name) for node in graph.nodes if node.op == "placeholder"
         }
-        calls = [node for node in graph.nodes if node.op == "call_function" and node.target is not _ASSERTION]
+        calls = [node for node in graph.nodes if node.op == "call_function" and node.target not in _ASSERTIONS]
         self.nodes = _factories_first(calls, set(self.place))
         self.position = {node: index for index, node in enumerate(self.nodes)}
         self.outputs: tuple[Any, ...] = next(node for node in graph.nodes if node.op == "output").args[0]

@@ -35,7 +35,8 @@ class Numbers:
     def __getattr__(self, name: str) -> NoReturn:
         raise ExportError(
             "forward computes with the values of a tensor as numbers, and a graph computes the same steps for all "
-            f"values ({name}); leave them a tensor: lengths.max() for max(lengths), torch.where for a branch"
+            f"values ({name}); leave them a tensor: lengths.max() for max(lengths), torch.where for a branch, "
+            "y[torch.arange(y.shape[0]), lengths - 1] for a loop over rows"
         )
 
     def __iter__(self) -> NoReturn:

@@ -2,7 +2,7 @@
 
 1. Pieces are written as slices: `chunk` and `split` have no ONNX form whose number of outputs may be symbolic.
 2. Pieces of a fixed size are as many as the dimension has room for, which no graph can hold: refused with the place.
-   Single steps are a loop over time, which may be one after all.
+   Single steps or rows (`for row in x`) are a loop, which may be written after all.
 3. A fixed number of pieces is right for some sizes only (`chunk(3)` of four steps gives two). The place is kept, for
    whoever judges the graph at such sizes.
 """
@@ -19,6 +19,7 @@ from torch.overrides import TorchFunctionMode
 from rnnexport.capture.failures import FrozenDimensionError, place_of_call
 from rnnexport.errors import ExportError
 
+_APART = {torch.unbind, Tensor.unbind}
 _CUTS = {torch.split, Tensor.split, torch.chunk, Tensor.chunk, torch.tensor_split, Tensor.tensor_split}
 
 
@@ -36,6 +37,8 @@ class PiecesAsSlices(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
+        if func in _APART:
+            self.refuse_loop(*args, **kwargs)
         if func not in _CUTS:
             return func(*args, **kwargs)
         x, cut, axis = _arguments(*args, **kwargs)
@@ -50,6 +53,16 @@ class PiecesAsSlices(TorchFunctionMode):
         if not isinstance(cut, list | tuple):
             self.places.append(place_of_call())
         return tuple(_sliced(x, axis, [piece.shape[axis] for piece in pieces]))
+
+    def refuse_loop(self, x: Tensor, dim: int = 0) -> None:
+        """Say that the parts of one place each are as many as the size.
+
+        Raises:
+            FrozenDimensionError: The size is one of any number.
+        """
+        size: int | SymInt = x.shape[dim]
+        if isinstance(size, SymInt) and (dimension := self.dimension_of(size)):
+            raise FrozenDimensionError(dimension, place_of_call())
 
     def refuse(self, size: SymInt, cut: int) -> None:
         """Say that the number of pieces grows with the size.

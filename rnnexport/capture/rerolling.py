@@ -85,7 +85,13 @@ def _outline_entry(
             for spec in inputs
         ]
         unrolled = Entry(module, fixed)
-        programs.append(export(unrolled, sizes, catch_cells=False))
+        try:
+            programs.append(export(unrolled, sizes, catch_cells=False))
+        except FrozenDimensionError as exc:
+            raise ExportError(
+                f"{exc.place}forward loops over dimension {exc.dimension!r}, or needs its size as a number, within a "
+                f"loop over {dimension!r}; write one of them as nn.LSTM, nn.GRU or tensor operations. {DECODERS}"
+            ) from exc
         without_in_place(programs[-1].graph)
     outline = find_outline([program.graph for program in programs], lengths)
     entry = OutlineEntry(module, inputs, outline, programs[0], dimension)

@@ -18,6 +18,7 @@ from typing import Any
 
 import torch
 from torch.fx.experimental.symbolic_shapes import ShapeEnv
+from torch.utils._sympy.printers import PythonPrinter
 
 from rnnexport.capture.captured import Condition
 from rnnexport.capture.failures import is_user_code, place_of, source_line
@@ -81,7 +82,8 @@ def check_conditions(
     """
     found = []
     for guard in _conditions(program):
-        condition = re.sub(r"s\d+", lambda match: dimensions.get(match[0], match[0]), str(guard.expr))
+        printed = PythonPrinter().doprint(guard.expr)
+        condition = re.sub(r"s\d+", lambda match: dimensions.get(match[0], match[0]), printed)
         frame = guard.sloc.framework_loc
         in_user_code = isinstance(frame, traceback.FrameSummary) and is_user_code(frame.filename)
         against = _counterexamples(guard.expr, dimensions, ranges)
@@ -89,7 +91,8 @@ def check_conditions(
         if works and not _agrees(guard.expr, dimensions, ranges, agrees_at):
             message = (
                 f"{place_of(frame)}forward takes another branch unless {condition}, and a graph holds one branch: "
-                f"{source_line(frame)!r}; if some sizes will do, state them, like time%4==0"
+                f"{source_line(frame)!r}; compute what is cut or padded, like x[:, : t // 2 * 2], or state sizes that "
+                "take one branch, like time%4==0"
             )
             raise BranchError(message, _large(guard.expr, dimensions, ranges) or works[0])
         text = condition if re.fullmatch(r"\w+ (<|<=|>|>=) \w+", condition) else ""

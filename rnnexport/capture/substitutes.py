@@ -8,7 +8,7 @@
 6. `torch.lstm` and its like, which scripts, exported programs and forwards bound before the trace call, are layers
    (`interception.py`).
 7. `lengths.tolist()` and `lengths.numpy()` stand for the tensor (`numbers.py`).
-8. `lengths.max().item()` is one number (`longest.py`).
+8. `lengths.max().item()` is one number (`longest.py`), and `len(x)` a size (`integers.py`).
 9. `squeeze` of an axis that is no single place leaves it; ONNX's operator refuses it.
 10. The numbers of `torch.arange(3)` are known: code may hand them on as axes.
 11. `log_sigmoid` is written with softplus: the logarithm of a sigmoid is -inf far from 0.
@@ -22,7 +22,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import SymInt, Tensor, nn
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
@@ -61,7 +61,8 @@ class Substitutes(TorchFunctionMode):
             return called_layer(cell, self.path_of(args[2][0]), *args, **(kwargs or {}))
         if func is Tensor.item:
             return self.longest.number(args[0], lambda: func(*args))
-        if func is Tensor.__int__ and self.longest.is_one(args[0]):
+        is_size = func is Tensor.__len__ and args[0].dim() and isinstance(args[0].shape[0], SymInt)
+        if is_size or (func is Tensor.__int__ and self.longest.is_one(args[0])):
             ask_for_symbolic_integer()
         result = (_TABLE.get(func) or func)(*args, **(kwargs or {}))
         if func is torch.arange and all(type(arg) is int for arg in args):

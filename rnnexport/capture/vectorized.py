@@ -2,7 +2,8 @@
 
 1. A cell whose state is only its own previous output is a recurrent layer over the steps: one fused node.
 2. What else depends on its own previous result is run step by step, as one Scan (`scanning.py`).
-3. Everything else in the body is computed for all steps together, the steps in front.
+3. A layer that a step calls over rows of its own takes those of all steps as one batch.
+4. Everything else in the body is computed for all steps together, the steps in front.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from torch import Tensor
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from rnnexport.capture.failures import LoopError
+from rnnexport.capture.interception import OPAQUE, over_other_rows
 from rnnexport.capture.loops import Constant, Element, Gathered, Loop, Operation, Outer, Previous, Same, StepIndex
 from rnnexport.capture.scanning import Steps, cycles, is_same, leaves_of
 
@@ -180,6 +182,17 @@ class VectorizedLoop:
             return self.item(operation)
         if target in (aten.select.int, aten.slice.Tensor) and (moved := self.window(operation)) is not None:
             return moved
+        if target is aten.slice.Tensor and any(isinstance(self.resolve(n), Series) for n in operation.args[1:]):
+            raise NotVectorizableError(
+                "a step cuts a tensor at a number of its own; give the lengths to pack_padded_sequence, or use a mask "
+                "such as torch.arange(x.shape[1]) < lengths[:, None]"
+            )
+        if target is aten.select.int and (picked := self.picked(operation)) is not None:
+            return picked
+        if target is aten.item.default and isinstance(number := self.resolve(operation.args[0]), Series):
+            return number
+        if target is OPAQUE:
+            return self.layer(operation)
         if getattr(target, "_schema", None) is not None and target._schema.is_mutable:
             raise NotVectorizableError(f"a step changes a tensor in place with {target}")
         return self.everywhere(operation)
@@ -192,9 +205,8 @@ class VectorizedLoop:
             return self.everywhere(operation)  # type: ignore[no-any-return]
         initial = [self.outer(state.initial) for state in states]
         x = self.resolve(operation.args[0])
-        x_steps = x.steps if isinstance(x, Series) else x.expand(self.count, *x.shape)
         weights = [None if isinstance(w, Constant) else self.outer(w) for w in operation.args[2:]]
-        y, final = self.run_cell(kind, operation.args[2], x_steps, initial, weights)
+        y, final = self.run_cell(kind, operation.args[2], self.at_all_steps(x), initial, weights)
         results = tuple(Series(y if index == 0 else None, state) for index, state in enumerate(final))
         return results if kind == "LSTM" else results[0]  # type: ignore[return-value]
 
@@ -243,6 +255,35 @@ class VectorizedLoop:
             return Series(moved.unsqueeze(axis + 1))
         return Series(_run_of_steps(base.movedim(axis, 0), start, self.length, self.count))
 
+    def picked(self, operation: Operation) -> Series | None:
+        """`row[n]`, where n is another number in each step."""
+        base, axis, number = map(self.resolve, operation.args)
+        if not isinstance(number, Series):
+            return None
+        rows = self.at_all_steps(base)
+        return Series(rows.movedim(axis % (rows.dim() - 1) + 1, 1)[torch.arange(self.count), number.steps])
+
+    def layer(self, operation: Operation) -> Any:
+        """A layer over rows that each step has, whose state it does not hand on."""
+        operands, cell = self.resolve_all(operation.args[0]), operation.args[1].value
+        attributes = {name: self.resolve_all(value) for name, value in operation.kwargs if name.startswith("attr_")}
+        if not any(isinstance(operand, Series) for operand in operands):
+            return over_other_rows(operands, cell, attributes, is_real=self.is_real)
+        if any(isinstance(weight, Series) for weight in operands[4:]):
+            raise NotVectorizableError("a step computes the weights of a layer")
+        rows = self.at_all_steps(operands[0]).shape[2]
+        for place, batch_axis in enumerate((1, 1, 1, 0)):
+            if operands[place] is not None:
+                steps = self.at_all_steps(operands[place])
+                operands[place] = steps.movedim(0, batch_axis).flatten(batch_axis, batch_axis + 1)
+        results = over_other_rows(operands, cell, attributes, is_real=self.is_real)
+        return Series(tuple(result.unflatten(1, (self.count, rows)).movedim(1, 0) for result in results))
+
+    def at_all_steps(self, value: Any) -> Tensor:
+        """[steps, …] of a value."""
+        steps: Tensor = value.steps if isinstance(value, Series) else value.expand(self.count, *value.shape)
+        return steps
+
     def write(self, operation: Operation) -> None:
         """`out[:, t] = value` at all steps is the values with their steps where out has them."""
         target, source = operation.args[:2]
@@ -254,7 +295,7 @@ class VectorizedLoop:
             raise NotVectorizableError("a step writes into what a step made")
         out = self.writes.get(base.source, self.outer(base))
         value = self.resolve(source)
-        steps = value.steps if isinstance(value, Series) else value.expand(self.count, *value.shape)
+        steps = self.at_all_steps(value)
         rows = out.movedim(axis, 0)
         steps = steps.expand(self.count, *rows.shape[1:]).to(out.dtype)
         if abs(index.per_step) != 1:

@@ -1,14 +1,14 @@
 """What a module answers to the calls it is judged at, in float64 and in its own precision.
 
-1. The float64 copy computes in float64 whatever element types its code writes: `torch.zeros(…)`, `x.float()`,
+1. In float64 a module computes in float64 whatever element types its code writes: `torch.zeros(…)`, `x.float()`,
    `dtype=torch.float32` and casts to half precision all give float64 there.
-2. A module whose two float64 runs of one call differ draws random numbers, which no graph repeats: it is refused, and
+2. Its weights are widened in place and put back: a forward may close over its layers, which a copy would leave behind.
+3. A module whose two float64 runs of one call differ draws random numbers, which no graph repeats: it is refused, and
    the message names the place in its code.
 """
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -43,11 +43,10 @@ def answers(module: nn.Module, inputs: Sequence[InputSpec], names: Sequence[str]
         ExportError: The module fails on a call, or draws random numbers.
     """
     found: list[dict[str, NDArray[Any]]] = [{} for _ in cases]
-    wide = _in_float64(module)
-    for answer, case in zip(found, cases, strict=True):
-        outputs = _wide_outputs(wide, inputs, case, is_first=case is cases[0])
-        answer.update({f"float64/{name}": array for name, array in zip(names, outputs, strict=True)})
-    del wide  # a large model is held in float64 no longer than needed
+    with _in_float64(module):
+        for answer, case in zip(found, cases, strict=True):
+            outputs = _wide_outputs(module, inputs, case, is_first=case is cases[0])
+            answer.update({f"float64/{name}": array for name, array in zip(names, outputs, strict=True)})
     for answer, case in zip(found, cases, strict=True):
         outputs = _call(module, inputs, case)
         answer.update({f"float32/{name}": array for name, array in zip(names, outputs, strict=True)})
@@ -64,7 +63,7 @@ def works(module: nn.Module, inputs: Sequence[InputSpec], case: Case) -> bool:
 
 
 def _wide_outputs(module: nn.Module, inputs: Sequence[InputSpec], case: Case, *, is_first: bool) -> list[NDArray[Any]]:
-    """Call the float64 copy; twice where it may be random, and once at least."""
+    """Call a module that is held in float64; twice where it may be random, and once at least."""
     with _computing_wide() as computation:
         outputs = _call(module, inputs, case)
         if not is_first and not computation.draws_at:
@@ -121,20 +120,22 @@ def _computing_wide() -> Iterator[_WideComputation]:
         torch.set_default_dtype(default)
 
 
-def _in_float64(module: nn.Module) -> nn.Module:
-    """A copy in float64; each tensor is copied once, into its wide form, which matters to a large model."""
-    wide: dict[int, object] = {}
-    for child in module.modules():
-        for value in (*child._parameters.values(), *_tensors(child.__dict__)):
-            if isinstance(value, Tensor) and id(value) not in wide:
-                copied = value.detach().to(_WIDE.get(value.dtype, value.dtype), copy=True)
-                is_parameter = isinstance(value, nn.Parameter)
-                wide[id(value)] = nn.Parameter(copied, requires_grad=False) if is_parameter else copied
-    return copy.deepcopy(module, wide).double()
+@contextmanager
+def _in_float64(module: nn.Module) -> Iterator[None]:
+    """Hold the tensors of a module in float64 for as long as the context lasts."""
+    held = {id(tensor): tensor for child in module.modules() for tensor in _tensors(child.__dict__)}
+    narrow = [(tensor, tensor.data) for tensor in held.values() if tensor.dtype in _WIDE]
+    try:
+        for tensor, data in narrow:
+            tensor.data = data.to(_WIDE[data.dtype])
+        yield
+    finally:
+        for tensor, data in narrow:
+            tensor.data = data
 
 
 def _tensors(container: Any) -> Iterator[Tensor]:
-    """The tensors of an object's attributes, at any depth of plain containers: a computed weight cannot copy itself."""
+    """The tensors of an object's attributes, at any depth of plain containers."""
     if isinstance(container, Tensor):
         yield container
     elif isinstance(container, dict):

@@ -101,10 +101,10 @@ def test_integers_of_sizes_and_padding_by_what_is_missing(check):
         half = int(x.shape[1] * 0.5)
         if missing := -x.shape[1] % 3:
             x = functional.pad(x, (0, 0, 0, missing))
-        return torch.cat([x[:, half:], x[:, :half]], 1) * int(3.7)
+        return torch.cat([x[:, half:], x[:, :half]], 1) * int(3.7) / len(x) + len([x])
 
     check(Calls(forward), SERIES, engines=["onnxruntime"], sizes=SMALL)
-    assert "int" not in globals()
+    assert not {"int", "len"} & globals().keys()
 
 
 @pytest.mark.parametrize("center", [True, pytest.param(False, marks=pytest.mark.slow)])

@@ -330,3 +330,35 @@ def test_a_loop_from_the_second_step_on_needs_two_steps(check):
     captured = check(AfterTheFirst(), SERIES, sizes=[(1, 2), (3, 7), (2, 13)])
     assert captured.ranges["time"].minimum == 2
     assert "the graph takes time >= 2: its loop has no step at smaller sizes" in captured.notes
+
+
+class RowByRow(nn.Module):
+    """A layer over each row of the batch, and its step where the row ends."""
+
+    def __init__(self, cut=False):
+        super().__init__()
+        self.rnn, self.cut = nn.LSTM(5, 8, 2, bidirectional=True), cut
+
+    def forward(self, x, lengths):
+        ends = []
+        for row, length in zip(x, lengths, strict=True):
+            steps, _ = self.rnn(row[:length] if self.cut else row)
+            ends.append(steps[length - 1])
+        return torch.stack(ends)
+
+
+def test_a_layer_over_each_row_takes_them_as_one_batch(check, ops):
+    captured = check(RowByRow(), SERIES, "lengths:int64[batch]", sizes=[(1, 1), (3, 7)])
+    assert ops(captured).count("LSTM") == 2
+
+
+def test_rows_that_are_cut_and_nested_loops_are_refused_with_the_place():
+    with pytest.raises(ExportError, match=r"test_loops\.py:\d+: forward loops .*give the lengths to pack_padded"):
+        capture(RowByRow(cut=True), [parse_input_spec(SERIES), parse_input_spec("lengths:int64[batch]")])
+
+    class Searches(nn.Module):
+        def forward(self, x):
+            return torch.stack([torch.stack([step.cumsum(0) for step in row]) for row in x])
+
+    with pytest.raises(ExportError, match=r"test_loops\.py:\d+: .*'time', .* within a loop over 'batch'.*decoder_step"):
+        capture(Searches(), [parse_input_spec(SERIES)])

@@ -94,8 +94,15 @@ def test_each_call_is_a_first_call_although_forward_counts_them():
     assert module.calls == 0
 
 
+def test_a_layer_that_forward_closes_over_is_in_float64_and_put_back():
+    module = Run(lambda m, x: gru(x)[0])
+    gru, found = module.rnn, module.rnn.weight_ih_l0.data
+    assert in_float64(module).dtype == np.float64
+    assert gru.weight_ih_l0.data_ptr() == found.data_ptr()
+
+
 @pytest.mark.filterwarnings("ignore:.*weight_norm:FutureWarning")
-def test_computed_weights_are_copied():
+def test_computed_weights_are_held_in_float64():
     module = Run(lambda m, x: m.rnn(x)[0])
     torch.nn.utils.weight_norm(module.rnn, "weight_hh_l0")
     module(torch.zeros(1, 1, 5))  # now the computed weight is no leaf
