@@ -198,16 +198,18 @@ class VectorizedLoop:
         return self.everywhere(operation)
 
     def cell(self, operation: Operation, offset: int) -> tuple[Series, ...]:
-        """A cell fed with its own previous output is a layer."""
+        """A cell that is fed its own previous output is a layer over the steps, any other a layer over one step."""
         kind = CELLS[operation.target]
-        states = self.states_of(offset)
-        if offset not in self.cycle_of:  # a cell whose states are none of its own
-            return self.everywhere(operation)  # type: ignore[no-any-return]
-        initial = [self.outer(state.initial) for state in states]
-        x = self.resolve(operation.args[0])
+        x = self.at_all_steps(self.resolve(operation.args[0]))
         weights = [None if isinstance(w, Constant) else self.outer(w) for w in operation.args[2:]]
-        y, final = self.run_cell(kind, operation.args[2], self.at_all_steps(x), initial, weights)
-        results = tuple(Series(y if index == 0 else None, state) for index, state in enumerate(final))
+        if offset in self.cycle_of:
+            initial = [self.outer(state.initial) for state in self.states_of(offset)]
+            y, final = self.run_cell(kind, operation.args[2], x, initial, weights)
+            results = tuple(Series(y if index == 0 else None, state) for index, state in enumerate(final))
+        else:  # its states are none of its own: one step over the rows of all steps
+            states = [self.at_all_steps(self.resolve(state)).flatten(0, 1) for state in self.states_of(offset)]
+            _, final = self.run_cell(kind, operation.args[2], x.flatten(0, 1).unsqueeze(0), states, weights)
+            results = tuple(Series(state.unflatten(0, (self.count, x.shape[1]))) for state in final)
         return results if kind == "LSTM" else results[0]  # type: ignore[return-value]
 
     def own_output(self, state: Any, cell: int) -> int | str | None:

@@ -352,6 +352,23 @@ def test_a_layer_over_each_row_takes_them_as_one_batch(check, ops):
     assert ops(captured).count("LSTM") == 2
 
 
+class StepByStep(nn.Module):
+    """A layer over each step, which forgets its state."""
+
+    def __init__(self):
+        super().__init__()
+        self.rnn = nn.LSTM(5, 8, 2, batch_first=True)
+
+    def forward(self, x):
+        return torch.cat([self.rnn(x[:, t : t + 1])[0] for t in range(x.shape[1])], 1)
+
+
+@pytest.mark.slow
+def test_a_layer_over_each_step_takes_them_as_one_batch(check, ops):
+    captured = check(StepByStep(), SERIES, sizes=[(1, 1), (3, 7)])
+    assert ops(captured).count("LSTM") == 2
+
+
 def test_rows_that_are_cut_and_nested_loops_are_refused_with_the_place():
     with pytest.raises(ExportError, match=r"test_loops\.py:\d+: forward loops .*give the lengths to pack_padded"):
         capture(RowByRow(cut=True), [parse_input_spec(SERIES), parse_input_spec("lengths:int64[batch]")])
