@@ -32,6 +32,7 @@ BENCH = "".join(
     (ROOT / "docs" / page).read_text(encoding="utf-8") for page in ("how-to/bench.md", "explanation/statistics.md")
 )
 PREDICT = (ROOT / "docs/how-to/deploy.md").read_text(encoding="utf-8")
+EXPORT = (ROOT / "docs/reference/export.md").read_text(encoding="utf-8")
 REPORT = (ROOT / "docs/how-to/report.md").read_text(encoding="utf-8")
 
 
@@ -98,6 +99,13 @@ def test_the_engine_of_its_page_is_found_and_right(tmp_path: Path) -> None:
     assert json.loads(ended.stdout)["runtimes"][0]["definition"]["engine"] == "mylibrary"
 
 
+@pytest.mark.slow
+def test_python_of_the_page_of_export_runs_as_one(tmp_path: Path) -> None:
+    page = tmp_path / "page.py"  # TorchScript reads the source
+    page.write_text("".join(blocks(EXPORT, "python")), encoding="utf-8")
+    subprocess.run([sys.executable, page], check=True, cwd=tmp_path)
+
+
 def test_the_page_of_bench_names_all_its_options_and_no_other() -> None:
     told = set(re.findall(r"--[a-z0-9][a-z0-9-]*", BENCH)) - {"--streaming"}  # of export
     code = "import sys; sys.argv = ['rnnexport', 'bench', '--help']\nfrom rnnexport.cli import main\nmain()"
@@ -144,8 +152,7 @@ def test_the_reference_has_every_command_option_rule_and_fault_model(tmp_path: P
 
 
 def test_the_readme_counts_what_the_table_of_exports_has() -> None:
-    document = (ROOT / "docs/reference/export.md").read_text(encoding="utf-8")
-    assert ROW.findall(README) == [readme_row(document)]
+    assert ROW.findall(README) == [readme_row(EXPORT)]
 
 
 def test_the_reference_has_every_public_function_and_nothing_that_is_not_there() -> None:

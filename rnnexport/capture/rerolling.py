@@ -89,7 +89,7 @@ def _outline_entry(
             programs.append(export(unrolled, sizes, catch_cells=False))
         except FrozenDimensionError as exc:
             raise ExportError(
-                f"{exc.place}forward loops over dimension {exc.dimension!r}, or needs its size as a number, within a "
+                f"{exc.place}forward loops over dimension {exc.dimension!r}, or needs its size as a number, beside a "
                 f"loop over {dimension!r}; write one of them as nn.LSTM, nn.GRU or tensor operations. {DECODERS}"
             ) from exc
         without_in_place(programs[-1].graph)

@@ -377,5 +377,5 @@ def test_rows_that_are_cut_and_nested_loops_are_refused_with_the_place():
         def forward(self, x):
             return torch.stack([torch.stack([step.cumsum(0) for step in row]) for row in x])
 
-    with pytest.raises(ExportError, match=r"test_loops\.py:\d+: .*'time', .* within a loop over 'batch'.*decoder_step"):
+    with pytest.raises(ExportError, match=r"test_loops\.py:\d+: .*'time', .* beside a loop over 'batch'.*decoder_step"):
         capture(Searches(), [parse_input_spec(SERIES)])

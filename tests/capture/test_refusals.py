@@ -72,7 +72,7 @@ def batch_sizes(gru, x):
         (branch_on_values, None, "forward depends on the values of its inputs here"),
         (branch_on_time, None, "forward takes another branch unless time > 50.*'if x.shape"),
         (drop_odd_step, None, r"forward takes another branch unless \(time % 2\) == 0"),
-        (loop_with_memory, None, "forward loops over dimension 'batch', or needs its size as a number, within"),
+        (loop_with_memory, None, "forward loops over dimension 'batch', or needs its size as a number, beside"),
         (lambda x: x @ torch.ones(5, 2), None, "forward fails at every size that was tried, .*mat1 and mat2 shapes"),
         (lambda gru, x: gru(x), nn.GRU(5, 4), "input.size.-1. must be equal to input_size. Expected 5, got 4"),
         (lambda x: torch.linalg.svd(x)[1], None, "operator aten._linalg_svd has no ONNX form"),
