@@ -53,13 +53,18 @@ def specs(case: ExportCase) -> list[InputSpec]:
 
 
 def answers(module: torch.nn.Module, case: ExportCase, feeds: Arrays, dtype: torch.dtype | None) -> list[NDArray[Any]]:
-    """The module's outputs in `dtype`, or in its own precision."""
+    """The module's outputs in `dtype`, which is then the default of what forward makes, or in its own precision."""
     twin = copy.deepcopy(module).eval()
     tensors = [torch.from_numpy(array) for array in feeds.values()]
     if dtype is not None:
         twin = twin.to(dtype)
         tensors = [tensor.to(dtype) if tensor.is_floating_point() else tensor for tensor in tensors]
-    return [output.double().numpy() for output in call_module(twin, specs(case), tensors)]
+    default = torch.get_default_dtype()
+    torch.set_default_dtype(dtype or default)
+    try:
+        return [output.double().numpy() for output in call_module(twin, specs(case), tensors)]
+    finally:
+        torch.set_default_dtype(default)
 
 
 def largest_excess(module: torch.nn.Module, case: ExportCase, path: Path, runtime: str) -> float:

@@ -121,11 +121,27 @@ class SizeWatch:
 def call_module(module: nn.Module, inputs: Sequence[InputSpec], tensors: Sequence[Tensor]) -> list[Tensor]:
     """Call a module as a graph captured from it computes, and leave it as found; outputs in the graph's order."""
     buffers = [(buffer, buffer.clone()) for buffer in module.buffers()]
-    with left_as_found(module), quiet(), torch.inference_mode():
+    with left_as_found(module), quiet(), _as_many_threads_as_help(module), torch.inference_mode():
         outputs = [output.detach() for output in Entry(module, inputs)(*tensors).values()]
         for buffer, found in buffers:  # forward may count its calls in one
             buffer.copy_(found)
     return outputs
+
+
+_SMALL = 5_000_000
+"""Parameters of a module whose threads would wait for each other longer than they compute."""
+
+
+@contextmanager
+def _as_many_threads_as_help(module: nn.Module) -> Iterator[None]:
+    """Compute a small module on one thread."""
+    found = torch.get_num_threads()
+    if sum(parameter.numel() for parameter in module.parameters()) < _SMALL:
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(found)
 
 
 _ABSENT = object()
