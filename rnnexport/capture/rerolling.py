@@ -80,14 +80,13 @@ def _outline_entry(
 ) -> OutlineEntry:
     programs = []
     for length in lengths:
-        fixed = [
-            dataclasses.replace(spec, shape=tuple(length if d == dimension else d for d in spec.shape))
-            for spec in inputs
-        ]
+        fixed = _with_size(inputs, dimension, length)
         unrolled = Entry(module, fixed)
         try:
             programs.append(export(unrolled, sizes, catch_cells=False))
         except FrozenDimensionError as exc:
+            both = _with_size(fixed, exc.dimension, length)
+            export(Entry(module, both), sizes, catch_cells=False)  # where values decide, that is the reason to tell
             raise ExportError(
                 f"{exc.place}forward loops over dimension {exc.dimension!r}, or needs its size as a number, beside a "
                 f"loop over {dimension!r}; write one of them as nn.LSTM, nn.GRU or tensor operations. {DECODERS}"
@@ -99,6 +98,12 @@ def _outline_entry(
     loops = (item for item in outline.items if isinstance(item, Loop))
     entry.seen.least[dimension] = max((1 - loop.count.constant for loop in loops), default=1)
     return entry
+
+
+def _with_size(inputs: Sequence[InputSpec], dimension: str, size: int) -> list[InputSpec]:
+    return [
+        dataclasses.replace(spec, shape=tuple(size if d == dimension else d for d in spec.shape)) for spec in inputs
+    ]
 
 
 class OutlineEntry(Entry):
