@@ -193,8 +193,8 @@ def _cost(path: Path, calls: Sequence[Case]) -> str | None:
     one = ", ".join(f"{name} {list(shape)}" for name, shape in smallest.items())
     alone = cost_of_calls(path, [smallest] * 2)  # a given call is made twice
     return (
-        f"the reference of {path.name} takes about {cost}, estimated; with `sample=sample.npz` that holds {one} "
-        f"it takes about {alone}"
+        f"the reference of {path.name} takes {cost}, estimated; with `sample=sample.npz` that holds {one} "
+        f"it takes {alone}"
     )
 
 

@@ -226,7 +226,54 @@ def test_the_cost_of_a_reference_is_that_of_its_products_and_values(tmp_path: Pa
     onnx.save(file(drawn, y, ["batch", 1000]), tmp_path / "model.onnx")
     cost = cost_of_calls(tmp_path / "model.onnx", [{"x": (2000, 1000)}, {"x": (1, 1000)}])
     assert cost.memory_bytes == 8 * (1000 * 3000 + 2 * 2000 * 3000)
-    assert cost.seconds == pytest.approx(4 * 2001 * (1000 * 3000 / 2e9 + 2 * 3000 / 1e8))
+    assert cost.seconds == pytest.approx(4 * (2001 * (1000 * 3000 / 2e9 + 2 * 3000 / 1e8) + 4 / 5e4))
+
+
+def looped(condition: str = "") -> onnx.ModelProto:
+    """H ← tanh(x W + h R) for each step of x [time, batch, 4], the steps counted in the graph; then a product."""
+    loop = onnx.parser.parse_model(f"""
+        <ir_version: 8, opset_import: ["": 11]>
+        cell (float[time, batch, {CHANNELS}] x) => (y)
+        <int64 zero = {{0}}, int64[1] first = {{0}}, int64[1] second = {{1}}, int64[1] third = {{2}},
+         int64[1] hidden = {{{HIDDEN}}}, bool yes = {{1}}> {{
+            sizes = Shape (x)
+            count = Gather (sizes, zero)
+            batch = Slice (sizes, second, third, first)
+            start = Concat <axis = 0> (batch, hidden)
+            h_0 = ConstantOfShape (start)
+            h_n, rows = Loop ({condition or "count"}, yes, h_0) <body = step (int64 t, bool on, float[n, m] h)
+                => (bool on_on, float[n, m] h_t, float[n, m] row) {{
+                x_t = Gather (x, t)
+                from_x = MatMul (x_t, w)
+                from_h = MatMul (h, r)
+                total = Add (from_x, from_h)
+                h_t = Tanh (total)
+                row = Identity (h_t)
+                on_on = Identity (on)
+            }}>
+            y = MatMul (rows, r)
+        }}""")
+    drawn = Drawn(0)
+    for name, size in (("w", CHANNELS), ("r", HIDDEN)):
+        drawn.weight(size, HIDDEN)
+        drawn.constants[-1].name = name
+    loop.graph.initializer.extend(drawn.constants)
+    return loop
+
+
+def test_the_cost_of_a_reference_counts_a_body_as_often_as_it_runs(tmp_path: Path) -> None:
+    onnx.save(looped(), tmp_path / "model.onnx")
+    short, long = (cost_of_calls(tmp_path / "model.onnx", [{"x": (n, 3, CHANNELS)}]) for n in (100, 10000))
+    assert short.complete
+    assert long.seconds == pytest.approx(100 * short.seconds, rel=0.02)
+    assert long.memory_bytes > 8 * 2 * 10000 * 3 * HIDDEN, "the rows, and what is made of them"
+
+
+def test_the_cost_of_a_body_that_runs_until_a_condition_is_a_lower_bound(tmp_path: Path) -> None:
+    onnx.save(looped('""'), tmp_path / "model.onnx")
+    cost = cost_of_calls(tmp_path / "model.onnx", [{"x": (100, 3, CHANNELS)}])
+    assert not cost.complete
+    assert str(cost) == "at least 0.0 GB and 0 s"
 
 
 def test_what_is_no_tensor_of_numbers_is_refused_by_name(tmp_path: Path) -> None:

@@ -1,10 +1,10 @@
-"""How much memory and time a call takes in float64, from the graph alone; nothing is computed.
+"""How much memory and time a call takes in float64, from the graph alone.
 
-1. The shapes of all values are inferred for the sizes of the call. What inference does not find counts as nothing, and
-   what the bodies of If, Loop and Scan hold likewise, so the figures are a lower bound for files with these.
+1. The sizes of all values at the call are found by `sizes`. What is not known counts as nothing.
 2. Memory: the constants, and the most that the values that are still needed hold at once, at 8 bytes an element.
-3. Time: multiply-adds of products, convolutions and recurrent layers, elements of all values, and steps of recurrent
-   layers, each by what one core does in a second.
+3. Time: multiply-adds of products, convolutions and recurrent layers, elements of all values, nodes, and steps of
+   recurrent layers, each by what one core does in a second.
+4. A body counts as often as it runs, and once where that is not known; of an If the branch that takes more.
 """
 
 from __future__ import annotations
@@ -16,12 +16,13 @@ from pathlib import Path
 from typing import Any
 
 from rnnexport.onnx_files.operators import STACK
+from rnnexport.parity.float64.sizes import SMALL, Known, sized
 
 _BYTES = 8
-_LARGE = 1024
 _MULTIPLY_ADDS_PER_SECOND = 2e9
 _ELEMENTS_PER_SECOND = 1e8
 _STEPS_PER_SECOND = 2e4
+_NODES_PER_SECOND = 5e4
 _EVALUATIONS = 4
 """In float64 once, and three times with every value rounded; see `onnx_float64.float64_job`."""
 
@@ -34,10 +35,12 @@ class Cost:
     """At most at once."""
     seconds: float
     """Of all calls, one after another, on one core."""
+    complete: bool = True
+    """Whether the sizes of all values are known, and how often each body runs; else it takes more."""
 
     def __str__(self) -> str:
-        """For a sentence, such as `4.2 GB and 90 s`."""
-        return f"{self.memory_bytes / 1e9:.1f} GB and {self.seconds:.0f} s"
+        """For a sentence, such as `about 4.2 GB and 90 s`."""
+        return f"{'about' if self.complete else 'at least'} {self.memory_bytes / 1e9:.1f} GB and {self.seconds:.0f} s"
 
 
 def cost_of_calls(path: Path, calls: Sequence[Mapping[str, Sequence[int]]]) -> Cost:
@@ -45,56 +48,51 @@ def cost_of_calls(path: Path, calls: Sequence[Mapping[str, Sequence[int]]]) -> C
     import onnx
 
     model = onnx.load(path, load_external_data=False)
-    for tensor in model.graph.initializer:  # shapes do not depend on large ones
-        if math.prod(tensor.dims) > _LARGE:
+    for tensor in model.graph.initializer:  # sizes do not depend on large ones
+        if math.prod(tensor.dims) > SMALL:
             tensor.ClearField("raw_data")
             tensor.ClearField("float_data")
     constants = sum(math.prod(tensor.dims) for tensor in model.graph.initializer) * _BYTES
-    each = [_call(_sized(model, shapes)) for shapes in calls]
-    memory = constants + max((memory for memory, _ in each), default=0.0)
-    return Cost(memory, _EVALUATIONS * sum(seconds for _, seconds in each))
+    each = [_graph(sized(model, shapes), Known({}, {})) for shapes in calls]
+    memory = constants + max((cost.memory_bytes for cost in each), default=0.0)
+    return Cost(memory, _EVALUATIONS * sum(cost.seconds for cost in each), all(cost.complete for cost in each))
 
 
-def _sized(model: Any, shapes: Mapping[str, Sequence[int]]) -> Any:
-    """The graph with the shapes of all values at this call."""
-    import onnx
-
-    copy = onnx.ModelProto()
-    copy.CopyFrom(model)
-    del copy.graph.value_info[:]
-    for value in copy.graph.input:
-        if value.name in shapes:
-            del value.type.tensor_type.shape.dim[:]
-            for size in shapes[value.name]:
-                value.type.tensor_type.shape.dim.add().dim_value = size
-    for value in copy.graph.output:
-        value.type.tensor_type.ClearField("shape")
-    return onnx.shape_inference.infer_shapes(copy, data_prop=True).graph
-
-
-def _call(graph: Any) -> tuple[float, float]:
-    """Bytes of the values that are needed at once, at most, and seconds of one evaluation."""
-    shapes = {
-        value.name: [dimension.dim_value for dimension in value.type.tensor_type.shape.dim]
-        for value in (*graph.input, *graph.output, *graph.value_info)
-        if value.type.tensor_type.HasField("shape")
-    } | {tensor.name: list(tensor.dims) for tensor in graph.initializer}
+def _graph(graph: Any, outer: Known) -> Cost:
+    """One evaluation of a graph or body, without the constants."""
+    known = outer.inside(graph)
     constants = {tensor.name for tensor in graph.initializer}
     last = {name: number for number, node in enumerate(graph.node) for name in (*node.input, *node.output)}
     last |= {value.name: len(graph.node) for value in graph.output}
-    held: dict[str, int] = {value.name: _size(shapes, value.name) for value in graph.input if value.name in shapes}
-    most, seconds = sum(held.values()), 0.0
+    held = {value.name: _size(known, value.name) for value in graph.input if value.name not in constants}
+    most, seconds, complete = float(sum(held.values()) * _BYTES), 0.0, True
     for number, node in enumerate(graph.node):
-        made = {name: _size(shapes, name) for name in node.output if name}
+        bodies = _bodies(node, known)
+        made = {name: _size(known, name) for name in node.output if name}
         held |= made
-        most = max(most, sum(held.values()))
-        seconds += sum(made.values()) / _ELEMENTS_PER_SECOND + _products(node, shapes)
-        held = {name: size for name, size in held.items() if last.get(name, -1) > number and name not in constants}
-    return most * _BYTES, seconds
+        most = max(most, sum(held.values()) * _BYTES + bodies.memory_bytes)
+        seconds += sum(made.values()) / _ELEMENTS_PER_SECOND + 1 / _NODES_PER_SECOND
+        seconds += _products(node, known.shapes) + bodies.seconds
+        complete &= bodies.complete and {*made} <= {*known.shapes}
+        held = {name: size for name, size in held.items() if last.get(name, -1) > number}
+    return Cost(most, seconds, complete)
 
 
-def _size(shapes: Mapping[str, Sequence[int]], name: str) -> int:
-    return math.prod(shapes.get(name, [0]))
+def _bodies(node: Any, known: Known) -> Cost:
+    """What a node's bodies take in all their runs."""
+    each = [_graph(attribute.g, known) for attribute in node.attribute if attribute.HasField("g")]
+    if not each:
+        return Cost(0.0, 0.0)
+    runs = known.runs(node)
+    return Cost(
+        max(cost.memory_bytes for cost in each),
+        max(cost.seconds for cost in each) * (1 if runs is None else runs),
+        runs is not None and all(cost.complete for cost in each),
+    )
+
+
+def _size(known: Known, name: str) -> int:
+    return math.prod(known.shapes.get(name, [0]))
 
 
 def _products(node: Any, shapes: Mapping[str, Sequence[int]]) -> float:
@@ -102,7 +100,7 @@ def _products(node: Any, shapes: Mapping[str, Sequence[int]]) -> float:
     x, w = (shapes.get(name, []) for name in [*node.input, "", ""][:2])
     if not x or not w or not node.output:
         return 0.0
-    made = _size(shapes, next(filter(None, node.output)))
+    made = math.prod(shapes.get(next(filter(None, node.output)), [0]))
     if node.op_type in ("MatMul", "Gemm", "MatMulInteger"):
         return made * x[-1] / _MULTIPLY_ADDS_PER_SECOND
     if node.op_type == "Conv":

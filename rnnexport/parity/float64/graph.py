@@ -100,7 +100,7 @@ class Graph:
         self.steps: list[Step] = []
         for node in proto.node:
             if node.op_type == "Constant" and node.domain in ("", "ai.onnx"):
-                self.constants[node.output[0]] = _constant(node, compiler.constant)
+                self.constants[node.output[0]] = constant(node, compiler.constant)
             else:
                 self.steps.append(_compiled(node, compiler))
         self._forgotten = self._last_uses({*self.outputs, *kept})
@@ -168,7 +168,12 @@ def _compiled(proto: Any, compiler: Compiler) -> Step:
     return Step(node, kernel, bodies, captured)
 
 
-def _constant(node: Any, rounding: Rounding) -> NDArray[Any]:
+def constant(node: Any, rounding: Rounding) -> NDArray[Any]:
+    """Return the value of a Constant node.
+
+    Raises:
+        NoReferenceError: It is sparse.
+    """
     from onnx import helper
 
     (attribute,) = node.attribute
