@@ -24,7 +24,9 @@ SERIES, TIME_MAJOR, LENGTHS = "x:float32[batch,time,5]", "x:float32[time,batch,5
 STATE = "float32[1,batch,8]"
 EXAMPLE = {"batch": 3, "time": 7}
 """Sizes of the one input that a user gives to an exporter, and to a tool that compares."""
-W, R, B, SEQUENCE_LENS, INITIAL_H, INITIAL_C = range(1, 7)
+W, R, B, SEQUENCE_LENS, INITIAL_H, INITIAL_C, P = range(1, 8)
+DRAWS = "draws random numbers"
+"""What `export` says of a module that does."""
 Write = Callable[[nn.Module, "Fault", Path], None]
 
 
@@ -52,6 +54,8 @@ class Fault:
     from_file: bool = False
     """Whether rnnexport gets the file alone, not the module, and so has no reference but the file's own."""
     needs_bfloat16: bool = False
+    in_8_bits: bool = False
+    """Whether the file is rounded on purpose, so that it differs from the module in any case."""
 
     @property
     def in_runtime(self) -> bool:
@@ -148,6 +152,25 @@ def side_by_side() -> nn.Module:
     return Model(lambda first, second, x: first(x)[0] + second(x)[0], nn.GRU(5, 8), nn.LSTM(5, 8))
 
 
+def headed() -> nn.Module:
+    """A head on each step."""
+    return Model(lambda rnn, head, x: head(rnn(x)[0]), nn.GRU(5, 8, batch_first=True), nn.Linear(8, 2))
+
+
+def normalized() -> nn.Module:
+    """An LSTM on normalised channels, as it stands after training: their mean is 10."""
+    norm = nn.BatchNorm1d(5)
+    nn.init.constant_(norm.running_mean, 10.0)  # type: ignore[arg-type]
+    return Model(
+        lambda norm, rnn, x: rnn(norm(x.transpose(1, 2)).transpose(1, 2))[0], norm, nn.LSTM(5, 8, batch_first=True)
+    )
+
+
+def drawing(draw: Callable[[Tensor], Tensor]) -> Callable[[], nn.Module]:
+    """A GRU on what a function makes of its input."""
+    return lambda: Model(lambda rnn, x: rnn(draw(x))[0], nn.GRU(5, 8, batch_first=True))
+
+
 # Ways to a wrong file ------------------------------------------------------------------------------------------------
 
 
@@ -162,10 +185,10 @@ def dynamic_shapes(fault: Fault) -> list[dict[int, Any]]:
     return [dict.fromkeys(axes, torch.export.Dim.DYNAMIC) for axes in dynamic_axes(fault)]
 
 
-def stock(module: nn.Module, fault: Fault, path: Path, *, dynamo: bool = True) -> None:
+def stock(module: nn.Module, fault: Fault, path: Path, *, dynamo: bool = True, **more: Any) -> None:
     """PyTorch's own exporter, with every dynamic dimension declared."""
     inputs, outputs = list(fault.example()), list(fault.outputs)
-    options: dict[str, Any] = {"dynamic_axes": dict(zip(inputs, dynamic_axes(fault), strict=True))}
+    options: dict[str, Any] = {"dynamic_axes": dict(zip(inputs, dynamic_axes(fault), strict=True))} | more
     if dynamo:
         options = {"dynamic_shapes": dynamic_shapes(fault), "external_data": False}
     with warnings.catch_warnings():
@@ -239,6 +262,24 @@ def swap_directions(node: onnx.NodeProto, weights: dict[str, NDArray[Any]]) -> N
     """The reverse direction first."""
     for index in (W, R, B):
         weights[node.input[index]] = weights[node.input[index]][::-1]
+
+
+def peepholes(module: nn.Module, fault: Fault, path: Path) -> None:
+    """A file of operator set 13, whose LSTM has peepholes, which PyTorch's has not."""
+    stock(module, fault, path, dynamo=False, opset_version=13)
+    model = onnx.load(path)
+    (node,) = (node for node in model.graph.node if node.op_type == "LSTM")
+    model.graph.initializer.append(numpy_helper.from_array(np.ones((1, 3 * 8), np.float32), "P"))
+    node.input[:] = [*node.input, *[""] * (P - len(node.input)), "P"]
+    onnx.save(model, path)
+
+
+def in_8_bits(module: nn.Module, fault: Fault, path: Path) -> None:
+    """What ONNX Runtime's own tool makes of the file."""
+    from onnxruntime.quantization import quantize_dynamic  # noqa: TID251 - as people use it
+
+    stock(module, fault, path, dynamo=False)
+    quantize_dynamic(path, path)
 
 
 def swap_states(node: onnx.NodeProto, _: dict[str, NDArray[Any]]) -> None:
@@ -346,6 +387,38 @@ FAULTS = [
         inputs=(TIME_MAJOR,),
         runtime="openvino-cpu",
         real=True,
+    ),
+    Fault(
+        "peepholes ignored by OpenVINO, behind a BatchNormalization of operator set 13, the file alone",
+        normalized,
+        ("ignored-by-openvino",),
+        peepholes,
+        runtime="openvino-cpu",
+        real=True,
+        from_file=True,
+    ),
+    Fault(
+        "`F.dropout` that stays on in evaluation",
+        drawing(nn.functional.dropout),
+        (DRAWS, "training-mode", "random"),
+        stock,
+        real=True,
+    ),
+    Fault(
+        "noise by `torch.randn_like`",
+        drawing(lambda x: x + 0.1 * torch.randn_like(x)),
+        (DRAWS, "random"),
+        stock,
+        real=True,
+    ),
+    Fault(
+        "8 bits by `quantize_dynamic`, which overflow on CPUs without VNNI, the file alone",
+        headed,
+        ("saturates",),
+        in_8_bits,
+        real=True,
+        from_file=True,
+        in_8_bits=True,
     ),
     Fault(
         "bf16 chosen by OpenVINO",

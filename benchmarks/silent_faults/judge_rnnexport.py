@@ -7,9 +7,10 @@ import sys
 from pathlib import Path
 
 import rnnexport
-from benchmarks.silent_faults.faults import Fault, find
+from benchmarks.silent_faults.faults import DRAWS, Fault, find
 from rnnexport.bundle.bundle import Bundle
 from rnnexport.bundle.store import seal
+from rnnexport.errors import ExportError
 from rnnexport.linting.lint import lint
 from rnnexport.parity.verdicts import RuntimeParity
 from rnnexport.parity.verify import verify
@@ -45,11 +46,24 @@ def names(parity: RuntimeParity) -> list[str]:
     return causes + sorted(map(str, deaths))
 
 
+def refused(fault: Fault, folder: Path, why: str) -> dict[str, object]:
+    """What of a module that is not exported; the file of another exporter is for the other tools, and for lint."""
+    folder.mkdir()
+    fault.write(fault.module(), fault, folder / "model.onnx")
+    rules = sorted({found.rule for found in lint(folder / "model.onnx").findings if found.severity != "note"})
+    known = [cause for cause in fault.causes if cause in why or cause in rules]
+    said = [f"export: {DRAWS}" if DRAWS in why else "export: refused"] + ["lint: " + ", ".join(rules)] * bool(rules)
+    return {"verdict": "caught", "named": bool(known), "says": "; ".join(said)}
+
+
 def judge(fault: Fault, folder: Path) -> dict[str, object]:
     """Make the fault, and look for it."""
     if fault.needs_bfloat16 and "bf16" not in machine()["features"]:
         return {"verdict": "n/a", "says": "this CPU has no bfloat16"}
-    bundle = prepare(fault, folder)
+    try:
+        bundle = prepare(fault, folder)
+    except ExportError as exc:
+        return refused(fault, folder, str(exc))
     (parity,) = verify(bundle.path, [runtime_of(fault, folder)]).runtimes
     rules = sorted({found.rule for found in lint(bundle.model_path).findings if found.severity != "note"})
     by_verify = [] if parity.passed else names(parity)

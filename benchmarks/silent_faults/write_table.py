@@ -44,13 +44,15 @@ def judge(fault: Fault, bundle: Path) -> dict[str, Verdict]:
     verdicts = {"rnnexport": run("rnnexport", fault, bundle)}
     for tool in TOOLS:
         verdicts[tool] = {"verdict": "n/a¹", "says": ""} if fault.in_runtime else run(tool, fault, bundle)
+        if fault.in_8_bits:
+            verdicts[tool]["verdict"] += "³"
     return verdicts
 
 
 def shown(verdict: Verdict) -> str:
     """One cell of the table."""
     said = str(verdict["verdict"])
-    return {"n/a": "n/a²", "passed": "**missed**"}.get(said, said)
+    return {"n/a": "n/a²", "passed": "**missed**", "passed³": "**missed**"}.get(said, said)
 
 
 def row(fault: Fault, verdicts: dict[str, Verdict]) -> str:
