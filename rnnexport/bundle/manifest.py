@@ -134,6 +134,8 @@ class ReferenceCheck(_Strict):
     """Nodes that agree with ONNX Runtime, each run alone on the same inputs."""
     not_held: tuple[str, ...]
     """Operators of which some node could not be; those rest on onnx's own cases alone."""
+    never_run: int = 0
+    """Nodes in branches that no call takes."""
     outside: tuple[str, ...] = ()
     """Calls that were drawn and cannot be evaluated, each with the node that refuses it; they are not judged."""
 
@@ -141,6 +143,8 @@ class ReferenceCheck(_Strict):
     def summary(self) -> str:
         """One sentence for people."""
         rest = f"; not held, but right in onnx's own cases: {', '.join(self.not_held)}" if self.not_held else ""
+        if self.never_run:
+            rest += f"; not held: {self.never_run} in branches that no call takes"
         if self.outside:
             calls = f"{len(self.outside)} calls" if len(self.outside) > 1 else "a call"
             rest += f"; {calls} left out, which cannot be evaluated: {self.outside[0]}"

@@ -83,7 +83,7 @@ def export_onnx(path: Path, out: Path | None, options: ExportOptions) -> Bundle:
         if not result.outputs
     ]
     calls = [call for call, result in zip(calls, results, strict=True) if result.outputs]
-    checked = next(result for result in results if result.outputs)
+    checked = next(result for result in reversed(results) if result.outputs)
     target = out or EXPORTED / path.stem
     manifest = Manifest(
         name=target.name,

@@ -7,7 +7,8 @@
    quarter of all. Long sums in float32 are that much worse than one rounding; an operator that is wrong is wrong by
    more, and elsewhere than where it jumps.
 3. Where ONNX rounds to integers, one unit more or less is rounding, too, in a few elements.
-4. A node in a body is held the first two times that it runs, and all its runs as part of the If, Loop or Scan.
+4. A node is held in the first call that runs it; one in a body the first two times that it runs there, and all its
+   runs as part of the If, Loop or Scan.
 5. A node that ONNX Runtime does not run, that takes or gives sequences, or whose inputs are not finite, is not held;
    it rests on the backend cases alone.
 """
@@ -28,7 +29,7 @@ from rnnexport.engines.contract import Definition, Feeds, Session
 from rnnexport.errors import EngineError, RuntimeUnavailableError
 from rnnexport.onnx_files.operators import STACK, STACK_DOMAIN
 from rnnexport.parity.compare import differences
-from rnnexport.parity.float64.graph import Step
+from rnnexport.parity.float64.graph import Graph, Step
 from rnnexport.parity.float64.widening import wide, with_floats
 from rnnexport.parity.recurrent_stack import rounded_stack
 from rnnexport.parity.rounding import HALF_UNIT, SMALLEST, to_float32, within_a_unit
@@ -65,6 +66,8 @@ class CrossCheck:
         self.not_held: set[str] = set()
         """Operators of which some node was not held."""
         self.held = 0
+        self.runs = _RUNS
+        """Of a node in a body that are held; 1 holds what has not run yet."""
         self._opset = opset
         self._sessions: dict[bytes, Session | None] = {}
         self._runs: Counter[int] = Counter()
@@ -75,7 +78,7 @@ class CrossCheck:
     ) -> tuple[Any, ...]:
         """Hold a node; the outputs go on as they are."""
         self._runs[id(step)] += 1
-        if self._runs[id(step)] > _RUNS:
+        if self._runs[id(step)] > self.runs:
             return outputs
         captured = {name: scope[name] for name in sorted(step.captured)}
         values = [*inputs, *captured.values()]
@@ -96,6 +99,11 @@ class CrossCheck:
                 self.found.append(f"{step.name} {problem}")
                 break
         return outputs
+
+    def never_run(self, graph: Graph) -> int:
+        """How many nodes it has not seen, in branches that no call takes."""
+        inside = sum(self.never_run(body) for step in graph.steps for body in step.bodies.values())
+        return inside + sum(id(step) not in self._runs for step in graph.steps)
 
     def _evaluate(
         self,

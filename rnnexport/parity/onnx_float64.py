@@ -216,8 +216,8 @@ def float64_job(
 
     Float32 is the worst of ONNX Runtime, unoptimised, where it runs the file, and of the evaluator with everything
     rounded, once as it is in float32 and some times at random: any alone may happen to be unusually exact, and would
-    then condemn a runtime that is as exact as float32 can be expected to be. The nodes of the first call are held
-    against ONNX Runtime's one by one.
+    then condemn a runtime that is as exact as float32 can be expected to be. Each node is held against ONNX Runtime's
+    in the first call that runs it.
 
     A call that cannot be evaluated is outside the model's domain: it has no outputs, and the extra `outside` says why.
 
@@ -235,13 +235,15 @@ def float64_job(
     checked = False
     for feeds in cases:
         try:
-            expected = model.run(feeds, watch=None if checked else (check := CrossCheck(model.opset)))
+            expected = model.run(feeds, watch=check)
         except NoReferenceError:
             raise
         except InputError as exc:
+            if not checked:
+                check = CrossCheck(model.opset)
             yield {}, {"outside": str(exc)}
             continue
-        checked = True
+        checked, check.runs = True, 1
         if check.found:
             raise NoReferenceError(f"{path.name} has no proven reference, so there is no verdict: {check.found[0]}")
         narrow: list[Feeds] = [nearest.run(feeds), *(random.run(feeds) for _ in range(_DRAWS))]
@@ -251,7 +253,7 @@ def float64_job(
         worst = {name: max((each[name] for each in narrow), key=partial(_error, expected[name])) for name in expected}
         yield (
             {f"float64/{n}": a for n, a in expected.items()} | {f"float32/{n}": a for n, a in worst.items()},
-            {"held": check.held, "not_held": sorted(check.not_held)},
+            {"held": check.held, "not_held": sorted(check.not_held), "never_run": check.never_run(model.graph)},
         )
 
 

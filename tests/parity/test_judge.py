@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from onnx import TensorProto, helper
 
 import rnnexport
 from rnnexport.errors import NoReferenceError
@@ -24,7 +25,7 @@ from rnnexport.parity.float64.control_flow import CONTROL_FLOW
 from rnnexport.parity.operators import evaluate
 from rnnexport.parity.verify import verify
 from tests.parity.backend_cases import all_cases, outcome
-from tests.parity.drawn_graphs import KINDS, feeds, graph
+from tests.parity.drawn_graphs import CHANNELS, KINDS, Drawn, feeds, graph
 
 Plant = Callable[[str, str], None]
 
@@ -92,7 +93,7 @@ def test_every_node_of_a_correct_graph_is_held(kind: str, tmp_path: Path) -> Non
     model = graph(kind)
     held = judge(model, [feeds(model)], tmp_path)
     bodies = [attribute.g for node in model.graph.node for attribute in node.attribute if attribute.HasField("g")]
-    assert held == {"held": sum(len(each.node) for each in (model.graph, *bodies)), "not_held": []}
+    assert held == {"held": sum(len(each.node) for each in (model.graph, *bodies)), "not_held": [], "never_run": 0}
 
 
 @pytest.mark.parametrize("op_type", ["Add", "Tanh", "Identity"])
@@ -102,6 +103,35 @@ def test_a_fault_in_a_body_is_named_by_its_node(op_type: str, plant: Plant, tmp_
     plant(op_type, "scaled")
     with pytest.raises(NoReferenceError, match=rf"no verdict: {op_type} '"):
         judge(model, [feeds(model)], tmp_path)
+
+
+def branching() -> onnx.ModelProto:
+    """Tanh of an LSTM's answer for series of more than ten steps, else Sigmoid."""
+    drawn = Drawn(0)
+    y = drawn.lstm(drawn.time_major("x"), CHANNELS)
+    steps = drawn.node("Gather", drawn.node("Shape", "x"), drawn.constant(np.array(2)))
+    branches = {
+        f"{name}_branch": helper.make_graph(
+            [helper.make_node(op_type, [y], [name])],
+            name,
+            [],
+            [helper.make_tensor_value_info(name, TensorProto.FLOAT, None)],
+        )
+        for name, op_type in (("then", "Tanh"), ("else", "Sigmoid"))
+    }
+    answer = drawn.node("If", drawn.node("Greater", steps, drawn.constant(np.array(10))), **branches)
+    ends = (("x", ["batch", CHANNELS, "time"]), (answer, None))
+    inputs, outputs = ([helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)] for name, shape in ends)
+    made = helper.make_graph(drawn.nodes, "branching", inputs, outputs, drawn.constants)
+    return helper.make_model(made, opset_imports=[helper.make_opsetid("", 15)], ir_version=8)
+
+
+def test_a_node_is_held_in_the_first_call_that_runs_it(plant: Plant, tmp_path: Path) -> None:
+    model = branching()
+    assert judge(model, [feeds(model)], tmp_path) == {"held": 7, "not_held": [], "never_run": 1}
+    plant("Tanh", "scaled")
+    with pytest.raises(NoReferenceError, match="no verdict: Tanh 'then'"):
+        judge(model, [feeds(model), feeds(model, time_steps=30)], tmp_path)
 
 
 @pytest.mark.parametrize(
