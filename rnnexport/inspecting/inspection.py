@@ -15,6 +15,7 @@ from rnnexport.inspecting.layers import LayerSummary, data_inputs, layer_nodes, 
 from rnnexport.inspecting.states import state_pairs
 from rnnexport.onnx_files.nodes import bodies, constant_tensor, optional_input
 from rnnexport.onnx_files.operators import STACK
+from rnnexport.onnx_files.reading import free_dynamic_sizes
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +40,7 @@ def inspect_model(model: ir.Model) -> Inspection:
     model = model.clone()
     with contextlib.suppress(Exception):  # a model that contradicts itself is described as far as it goes
         ShapeInferencePass()(model)
+    free_dynamic_sizes(model.graph.outputs)  # those of bodies may have come through
     nodes = [*model.graph.all_nodes()]
     layers = {node: summarise(node) for node in layer_nodes(model)}
     cells = [*cells_by_graph(model)]

@@ -6,7 +6,7 @@ A file is checked where it enters; what comes after may rely on it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
@@ -55,10 +55,17 @@ def read_model(path: Path) -> onnx_ir.Model:
             InlinePass()(model)
     except Exception as exc:  # whatever a contradictory file makes the reader raise
         raise InputError(f"{path} contradicts itself: {_first_line(exc)}") from exc
-    for value in (*model.graph.inputs, *model.graph.outputs):
+    free_dynamic_sizes((*model.graph.inputs, *model.graph.outputs))
+    return model
+
+
+def free_dynamic_sizes(values: Iterable[onnx_ir.Value]) -> None:
+    """Leave sizes of -1 open."""
+    import onnx_ir
+
+    for value in values:
         if value.shape is not None and DYNAMIC in value.shape:
             value.shape = onnx_ir.Shape([None if size == DYNAMIC else size for size in value.shape])
-    return model
 
 
 def check_file(path: Path) -> Ends:
@@ -124,7 +131,7 @@ def _check_operator_sets(path: Path, proto: Any) -> None:
             if not OLDEST_OPSET <= entry.version <= onnx_opset_version():
                 raise InputError(
                     f"{path} is of operator set {entry.version}; this version reads {OLDEST_OPSET} to "
-                    f"{onnx_opset_version()}"
+                    f"{onnx_opset_version()}; convert the file with onnx.version_converter.convert_version"
                 )
         elif entry.domain not in _DOMAINS | own_functions and _uses(proto.graph, entry.domain):
             raise InputError(f"{path} uses operators of the domain {entry.domain!r}, which is not known here")

@@ -12,6 +12,8 @@ from collections.abc import Container
 import onnx_ir as ir
 from onnx_ir.passes.common import ShapeInferencePass
 
+from rnnexport.onnx_files.reading import free_dynamic_sizes
+
 _INFERRED = "rnnexport.inferred_shape"
 
 
@@ -39,6 +41,7 @@ def infer_shapes(model: ir.Model) -> None:
         value.shape = None
     with contextlib.suppress(Exception):  # then nothing is known, and nothing contradicts
         ShapeInferencePass()(model)
+    free_dynamic_sizes(model.graph.outputs)  # those of bodies may have come through
     for value, shape in zip(model.graph.outputs, declared, strict=True):
         value.meta[_INFERRED], value.shape = value.shape, shape
 
