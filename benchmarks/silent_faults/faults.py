@@ -391,7 +391,7 @@ FAULTS = [
     Fault(
         "peepholes ignored by OpenVINO, behind a BatchNormalization of operator set 13, the file alone",
         normalized,
-        ("ignored-by-openvino",),
+        ("layer options ignored", "ignored-by-openvino"),
         peepholes,
         runtime="openvino-cpu",
         real=True,

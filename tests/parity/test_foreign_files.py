@@ -36,6 +36,8 @@ def test_batch_normalization_of_any_operator_set_hides_no_fault(opset: int, tmp_
     ort, openvino = judged(graph("norm-peepholes", opset=opset), tmp_path).runtimes
     assert ort.passed
     assert not openvino.passed
+    assert openvino.diagnosis is not None
+    assert [cause.name for cause in openvino.diagnosis.causes] == ["layer options ignored"]
     assert max(c.float32_error for case in ort.cases for c in case.comparisons) < 1e-4
 
 
@@ -46,6 +48,15 @@ def test_peepholes_behind_an_axis_without_a_name(tmp_path: Path) -> None:
     assert ort.passed
     assert not openvino.passed
     assert openvino.diagnosis is not None
+
+
+@pytest.mark.slow
+def test_coupled_gates_that_are_ignored_are_named(tmp_path: Path) -> None:
+    ort, openvino = judged(lstm(["time", "batch", CHANNELS], input_forget=1), tmp_path).runtimes
+    assert ort.passed
+    assert openvino.diagnosis is not None
+    (cause,) = openvino.diagnosis.causes
+    assert cause.says == "input_forget of the LSTM is ignored"
 
 
 def lstm(dimensions: list[int | str], **attributes: int) -> onnx.ModelProto:
