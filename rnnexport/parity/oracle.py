@@ -47,7 +47,9 @@ def references(
         job = "rnnexport.parity.onnx_float64:float64_job"
         results = run_job(job, {"model": str(bundle.model_path)}, cases)
     kinds = values or ["normal"] * len(cases)
-    return _pooled(kinds, [_unpack(bundle.manifest.outputs, _inside(result)) for result in results])
+    answers = [_inside(result) for result in results]
+    unpacked = [_unpack(bundle.manifest.outputs, *call) for call in zip(answers, cases, strict=True)]
+    return _pooled(kinds, unpacked)
 
 
 def _inside(result: CaseResult) -> Arrays:
@@ -143,15 +145,18 @@ def references_of(
     cases: Sequence[Case], answers: Sequence[Feeds], outputs: Sequence[TensorInfo]
 ) -> list[dict[str, Reference]]:
     """Return what each output of each call should be, from answers named as `reference_job` names them."""
-    return _pooled([case.values for case in cases], [_unpack(outputs, answer) for answer in answers])
+    unpacked = [_unpack(outputs, answer, case.feeds) for answer, case in zip(answers, cases, strict=True)]
+    return _pooled([case.values for case in cases], unpacked)
 
 
-def _unpack(outputs: Sequence[TensorInfo], arrays: Feeds) -> dict[str, Reference]:
+def _unpack(outputs: Sequence[TensorInfo], arrays: Feeds, feeds: Feeds) -> dict[str, Reference]:
+    takes_nan = any(array.dtype.kind == "f" and bool(np.isnan(array).any()) for array in feeds.values())
     unpacked = {}
     for info in outputs:
         expected = arrays[f"float64/{info.name}"].astype(np.float64)
         error = np.abs(arrays[f"float32/{info.name}"].astype(np.float64) - expected)
-        unpacked[info.name] = Reference(expected, np.dtype(info.dtype), float(np.max(error, initial=0.0)))
+        own = float(np.nan_to_num(error, posinf=np.inf).max(initial=0.0))
+        unpacked[info.name] = Reference(expected, np.dtype(info.dtype), own, takes_nan)
     return unpacked
 
 

@@ -305,6 +305,20 @@ def test_what_is_no_tensor_of_numbers_is_refused_by_name(tmp_path: Path) -> None
             rnnexport.export(tmp_path / "model.onnx", tmp_path / "bundle")
 
 
+def test_what_becomes_of_nan_on_padding_is_up_to_the_runtime(tmp_path: Path) -> None:
+    """The lengths only turn the series, so the layer reads the padding; ONNX Runtime's GRU swallows NaN."""
+    drawn = Drawn(0)
+    lengths = drawn.node("Cast", "lengths", to=TensorProto.INT64)
+    y = drawn.gru(drawn.node("ReverseSequence", "x", lengths, time_axis=0, batch_axis=1), CHANNELS)
+    model = file(drawn, y, ["time", "batch", CHANNELS])
+    model.graph.input.append(helper.make_tensor_value_info("lengths", TensorProto.INT32, ["batch"]))
+    onnx.save(model, tmp_path / "model.onnx")
+    bundle = rnnexport.export(tmp_path / "model.onnx", tmp_path / "bundle")
+    (ort,) = verify(bundle.path, ["ort-cpu"]).runtimes
+    assert "padding nan" in {case.case.partition(", ")[2] for case in ort.cases}
+    assert ort.passed
+
+
 @pytest.mark.slow
 def test_a_layout_that_openvino_misreads_is_not_the_files_fault(tmp_path: Path) -> None:
     """It answers in another shape; the file is its own reference, so no axis of it is frozen."""
