@@ -12,7 +12,7 @@ from rnnexport.bundle.bundle import Bundle
 from rnnexport.bundle.store import seal
 from rnnexport.errors import ExportError
 from rnnexport.linting.lint import lint
-from rnnexport.parity.verdicts import RuntimeParity
+from rnnexport.parity.results import RuntimeParity
 from rnnexport.parity.verify import verify
 from rnnexport.versions import machine
 

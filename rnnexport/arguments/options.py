@@ -19,7 +19,7 @@ from typing import Annotated, Any, Concatenate, Literal, ParamSpec, TypeVar, get
 from annotated_doc import Doc
 from annotated_types import Ge, Gt, Lt
 
-from rnnexport.arguments.notebook import in_notebook, progress_line
+from rnnexport.arguments.notebook_progress import in_notebook, progress_line
 from rnnexport.errors import InputError, UnknownNameError
 from rnnexport.results.invocation import invoked_as
 

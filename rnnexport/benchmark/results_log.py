@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from rnnexport.errors import InputError
+from rnnexport.files.destinations import check_new_file
 from rnnexport.files.regular_files import read_regular
-from rnnexport.files.targets import check_new_file
 
 SCHEMA_VERSION = 1
 

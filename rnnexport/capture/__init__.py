@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rnnexport.capture.captured import Captured
     from rnnexport.capture.capturing import capture
+    from rnnexport.capture.classifier_graph import capture_plain
     from rnnexport.capture.inputs import InputSpec, parse_input_spec
     from rnnexport.capture.opsets import DEFAULT_OPSET, OPSETS
-    from rnnexport.capture.plain import capture_plain
     from rnnexport.capture.tracing import call_module
 
 __all__ = [
@@ -34,7 +34,7 @@ _HOMES = {
     "InputSpec": "inputs",
     "call_module": "tracing",
     "capture": "capturing",
-    "capture_plain": "plain",
+    "capture_plain": "classifier_graph",
     "parse_input_spec": "inputs",
 }
 

@@ -10,14 +10,14 @@ from torch import nn
 from torch.utils._pytree import tree_unflatten
 
 from rnnexport.capture.captured import Captured, Condition
+from rnnexport.capture.dynamic_sizes import BranchError, check_conditions, dimension_names
 from rnnexport.capture.failures import FrozenDimensionError
 from rnnexport.capture.inputs import InputSpec, SizeRange
-from rnnexport.capture.lowering import lower_recurrent_layers
 from rnnexport.capture.opsets import DEFAULT_OPSET, check_opset
 from rnnexport.capture.ranges import find_ranges
+from rnnexport.capture.recurrent_nodes import lower_recurrent_layers
 from rnnexport.capture.replaying import computes_like
 from rnnexport.capture.rerolling import trace_with_loops
-from rnnexport.capture.sizes import BranchError, check_conditions, dimension_names
 from rnnexport.capture.tidying import tidy
 from rnnexport.capture.tracing import Entry, Trace, sample_sizes, trace
 from rnnexport.capture.translation import translate

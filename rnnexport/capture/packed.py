@@ -21,7 +21,7 @@ from torch.fx.experimental.symbolic_shapes import statically_known_true
 from torch.nn.utils import rnn
 from torch.nn.utils.rnn import PackedSequence
 
-from rnnexport.capture.numbers import Numbers
+from rnnexport.capture.tensor_values import Numbers
 from rnnexport.errors import ExportError
 
 

@@ -7,7 +7,7 @@
 5. `x.data` of what a trace computes is no part of it; `x.detach()` is the same tensor.
 6. `torch.lstm` and its like, which scripts, exported programs and forwards bound before the trace call, are layers
    (`interception.py`).
-7. `lengths.tolist()` and `lengths.numpy()` stand for the tensor (`numbers.py`).
+7. `lengths.tolist()` and `lengths.numpy()` stand for the tensor (`tensor_values.py`).
 8. `lengths.max().item()` is one number (`longest.py`), and `len(x)` a size (`integers.py`).
 9. `squeeze` of an axis that is no single place leaves it; ONNX's operator refuses it.
 10. The numbers of `torch.arange(3)` are known: code may hand them on as axes.
@@ -28,8 +28,8 @@ from torch.overrides import TorchFunctionMode
 
 from rnnexport.capture.interception import called_layer
 from rnnexport.capture.longest import Longest, ask_for_symbolic_integer
-from rnnexport.capture.numbers import Numbers, are_of_any_size
 from rnnexport.capture.spectra import istft, stft
+from rnnexport.capture.tensor_values import Numbers, are_of_any_size
 
 
 class Substitutes(TorchFunctionMode):

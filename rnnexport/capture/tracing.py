@@ -30,11 +30,11 @@ from rnnexport.capture.inputs import InputSpec, SizeRange, symbolic_dimensions
 from rnnexport.capture.integers import IntegerOfSizeError, integers_of_sizes
 from rnnexport.capture.interception import recurrent_layers_caught
 from rnnexport.capture.longest import Longest
-from rnnexport.capture.numbers import numbers_caught
 from rnnexport.capture.outputs import named_outputs
 from rnnexport.capture.packed import packing_caught
 from rnnexport.capture.pieces import PiecesAsSlices
 from rnnexport.capture.substitutes import Substitutes
+from rnnexport.capture.tensor_values import numbers_caught
 from rnnexport.errors import RnnexportError
 
 

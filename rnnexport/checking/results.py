@@ -11,7 +11,7 @@ from rnnexport.benchmark.results import BenchReport
 from rnnexport.checking.configuration import Step
 from rnnexport.errors import RuntimeUnavailableError
 from rnnexport.linting.results import LintReport
-from rnnexport.parity.verdicts import ParityReport
+from rnnexport.parity.results import ParityReport
 
 OutcomeKind = Literal["passed", "failed", "unavailable", "not judged"]
 """`unavailable`: a runtime that was named does not work here; `not judged`: the message says why nobody can tell."""

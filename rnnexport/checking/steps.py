@@ -20,7 +20,7 @@ from rnnexport.linting.lint import lint
 from rnnexport.linting.rule import Severity
 from rnnexport.onnx_files.reading import external_files
 from rnnexport.parity.options import Limits, VerifyOptions
-from rnnexport.parity.verdicts import RuntimeParity
+from rnnexport.parity.results import RuntimeParity
 from rnnexport.parity.verify import verify_with
 from rnnexport.runtime.definitions import RuntimeStatus
 

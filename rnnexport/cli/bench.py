@@ -55,7 +55,7 @@ def bench(
         )
     plot: Path | None = given["plot"]
     if plot is not None:
-        from rnnexport.report.figures import check_plotting
+        from rnnexport.report.figure_style import check_plotting
 
         check_plotting(plot)
     tell_shadowed(runtime or ())

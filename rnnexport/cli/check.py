@@ -47,7 +47,7 @@ def check(
     Example: rnnexport check --write-baseline
     """
     from rnnexport.checking.check import check_with
-    from rnnexport.files.targets import check_new_file
+    from rnnexport.files.destinations import check_new_file
     from rnnexport.report.check import check_summary, check_tables
     from rnnexport.report.check_files import junit_xml, write_whole
     from rnnexport.report.sarif import check_log

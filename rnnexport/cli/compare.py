@@ -34,7 +34,7 @@ def compare(
 
     Example: rnnexport compare --task vowels --task sunspots --seeds 3
     """
-    from rnnexport.files.targets import check_new_folder
+    from rnnexport.files.destinations import check_new_folder
     from rnnexport.report.study import study_tables
     from rnnexport.report.study_page import write_study
     from rnnexport.study.study import TASKS

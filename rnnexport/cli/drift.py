@@ -30,7 +30,7 @@ def drift(
     """
     from rnnexport.parity.drift import drift_with
     from rnnexport.report.drift import drift_tables, plot_drift
-    from rnnexport.report.figures import check_plotting
+    from rnnexport.report.figure_style import check_plotting
 
     if plot is not None:
         check_plotting(plot)

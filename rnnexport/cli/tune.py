@@ -33,7 +33,7 @@ def tune(
     Example: rnnexport tune exported/gru --budget metric-drop=0.002 --for latency --batch-size 1
     """
     if plot is not None:
-        from rnnexport.report.figures import check_plotting
+        from rnnexport.report.figure_style import check_plotting
 
         check_plotting(plot)
     from rnnexport.report.tune import plot_tune, tune_tables

@@ -13,7 +13,7 @@ from rnnexport.cli.output import print_result, progress, tell_shadowed
 from rnnexport.parity.options import Limits, VerifyOptions
 
 if TYPE_CHECKING:
-    from rnnexport.parity.verdicts import ParityReport
+    from rnnexport.parity.results import ParityReport
 
 
 def verify(

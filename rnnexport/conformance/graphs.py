@@ -21,7 +21,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from rnnexport.conformance.examples import TAKE_ALPHA, TAKE_BETA, Example, Node
 from rnnexport.onnx_files.operators import GATES
-from rnnexport.parity.operators import evaluate
+from rnnexport.parity.recurrent_operators import evaluate
 
 Arrays = dict[str, NDArray[Any]]
 _INPUTS = {

@@ -22,8 +22,8 @@ from rnnexport.conformance.search import CauseSearch, search
 from rnnexport.engines import reads_source
 from rnnexport.engines.contract import Definition
 from rnnexport.errors import InputError
+from rnnexport.files.destinations import check_new_folder
 from rnnexport.files.json_files import read_json
-from rnnexport.files.targets import check_new_folder
 from rnnexport.runtime.definitions import choose_runtimes, runtime_status
 from rnnexport.versions import tool_versions
 

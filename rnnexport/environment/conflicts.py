@@ -10,7 +10,7 @@ from typing import Literal
 
 from pydantic import BaseModel
 
-from rnnexport.environment.facts import Facts
+from rnnexport.environment.installation import Facts
 
 _GPU_PACKAGE = "onnxruntime-gpu"
 

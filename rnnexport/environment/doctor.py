@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import BaseModel
 
 from rnnexport.environment.conflicts import Conflict, conflicts
-from rnnexport.environment.facts import Facts, gather
+from rnnexport.environment.installation import Facts, gather
 
 
 class DoctorReport(BaseModel):

@@ -48,8 +48,8 @@ def export_keras(path: Path, out: Path | None, options: ExportOptions) -> tuple[
     """
     from rnnexport.capture.opsets import DEFAULT_OPSET
     from rnnexport.keras_files.archive import read_keras_file
-    from rnnexport.keras_files.graph import read_model
     from rnnexport.keras_files.masked_inputs import masked_inputs, masks_reach_layers
+    from rnnexport.keras_files.typed_model import read_model
     from rnnexport.keras_files.writing import write_model
 
     if options.lengths != "exact":

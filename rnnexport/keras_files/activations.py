@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from rnnexport.keras_files.options import LayerOptions
+    from rnnexport.keras_files.layer_options import LayerOptions
 
 
 @dataclass(frozen=True, slots=True)

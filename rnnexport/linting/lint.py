@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from rnnexport.bundle.bundle import load_bundle
 from rnnexport.errors import InputError
-from rnnexport.files.targets import check_new_file, is_same_file
+from rnnexport.files.destinations import check_new_file, is_same_file
 from rnnexport.inspecting.layers import layer_nodes
 from rnnexport.linting.keras_origin import keras_exporter
 from rnnexport.linting.linted_model import LintedModel

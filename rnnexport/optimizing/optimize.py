@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from rnnexport.engines.contract import Feeds
 from rnnexport.errors import ExportError, InputError
 from rnnexport.exporting.onnx_source import drawn_cases, named_inputs, sample_cases
-from rnnexport.files.targets import check_new_file, is_same_file
+from rnnexport.files.destinations import check_new_file, is_same_file
 from rnnexport.onnx_files.reading import external_files, read_model
 from rnnexport.optimizing.differences import Difference, compare
 from rnnexport.optimizing.options import Rewrite

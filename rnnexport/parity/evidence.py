@@ -23,7 +23,7 @@ from rnnexport.files.arrays import read_npz
 from rnnexport.files.json_files import read_json
 from rnnexport.files.regular_files import read_regular
 from rnnexport.parity.compare import Comparison, Reference, compare
-from rnnexport.parity.verdicts import CaseVerdict, ParityReport, RuntimeParity
+from rnnexport.parity.results import CaseVerdict, ParityReport, RuntimeParity
 
 REPORT = "parity.json"
 OUTPUTS = "parity_outputs.npz"

@@ -22,12 +22,12 @@ from rnnexport.engines.contract import Feeds
 from rnnexport.errors import InputError, NoReferenceError
 from rnnexport.onnx_files.operators import RECURRENT, STACK
 from rnnexport.parity.crosscheck import ROUNDINGS, CrossCheck, load_unoptimised, run_unoptimised
-from rnnexport.parity.float64.claims import check_claimed, proven_kernel
 from rnnexport.parity.float64.formats import FLOAT16, HALF_UNITS, narrow_values
 from rnnexport.parity.float64.graph import Compiler, Graph, NodeFailedError, Step, Watch
 from rnnexport.parity.float64.node import GraphNode, Kernel
+from rnnexport.parity.float64.supported_operators import check_claimed, proven_kernel
 from rnnexport.parity.float64.widening import wide
-from rnnexport.parity.operators import Arithmetic, Rounding, evaluate
+from rnnexport.parity.recurrent_operators import Arithmetic, Rounding, evaluate
 from rnnexport.parity.recurrent_stack import evaluate_stack, rounded_stack
 from rnnexport.parity.rounding import HALF_UNIT, SMALLEST, to_bfloat16, to_float16, to_float32, within_a_unit
 

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from rnnexport.errors import InputError, NoReferenceError
 from rnnexport.onnx_files.operators import GATES, STACK
 from rnnexport.parity.activations import Float64
-from rnnexport.parity.operators import EXACT, Arithmetic, evaluate
+from rnnexport.parity.recurrent_operators import EXACT, Arithmetic, evaluate
 
 VERSION = 1
 _INPUTS, _INITIAL_H = 7, 5

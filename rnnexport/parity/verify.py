@@ -32,9 +32,9 @@ from rnnexport.parity.grid import GRIDS, STREAM_GRID, Case, draw_cases, inputs_o
 from rnnexport.parity.non_finite import non_finite_calls, properties
 from rnnexport.parity.options import GridName, Limits, VerifyOptions
 from rnnexport.parity.oracle import kept_cases, references
+from rnnexport.parity.results import CaseVerdict, ParityReport, RuntimeParity, judge_case
 from rnnexport.parity.sessions import CallRow, draw_rows, run_rows
 from rnnexport.parity.streaming import WHOLE, draw_streams, run_streams, whole_series
-from rnnexport.parity.verdicts import CaseVerdict, ParityReport, RuntimeParity, judge_case
 from rnnexport.runtime.definitions import choose_runtimes
 from rnnexport.runtime.worker import CaseResult
 from rnnexport.versions import machine, tool_versions

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from textwrap import wrap
 
 from rnnexport.environment.doctor import DoctorReport
-from rnnexport.environment.facts import Facts
+from rnnexport.environment.installation import Facts
 from rnnexport.report.numbers import size
 from rnnexport.runtime.definitions import RuntimeStatus
 

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from rnnexport.errors import InputError
 from rnnexport.parity.drift import DriftReport, RuntimeDrift
-from rnnexport.report.figures import STYLE, as_label, line_style, number_plainly
+from rnnexport.report.figure_style import STYLE, as_label, line_style, number_plainly
 
 _DECADES = (10, 100, 1000, 10_000, 100_000)
 _LEAST_ERROR = 1e-12

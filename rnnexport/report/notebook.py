@@ -14,7 +14,7 @@ from rnnexport.conformance.results import ConformanceReport
 from rnnexport.linting.results import LintReport
 from rnnexport.optimizing.optimize import OptimizeReport
 from rnnexport.parity.drift import DriftReport
-from rnnexport.parity.verdicts import ParityReport
+from rnnexport.parity.results import ParityReport
 from rnnexport.predicting.predictor import Predictions, Predictor
 from rnnexport.report.analysis import bench_tables
 from rnnexport.report.bundle import bundle_tables
@@ -24,7 +24,7 @@ from rnnexport.report.lint import lint_tables
 from rnnexport.report.optimize import optimize_tables
 from rnnexport.report.page.writing import tables_as_html
 from rnnexport.report.parity import parity_tables
-from rnnexport.report.plain import plain_tables
+from rnnexport.report.plain_text import plain_tables
 from rnnexport.report.predictions import predictions_table, predictor_table
 from rnnexport.report.scenarios import scenario_tables
 from rnnexport.report.study import study_tables

@@ -6,7 +6,7 @@ from rich.table import Table
 from rich.text import Text
 
 from rnnexport.parity.diagnosis.diagnosis import Diagnosis
-from rnnexport.parity.verdicts import FAULT_IN, ParityReport, RuntimeParity
+from rnnexport.parity.results import FAULT_IN, ParityReport, RuntimeParity
 from rnnexport.report.numbers import metric_value, percent
 
 

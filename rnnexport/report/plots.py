@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rnnexport.errors import InputError
-from rnnexport.report.figures import STYLE, as_label, line_style, number_plainly
+from rnnexport.report.figure_style import STYLE, as_label, line_style, number_plainly
 
 if TYPE_CHECKING:
     from rnnexport.benchmark.results import BenchReport, Measurement

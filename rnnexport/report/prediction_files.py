@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from rnnexport.errors import InputError
-from rnnexport.files.targets import check_new_file
+from rnnexport.files.destinations import check_new_file
 from rnnexport.files.whole_files import written_whole
 from rnnexport.predicting.predictor import Prediction, Predictions
 

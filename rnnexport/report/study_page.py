@@ -21,9 +21,9 @@ from rnnexport.report.study import (
     quality_rows,
 )
 from rnnexport.study.claims import Claim, is_long_memory
-from rnnexport.study.facts import TaskFacts
 from rnnexport.study.kernels import KernelTimes
 from rnnexport.study.study import CELLS, SEEDS, TASKS, StudyResult
+from rnnexport.study.task_notes import TaskFacts
 
 
 def write_study(result: StudyResult, folder: Path) -> None:

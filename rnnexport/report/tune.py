@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
-from rnnexport.report.figures import STYLE, as_label, line_style
+from rnnexport.report.figure_style import STYLE, as_label, line_style
 from rnnexport.report.numbers import duration, metric_value, size, times
 from rnnexport.tuning.results import Candidate, TuneReport
 

@@ -16,10 +16,10 @@ from rnnexport.errors import InputError
 from rnnexport.exporting.export import export
 from rnnexport.results.result import Result
 from rnnexport.study.claims import Claim, judge
-from rnnexport.study.facts import TaskFacts, task_facts
 from rnnexport.study.kernels import KernelTimes, kernel_times
 from rnnexport.study.results import RunResult
 from rnnexport.study.runs import run_all
+from rnnexport.study.task_notes import TaskFacts, task_facts
 from rnnexport.study.trainings import (
     Match,
     TrainingRun,

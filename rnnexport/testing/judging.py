@@ -24,7 +24,7 @@ from rnnexport.parity.compare import size_of
 from rnnexport.parity.grid import Case
 from rnnexport.parity.options import GridName, VerifyOptions
 from rnnexport.parity.oracle import kept_cases, references_of
-from rnnexport.parity.verdicts import RuntimeParity, judge_case
+from rnnexport.parity.results import RuntimeParity, judge_case
 from rnnexport.parity.verify import verify_with
 from rnnexport.runtime.worker import infer
 

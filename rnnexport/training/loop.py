@@ -25,7 +25,7 @@ from torch import Tensor
 from torch.multiprocessing.spawn import ProcessRaisedException
 from torch.nn import functional
 
-from rnnexport.arguments.notebook import in_notebook
+from rnnexport.arguments.notebook_progress import in_notebook
 from rnnexport.data.batches import LengthBatches
 from rnnexport.data.defaults import TrainingDefaults
 from rnnexport.data.metrics import ERRORS, counted_rows, get_metric

@@ -11,7 +11,7 @@ import pytest
 from rnnexport.benchmark.interleaving import Repetition
 from rnnexport.benchmark.results import BenchReport, Measurement
 from rnnexport.errors import InputError
-from rnnexport.report.figures import check_plotting
+from rnnexport.report.figure_style import check_plotting
 from rnnexport.report.plots import plot_latency
 
 

@@ -13,7 +13,7 @@ import pytest
 from rnnexport.engines.contract import Availability, Definition
 from rnnexport.environment.conflicts import conflicts
 from rnnexport.environment.doctor import DoctorReport
-from rnnexport.environment.facts import Facts
+from rnnexport.environment.installation import Facts
 from rnnexport.report.doctor import doctor_text
 from rnnexport.runtime.definitions import RuntimeStatus
 from tests.command_line import Run

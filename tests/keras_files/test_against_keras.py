@@ -27,8 +27,8 @@ from rnnexport.exporting.graphs import Graphs  # noqa: E402
 from rnnexport.exporting.options import ExportOptions  # noqa: E402
 from rnnexport.exporting.writing import input_infos, save_graph  # noqa: E402
 from rnnexport.keras_files.archive import read_keras_file  # noqa: E402
-from rnnexport.keras_files.graph import read_model  # noqa: E402
 from rnnexport.keras_files.reference import evaluate  # noqa: E402
+from rnnexport.keras_files.typed_model import read_model  # noqa: E402
 from rnnexport.keras_files.writing import write_model  # noqa: E402
 from tests.keras_files.drawn_keras_models import build, feeds, plans  # noqa: E402
 

@@ -15,8 +15,8 @@ from rnnexport.exporting.graphs import Graphs
 from rnnexport.exporting.options import ExportOptions
 from rnnexport.exporting.writing import input_infos, save_graph
 from rnnexport.keras_files.archive import read_keras_file
-from rnnexport.keras_files.graph import read_model
 from rnnexport.keras_files.reference import evaluate
+from rnnexport.keras_files.typed_model import read_model
 from rnnexport.keras_files.writing import write_model
 
 MODELS = Path(__file__).with_name("models.tar.xz")

@@ -11,8 +11,8 @@ import pytest
 
 import rnnexport
 from rnnexport.keras_files.archive import read_keras_file
-from rnnexport.keras_files.graph import read_model
 from rnnexport.keras_files.reference import evaluate
+from rnnexport.keras_files.typed_model import read_model
 
 pytestmark = pytest.mark.slow
 with np.load(Path(__file__).with_name("real_answers.npz")) as _archive:

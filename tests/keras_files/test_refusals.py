@@ -17,7 +17,7 @@ import pytest
 import rnnexport
 from rnnexport.errors import ExportError, InputError
 from rnnexport.keras_files.archive import read_keras_file
-from rnnexport.keras_files.graph import read_model
+from rnnexport.keras_files.typed_model import read_model
 
 
 def rewritten(path, out, *, config=None, weights=None):

@@ -11,7 +11,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from rnnexport.errors import NoReferenceError
-from rnnexport.parity.float64.claims import CLAIMED
+from rnnexport.parity.float64.supported_operators import CLAIMED
 from rnnexport.parity.onnx_float64 import Float64Model
 from tests.parity.backend_cases import all_cases, backend_cases, outcome
 

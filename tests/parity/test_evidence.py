@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from rnnexport.errors import InputError
 from rnnexport.parity.evidence import judge_again
-from rnnexport.parity.verdicts import ParityReport
+from rnnexport.parity.results import ParityReport
 from rnnexport.parity.verify import verify
 from tests.bundles import GRU, copy_of
 

@@ -16,7 +16,7 @@ from rnnexport.bundle.store import seal
 from rnnexport.errors import InputError, NoReferenceError
 from rnnexport.exporting import onnx_source
 from rnnexport.parity.float64.cost import cost_of_calls
-from rnnexport.parity.verdicts import ParityReport
+from rnnexport.parity.results import ParityReport
 from rnnexport.parity.verify import verify
 from tests.parity.drawn_graphs import CHANNELS, HIDDEN, Drawn, graph
 

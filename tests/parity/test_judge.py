@@ -20,9 +20,9 @@ import rnnexport
 from rnnexport.errors import NoReferenceError
 from rnnexport.parity import onnx_float64
 from rnnexport.parity.float64 import graph as float64_graph
-from rnnexport.parity.float64.claims import CLAIMED
 from rnnexport.parity.float64.control_flow import CONTROL_FLOW
-from rnnexport.parity.operators import evaluate
+from rnnexport.parity.float64.supported_operators import CLAIMED
+from rnnexport.parity.recurrent_operators import evaluate
 from rnnexport.parity.verify import verify
 from tests.parity.backend_cases import all_cases, outcome
 from tests.parity.drawn_graphs import CHANNELS, KINDS, Drawn, feeds, graph

@@ -17,7 +17,7 @@ import rnnexport
 from rnnexport.bundle.bundle import reference_bundles
 from rnnexport.bundle.store import seal
 from rnnexport.parity.options import Limits
-from rnnexport.parity.verdicts import RuntimeParity
+from rnnexport.parity.results import RuntimeParity
 from rnnexport.parity.verify import verify
 from rnnexport.versions import machine
 

@@ -10,7 +10,7 @@ from onnx import TensorProto
 
 from rnnexport.engines import get_engine
 from rnnexport.engines.contract import Definition
-from rnnexport.parity.operators import evaluate
+from rnnexport.parity.recurrent_operators import evaluate
 from tests.graphs import GATES, Graph
 
 

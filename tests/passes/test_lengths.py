@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rnnexport.errors import ExportError
-from rnnexport.parity.operators import evaluate
+from rnnexport.parity.recurrent_operators import evaluate
 from rnnexport.passes.lengths import ExactLengths
 from tests.graphs import in_both_branches
 

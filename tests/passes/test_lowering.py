@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from onnx import helper, numpy_helper
 
 from rnnexport.errors import ExportError
-from rnnexport.parity.operators import evaluate
+from rnnexport.parity.recurrent_operators import evaluate
 from rnnexport.passes.fixed_time import FixedTime
 from rnnexport.passes.lowering import Choices, Lowering, layers_left
 from rnnexport.passes.quantizing.quantization import quantize

@@ -23,7 +23,7 @@ from rnnexport.engines.contract import Definition
 from rnnexport.linting.results import Finding, LintReport
 from rnnexport.parity.compare import Comparison
 from rnnexport.parity.drift import DriftReport, RuntimeDrift
-from rnnexport.parity.verdicts import CaseVerdict, ParityReport, RuntimeParity
+from rnnexport.parity.results import CaseVerdict, ParityReport, RuntimeParity
 from rnnexport.tuning.results import Candidate, Shape, TuneReport
 
 CONDITIONS = Conditions(machine="a processor", cores=2, load_average=0.1)

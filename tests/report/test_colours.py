@@ -7,7 +7,7 @@ from importlib.resources import files
 
 import pytest
 
-from rnnexport.report.figures import COLOURS
+from rnnexport.report.figure_style import COLOURS
 
 STYLE = (files("rnnexport.report.page") / "templates/style.css").read_text(encoding="utf-8")
 ROOTS = re.findall(r":root \{(.*?)\}", STYLE, re.DOTALL)

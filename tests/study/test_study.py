@@ -14,11 +14,11 @@ from rnnexport.models.classifier import CELLS, ModelConfig, SequenceClassifier
 from rnnexport.report.study import length_rows, memory_rows, quality_rows
 from rnnexport.report.study_page import write_study
 from rnnexport.study.claims import interval, judge, permutation_p
-from rnnexport.study.facts import task_facts
 from rnnexport.study.order import hopeless, seconds_left, startable
 from rnnexport.study.results import RunResult
 from rnnexport.study.runs import RESULT
 from rnnexport.study.study import TASKS, compare, study_epochs
+from rnnexport.study.task_notes import task_facts
 from rnnexport.study.trainings import TrainingRun, layer_parameters, matched_hidden_size
 
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Literal, Self
 
 from rnnexport.keras_files.activations import Activation
+from rnnexport.keras_files.layer_options import LayerOptions
 from rnnexport.keras_files.layers.layer import KerasLayer, Shape, known
-from rnnexport.keras_files.options import LayerOptions
 from rnnexport.keras_files.weights import Weight
 
 Padding = Literal["valid", "same", "causal"]

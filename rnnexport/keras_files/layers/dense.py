@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Self
 
 from rnnexport.keras_files.activations import ACTIVATION_LAYERS, Activation
+from rnnexport.keras_files.layer_options import LayerOptions
 from rnnexport.keras_files.layers.layer import KerasLayer, Shape
-from rnnexport.keras_files.options import LayerOptions
 from rnnexport.keras_files.weights import Array, Weight
 
 

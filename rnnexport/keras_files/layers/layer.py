@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar, Self
 
-from rnnexport.keras_files.options import LayerOptions, SizeNeededError
+from rnnexport.keras_files.layer_options import LayerOptions, SizeNeededError
 
 Shape = tuple[int | str, ...]
 """A `str` is a dimension whose size is left open; the batch is the first."""

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Self
 
+from rnnexport.keras_files.layer_options import LayerOptions
 from rnnexport.keras_files.layers.layer import KerasLayer, Shape, broadcast
-from rnnexport.keras_files.options import LayerOptions
 
 
 @dataclass(frozen=True, slots=True)

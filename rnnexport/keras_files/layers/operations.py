@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from typing import Any, Literal, Self
 
 from rnnexport.keras_files.activations import Activation
+from rnnexport.keras_files.layer_options import LayerOptions
 from rnnexport.keras_files.layers.dense import Activate
 from rnnexport.keras_files.layers.layer import KerasLayer, Shape, broadcast
 from rnnexport.keras_files.layers.masks import ExpandDims
 from rnnexport.keras_files.layers.merging import Concatenate
 from rnnexport.keras_files.layers.normalization import Softmax
 from rnnexport.keras_files.layers.shaping import Permute
-from rnnexport.keras_files.options import LayerOptions
 
 ARITHMETIC = {
     "Add": "Add",

@@ -10,8 +10,8 @@ from typing import Literal, Self
 import numpy as np
 
 from rnnexport.keras_files.activations import Activation
+from rnnexport.keras_files.layer_options import LayerOptions
 from rnnexport.keras_files.layers.layer import KerasLayer, Shape
-from rnnexport.keras_files.options import LayerOptions
 from rnnexport.keras_files.weights import Array, Weight
 
 Kind = Literal["LSTM", "GRU", "RNN"]

@@ -22,7 +22,7 @@ from rnnexport.errors import InputError
 from rnnexport.onnx_files.operators import NUMBER_OF_INPUTS
 from rnnexport.parity.compare import Reference
 from rnnexport.parity.onnx_float64 import Alteration, Float64Model, everything_in
-from rnnexport.parity.operators import Arithmetic, Rounding, evaluate
+from rnnexport.parity.recurrent_operators import Arithmetic, Rounding, evaluate
 
 if TYPE_CHECKING:
     import onnx

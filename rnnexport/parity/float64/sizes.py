@@ -17,8 +17,8 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from rnnexport.parity.float64.claims import proven_kernel
 from rnnexport.parity.float64.graph import Compiler, constant
+from rnnexport.parity.float64.supported_operators import proven_kernel
 
 SMALL = 1024
 """Elements that may be computed."""

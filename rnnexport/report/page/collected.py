@@ -16,7 +16,7 @@ from rnnexport.bundle.bundle import Bundle, load_bundle
 from rnnexport.bundle.evidence import KeptEvidence, read_evidence
 from rnnexport.linting.results import LintReport
 from rnnexport.parity.drift import DriftReport
-from rnnexport.parity.verdicts import ParityReport
+from rnnexport.parity.results import ParityReport
 from rnnexport.training.training import TrainingResult
 from rnnexport.tuning.results import TuneReport
 

@@ -10,9 +10,9 @@ import numpy as np
 from rnnexport.benchmark.limits import Roofline, RooflineRow
 from rnnexport.benchmark.results import BenchReport
 from rnnexport.parity.drift import DriftReport
-from rnnexport.parity.verdicts import ParityReport
+from rnnexport.parity.results import ParityReport
 from rnnexport.report.drift import draw_drift, drawn_runtimes
-from rnnexport.report.figures import as_label, line_style, number_plainly
+from rnnexport.report.figure_style import as_label, line_style, number_plainly
 from rnnexport.report.numbers import metric_value, percent, times
 from rnnexport.report.page.inline_svg import INK
 from rnnexport.report.page.page_figure import PageFigure, listed, page_figure, pairs_figure

@@ -13,7 +13,7 @@ from xml.etree import ElementTree
 
 from markupsafe import Markup
 
-from rnnexport.report.figures import COLOURS, STYLE
+from rnnexport.report.figure_style import COLOURS, STYLE
 
 INK, GRID = "#111111", "#dddddd"
 PAGE_STYLE = {

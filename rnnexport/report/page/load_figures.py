@@ -9,7 +9,7 @@ from rnnexport.benchmark.mix import MixRow
 from rnnexport.benchmark.scenarios import ScenarioReport, ScenarioRow
 from rnnexport.benchmark.server import ServerRow
 from rnnexport.benchmark.streaming import StreamingRow
-from rnnexport.report.figures import line_style, number_plainly
+from rnnexport.report.figure_style import line_style, number_plainly
 from rnnexport.report.numbers import duration, rate, times
 from rnnexport.report.page.inline_svg import INK
 from rnnexport.report.page.page_figure import PageFigure, listed, page_figure, pairs_figure

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from rnnexport.report.page.collected import Collected
-from rnnexport.report.plain import PlainTable
+from rnnexport.report.plain_text import PlainTable
 
 
 def machines(collected: Sequence[Collected]) -> PlainTable:

@@ -8,7 +8,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from rnnexport.report.figures import COLOURS, MARKERS, line_style, number_plainly
+from rnnexport.report.figure_style import COLOURS, MARKERS, line_style, number_plainly
 from rnnexport.report.page.inline_svg import INK, PAGE_STYLE, SIZE, inline_svg
 
 _GLYPHS = dict(zip(MARKERS, "●■◆▲▼✚✖★◀", strict=True))

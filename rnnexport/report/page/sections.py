@@ -16,7 +16,7 @@ from rnnexport.report.page import figures, load_figures
 from rnnexport.report.page.collected import Collected
 from rnnexport.report.page.page_figure import PageFigure
 from rnnexport.report.parity import parity_tables
-from rnnexport.report.plain import PlainTable, plain_tables
+from rnnexport.report.plain_text import PlainTable, plain_tables
 from rnnexport.report.profile import profile_tables
 from rnnexport.report.roofline import roofline_tables
 from rnnexport.report.scenarios import scenario_tables

@@ -10,7 +10,7 @@ from rnnexport.benchmark.results import BenchReport, Measurement
 from rnnexport.benchmark.verdicts import judge
 from rnnexport.bundle.bundle import Bundle
 from rnnexport.engines.contract import Definition
-from rnnexport.parity.verdicts import ParityReport, RuntimeParity
+from rnnexport.parity.results import ParityReport, RuntimeParity
 from rnnexport.report.numbers import duration, duration_within, metric_value, rate, size, times
 from rnnexport.report.page.collected import Collected
 

@@ -19,9 +19,9 @@ from rnnexport.arguments.options import with_arguments
 from rnnexport.benchmark.comparison import compare_runs, read_report
 from rnnexport.benchmark.results import BenchReport
 from rnnexport.errors import InputError
-from rnnexport.files.targets import check_new_file
+from rnnexport.files.destinations import check_new_file
 from rnnexport.files.whole_files import written_whole
-from rnnexport.report.figures import check_matplotlib
+from rnnexport.report.figure_style import check_matplotlib
 from rnnexport.report.fitting import printable
 from rnnexport.report.latency import comparison_table
 from rnnexport.report.options import ReportOptions
@@ -29,7 +29,7 @@ from rnnexport.report.page.collected import Collected, collect
 from rnnexport.report.page.origins import commands, machines, versions
 from rnnexport.report.page.sections import sections
 from rnnexport.report.page.summary import HEADINGS, summary_rows, verdict_of
-from rnnexport.report.plain import PlainTable, plain_tables
+from rnnexport.report.plain_text import PlainTable, plain_tables
 from rnnexport.versions import tool_versions
 
 DEFAULT_PAGE = Path("report.html")

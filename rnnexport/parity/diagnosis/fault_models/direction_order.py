@@ -10,7 +10,7 @@ import numpy as np
 from rnnexport.onnx_files.operators import INITIAL_C, INITIAL_H, B, P, R, W
 from rnnexport.parity.diagnosis.fault_model import FaultModel, NodeInputs, Results, Variant, change_node
 from rnnexport.parity.onnx_float64 import Alteration
-from rnnexport.parity.operators import evaluate
+from rnnexport.parity.recurrent_operators import evaluate
 
 _OTHER = {"forward": "reverse", "reverse": "forward"}
 

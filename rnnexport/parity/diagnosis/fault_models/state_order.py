@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from rnnexport.onnx_files.operators import INITIAL_C, INITIAL_H
 from rnnexport.parity.diagnosis.fault_model import FaultModel, NodeInputs, Results, Variant, change_node
 from rnnexport.parity.onnx_float64 import Alteration
-from rnnexport.parity.operators import evaluate
+from rnnexport.parity.recurrent_operators import evaluate
 
 
 class StateOrder(FaultModel):

@@ -8,6 +8,7 @@ from itertools import zip_longest
 from typing import Any
 
 from rnnexport.keras_files.configuration import MODELS, LayerConfig, refuse, refuse_class
+from rnnexport.keras_files.layer_options import LayerOptions
 from rnnexport.keras_files.layers import LAYERS
 from rnnexport.keras_files.layers.attention import Attention, MultiHeadAttention
 from rnnexport.keras_files.layers.convolution import GlobalPool
@@ -28,7 +29,6 @@ from rnnexport.keras_files.layers.normalization import Softmax
 from rnnexport.keras_files.layers.recurrent import Bidirectional, Recurrent
 from rnnexport.keras_files.layers.shaping import FoldTime, UnfoldTime
 from rnnexport.keras_files.model import Kind, LayerCall, Model, Tensor
-from rnnexport.keras_files.options import LayerOptions
 
 _END_MASKS_IN_KERAS_2 = ("Identity", "Normalization", "Rescaling")
 """Layers that pass masks on in Keras 3 only."""

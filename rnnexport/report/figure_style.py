@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from rnnexport.errors import InputError
-from rnnexport.files.targets import check_new_file
+from rnnexport.files.destinations import check_new_file
 from rnnexport.report.fitting import printable
 
 COLOURS = ["#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000", "#F0E442"]

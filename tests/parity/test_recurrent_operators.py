@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from rnnexport.engines import get_engine
 from rnnexport.engines.contract import Definition
 from rnnexport.errors import InputError, UnknownNameError
-from rnnexport.parity.operators import evaluate, evaluate_gru, evaluate_lstm
+from rnnexport.parity.recurrent_operators import evaluate, evaluate_gru, evaluate_lstm
 from tests.graphs import GATES, Graph
 
 ONNX_ORDER = {"LSTM": [0, 3, 1, 2], "GRU": [1, 0, 2]}  # of PyTorch's i, f, g, o and r, z, n

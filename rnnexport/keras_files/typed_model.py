@@ -14,7 +14,6 @@ from typing import Any, cast
 
 from rnnexport.errors import ExportError
 from rnnexport.keras_files.archive import KerasFile
-from rnnexport.keras_files.calls import CallArguments, LayerCalls
 from rnnexport.keras_files.configuration import (
     MODELS,
     LayerConfig,
@@ -28,12 +27,13 @@ from rnnexport.keras_files.configuration import (
     refuse,
     refuse_class,
 )
+from rnnexport.keras_files.layer_calls import CallArguments, LayerCalls
+from rnnexport.keras_files.layer_options import SizeNeededError
 from rnnexport.keras_files.layers.dense import Pass
 from rnnexport.keras_files.layers.layer import KerasLayer, SameSizeError, Shape
 from rnnexport.keras_files.layers.masks import MASK_OPERATIONS, NotEqual
 from rnnexport.keras_files.layers.operations import ARITHMETIC, ArithmeticOperation, read_operation, read_part
 from rnnexport.keras_files.model import Kind, Model, Tensor
-from rnnexport.keras_files.options import SizeNeededError
 from rnnexport.keras_files.weights import join
 
 _BATCH, _TIME = "batch", "time"
