@@ -269,6 +269,16 @@ def test_a_rule_finds_its_fault_and_no_other_does(name, tmp_path):
     assert {finding.rule for finding in find(faulty(name, tmp_path))} == {name}
 
 
+def test_many_nodes_between_an_input_and_what_reads_it_are_followed(tmp_path):
+    model = clean()
+    ignored_steps(model)
+    model.graph.node[0].output[0] = "v0"
+    for i in range(1500):
+        model.graph.node.insert(1 + i, helper.make_node("Mul", [f"v{i}"] * 2, [f"v{i + 1}" if i < 1499 else "bounded"]))
+    onnx.save(model, tmp_path / "model.onnx")
+    assert {finding.rule for finding in find(tmp_path / "model.onnx")} == {"ignored-steps"}
+
+
 def test_every_other_step_of_a_fixed_part_is_a_part(tmp_path):
     model = clean()
     ends = {"starts": [0], "ends": [6], "axes": [0], "steps": [2]}

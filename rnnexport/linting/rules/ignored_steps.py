@@ -16,6 +16,8 @@ from rnnexport.onnx_files.nodes import constant_tensor, optional_input
 _ELEMENTWISE = frozenset(
     ("Add", "Cast", "Clip", "Div", "Identity", "Mul", "Neg", "Relu", "Sigmoid", "Sub", "Tanh", "Where")
 )
+_MANY = 10_000
+"""Steps; a longer stretch stands for all of them."""
 
 
 class IgnoredSteps(Rule):
@@ -60,19 +62,23 @@ def _read_at_constants(model: ir.Model) -> Iterator[tuple[str, str]]:
 
 def _constant_indices(value: ir.Value, axis: int) -> set[int] | None:
     """The indices at which all readers of `value` read `axis`; `None` where one reads it whole, or may."""
-    if value.is_graph_output() or value.shape is None:
-        return None
     found: set[int] = set()
-    for node, position in value.uses():
-        if node.op_type in ("Shape", "Size"):
-            continue
-        read = _read_by(node, position, axis)
-        if read is None:
-            after = _axis_after(node, position, axis, len(value.shape))
-            read = None if after is None else _constant_indices(node.outputs[0], after)
-        if read is None:
+    waiting, seen = [(value, axis)], {(value, axis)}
+    while waiting:
+        value, axis = waiting.pop()
+        if value.is_graph_output() or value.shape is None:
             return None
-        found |= read
+        for node, position in value.uses():
+            if node.op_type in ("Shape", "Size"):
+                continue
+            if (read := _read_by(node, position, axis)) is not None:
+                found |= read
+            elif (after := _axis_after(node, position, axis, len(value.shape))) is not None:
+                made = (node.outputs[0], after)
+                waiting.extend({made} - seen)
+                seen.add(made)
+            else:
+                return None
     return found
 
 
@@ -94,7 +100,7 @@ def _read_by(node: ir.Node, position: int, axis: int) -> set[int] | None:
             return None
         start, end = int(starts[along.index(axis)]), int(ends[along.index(axis)])
         step = 1 if steps is None else int(steps[along.index(axis)])
-        if step > 0 and (0 <= start < end < 2**31 - 1 or start < end < 0):
+        if step > 0 and (0 <= start < end or start < end < 0) and end - start <= _MANY:
             return set(range(start, end, step))
     return None
 
