@@ -12,6 +12,7 @@ import contextlib
 import hashlib
 import json
 import os
+import warnings
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -27,7 +28,7 @@ from rnnexport.bundle.store import mend_interrupted_exchange, sha256_of
 from rnnexport.data.files import split_series
 from rnnexport.engines import reads_source
 from rnnexport.engines.contract import Definition
-from rnnexport.errors import BundleError, InputError
+from rnnexport.errors import BundleError, InputError, RnnexportWarning
 from rnnexport.files.arrays import read_npz
 from rnnexport.files.json_files import parse_json
 from rnnexport.files.regular_files import read_regular
@@ -97,7 +98,14 @@ class Bundle(ShownInNotebooks):
         return self.evaluation.series if self.evaluation else []
 
     def write_evidence(self, name: str, document: dict[str, Any]) -> None:
-        """Replace `name` (such as `parity.json`) atomically, stamped with the manifest's hash; see `write_file`."""
+        """Replace `name` (such as `parity.json`) atomically, stamped with the manifest's hash; see `write_file`.
+
+        Where the folder may not be written to, a warning says so.
+        """
+        if not os.access(self.path, os.W_OK):
+            message = f"{name} is not kept: bundle {str(self.path)!r} cannot be written to; copy it to keep what is found"
+            warnings.warn(message, RnnexportWarning, stacklevel=2)
+            return
         stamp = {
             "manifest_sha256": self.manifest_sha256,
             "command": invocation(),

@@ -21,7 +21,7 @@ from onnx import TensorProto, helper
 from rnnexport.bundle.bundle import load_bundle, read_evaluation, reference_bundles
 from rnnexport.bundle.manifest import Manifest, Source, TensorInfo, Tolerance
 from rnnexport.bundle.store import seal, write_bundle
-from rnnexport.errors import BundleError
+from rnnexport.errors import BundleError, RnnexportWarning
 
 MANIFEST = Manifest(
     name="tiny",
@@ -288,6 +288,15 @@ def test_evidence_is_stale_after_a_new_export(tmp_path: Path) -> None:
     write(tmp_path / "gru", "new")
     (tmp_path / "gru" / "parity.json").write_text(kept)
     assert load_bundle(tmp_path / "gru").evidence("parity.json") == "stale"
+
+
+def test_a_folder_that_may_not_be_written_to_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path / "gru", "model")
+    bundle = load_bundle(tmp_path / "gru")
+    monkeypatch.setattr("os.access", lambda path, mode: path != bundle.path)  # root may write anywhere
+    with pytest.warns(RnnexportWarning, match=r"parity\.json is not kept: bundle '.*gru' cannot be written to"):
+        bundle.write_evidence("parity.json", {"run": 1})
+    assert not (tmp_path / "gru" / "parity.json").exists()
 
 
 def test_evidence_that_cannot_be_written_keeps_the_old_one(tmp_path: Path) -> None:
