@@ -41,12 +41,16 @@ def assert_parity(
 
     Raises:
         AssertionError: A runtime is wrong, or the model cannot be exported; it says where and, if known, why.
-        InputError: `inputs` do not fit the model.
+        InputError: `inputs` do not fit the model, or there is no such file or folder.
         RuntimeUnavailableError: A runtime that was named does not work here.
     """
     __tracebackhide__ = True
+    from rnnexport.errors import RnnexportError
     from rnnexport.testing.judging import wrong_runtimes
 
     with tempfile.TemporaryDirectory(prefix="rnnexport-") as folder:
-        wrong = wrong_runtimes(model, inputs, Path(folder) / "bundle", runtimes, grid, lengths, streaming)
+        try:
+            wrong = wrong_runtimes(model, inputs, Path(folder) / "bundle", runtimes, grid, lengths, streaming)
+        except RnnexportError as exc:
+            raise exc.with_traceback(None) from None  # so that pytest shows the test's line and what is wrong
     assert not wrong, "\n".join(["the runtimes do not compute the model:", *wrong])

@@ -43,7 +43,7 @@ def wrong_runtimes(
     """Return a line for each runtime that is wrong; `folder` is where the bundle to judge may lie.
 
     Raises:
-        InputError: `inputs` do not fit the model.
+        InputError: `inputs` do not fit the model, or there is no such file or folder.
         RuntimeUnavailableError: A runtime that was named does not work here.
     """
     specs: list[InputSpec] = []
@@ -74,6 +74,8 @@ def _bundle_of(
     if lengths != "exact" or streaming:
         raise InputError("`lengths` and `streaming` are for a module; leave them out")
     path = model.path if isinstance(model, Bundle) else Path(model)
+    if not path.exists():
+        raise InputError(f"{path} does not exist; it is looked up from {Path.cwd()}")
     if not path.is_dir() or (path / "model.safetensors").is_file():
         return export_with(path, ExportOptions(folder))
     load_bundle(path)  # names what is wrong where the user looks for it

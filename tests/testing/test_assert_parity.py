@@ -61,7 +61,8 @@ def test_the_plug_in_names_the_runtime_that_is_wrong_and_leaves_the_bundle_as_it
     change_a_weight(bundle)
     before = sorted(path.name for path in bundle.path.iterdir())
     (tmp_path / "test_models.py").write_text(
-        f"def test_bad(assert_parity): assert_parity({str(bundle.path)!r}, grid='quick')"
+        f"def test_bad(assert_parity): assert_parity({str(bundle.path)!r}, grid='quick')\n"
+        "def test_missing(assert_parity): assert_parity('nowhere')\n"
     )
     (tmp_path / "pytest.ini").write_text("[pytest]\nrnnexport_runtimes = ort-cpu\n")
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", *PLUGIN]
@@ -71,6 +72,8 @@ def test_the_plug_in_names_the_runtime_that_is_wrong_and_leaves_the_bundle_as_it
     assert "ort-cpu: " in ended.stdout
     assert "the file is wrong, not the runtime" in ended.stdout
     assert "openvino-cpu: " not in ended.stdout
+    assert "InputError: nowhere does not exist" in ended.stdout
+    assert "judging.py" not in ended.stdout  # the user's own line is shown, and nothing of ours
     assert sorted(path.name for path in bundle.path.iterdir()) == before
     assert load_bundle(bundle.path).manifest_sha256
 
