@@ -239,8 +239,8 @@ def test_an_unpacked_keras_file_is_packed_again_by_the_command_of_its_message(ke
         archive.extractall(folder)
     with pytest.raises(InputError, match=r"is the unpacked content of a \.keras file; pack it again with") as excinfo:
         read_keras_file(folder)
-    command = re.search(r"python -m (.+), and export model.keras", str(excinfo.value))
-    subprocess.run([sys.executable, "-m", *shlex.split(command[1])], cwd=tmp_path, check=True)
+    (command,) = re.findall(r"python -m (.+), and export model.keras", str(excinfo.value))
+    subprocess.run([sys.executable, "-m", *shlex.split(command)], cwd=tmp_path, check=True)
     read_keras_file(tmp_path / "model.keras").close()
 
 
