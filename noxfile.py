@@ -116,7 +116,7 @@ def docs(session: nox.Session) -> None:
     builder = session.posargs[0] if session.posargs else "html"
     session.run("sphinx-build", "-W", "--keep-going", "-b", builder, "docs", f"docs/_build/{builder}")
     if not session.posargs:
-        session.run("pytest", "-m", "slow", "tests/test_site.py", "tests/test_documented_commands.py")
+        session.run("pytest", "-m", "slow", "--durations=15", "tests/test_site.py", "tests/test_documented_commands.py")
 
 
 @nox.session

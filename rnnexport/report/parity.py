@@ -68,9 +68,9 @@ def fault_lines(report: ParityReport, runtime: RuntimeParity) -> list[str]:
     for output in report.outputs:
         pairs = [(case.case, comparison) for case in wrong for comparison in case.comparisons]
         if differ := [(case, found.reason) for case, found in pairs if found.output == output and not found.passed]:
-            (case, reason), *others = differ
+            (first, reason), *others = differ
             more = {0: "", 1: "; and in another call"}.get(len(others), f"; and in {len(others)} other calls")
-            lines.append(f"{name}: {case}: output {output!r} {reason}{more}")
+            lines.append(f"{name}: {first}: output {output!r} {reason}{more}")
     if wrong:
         call = f"rnnexport verify {report.bundle} --runtime {name} --grid {report.grid} --seed {report.seed}"
         lines.append(f"{name}: the first of these again: {call} --case {wrong[0].number}")
