@@ -15,8 +15,9 @@ def optimize_tables(report: OptimizeReport) -> list[Table]:
     layers = Table("layer", "operator", "now")
     for layer in report.layers:
         layers.add_row(layer.name, layer.cell, layer.form or f"as it was: {layer.reason}")
-    differences = Table("runtime", "calls", "largest difference", "relative", "inputs")
+    differences = Table("runtime", "calls", "largest difference", "relative", "the original's", "inputs")
     for row in report.differences:
         shown = [row.failure or "", "-"] if row.largest is None else [f"{row.largest:.2g}", f"{row.relative:.2g}"]
-        differences.add_row(row.runtime, str(row.calls), *shown, report.inputs)
+        original = "does not run" if row.original is None else f"{row.original:.2g}"
+        differences.add_row(row.runtime, str(row.calls), *shown, original, report.inputs)
     return [files, layers, differences]

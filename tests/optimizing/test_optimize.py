@@ -15,6 +15,7 @@ from rnnexport.optimizing.options import Rewrite
 from rnnexport.optimizing.rewrite import apply
 from rnnexport.versions import lacks_vnni
 from tests.graphs import Graph
+from tests.parity.drawn_graphs import CHANNELS, Drawn
 
 LSTM, GRU = (path / "model.onnx" for path in reference_bundles())
 RUNTIME = Definition(name="ort", engine="onnxruntime", precision="float32", threads=1)
@@ -237,3 +238,21 @@ def test_weights_beside_the_file_stay_beside_it(mixed, tmp_path):
     assert report.bytes_after == sum(path.stat().st_size for path in (tmp_path / "written").iterdir())
     feeds = {"x": np.ones((3, 2, 4), np.float32)}
     np.testing.assert_allclose(run(tmp_path / "written" / "out.onnx", feeds)["y"], run(mixed, feeds)["y"], atol=1e-5)
+
+
+def test_an_original_that_a_runtime_gets_wrong_says_nothing_against_the_copy(tmp_path):
+    """OpenVINO ignores the original's lengths; and its MaxPool takes no single step."""
+    drawn = Drawn(0)
+    pooled = drawn.node("MaxPool", "x", kernel_shape=[2])
+    y = drawn.lstm(drawn.time_major(pooled), CHANNELS, drawn.node("Sub", "lengths", drawn.constant(np.int32(1))))
+    x = onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, ["batch", CHANNELS, "time"])
+    lengths = onnx.helper.make_tensor_value_info("lengths", onnx.TensorProto.INT32, ["batch"])
+    output = onnx.helper.make_tensor_value_info(y, onnx.TensorProto.FLOAT, None)
+    graph = onnx.helper.make_graph(drawn.nodes, "pooled", [x, lengths], [output], drawn.constants)
+    opsets = [onnx.helper.make_opsetid("", 15)]
+    onnx.save(onnx.helper.make_model(graph, opset_imports=opsets, ir_version=8), tmp_path / "model.onnx")
+    ort, openvino = optimize(tmp_path / "model.onnx", tmp_path / "out.onnx", Rewrite()).differences
+    assert (ort.original, openvino.failure) == (0, None)
+    assert openvino.calls < ort.calls
+    assert openvino.original > 0.1
+    assert max(ort.relative, openvino.relative) < 1e-5
