@@ -241,18 +241,16 @@ def test_weights_beside_the_file_stay_beside_it(mixed, tmp_path):
 
 
 def test_an_original_that_a_runtime_gets_wrong_says_nothing_against_the_copy(tmp_path):
-    """OpenVINO ignores the original's lengths; and its MaxPool takes no single step."""
+    """OpenVINO ignores the original's lengths."""
     drawn = Drawn(0)
-    pooled = drawn.node("MaxPool", "x", kernel_shape=[2])
-    y = drawn.lstm(drawn.time_major(pooled), CHANNELS, drawn.node("Sub", "lengths", drawn.constant(np.int32(1))))
+    y = drawn.lstm(drawn.time_major("x"), CHANNELS, "lengths")
     x = onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, ["batch", CHANNELS, "time"])
     lengths = onnx.helper.make_tensor_value_info("lengths", onnx.TensorProto.INT32, ["batch"])
     output = onnx.helper.make_tensor_value_info(y, onnx.TensorProto.FLOAT, None)
-    graph = onnx.helper.make_graph(drawn.nodes, "pooled", [x, lengths], [output], drawn.constants)
+    graph = onnx.helper.make_graph(drawn.nodes, "lengths", [x, lengths], [output], drawn.constants)
     opsets = [onnx.helper.make_opsetid("", 15)]
     onnx.save(onnx.helper.make_model(graph, opset_imports=opsets, ir_version=8), tmp_path / "model.onnx")
     ort, openvino = optimize(tmp_path / "model.onnx", tmp_path / "out.onnx", Rewrite()).differences
     assert (ort.original, openvino.failure) == (0, None)
-    assert openvino.calls < ort.calls
     assert openvino.original > 0.1
     assert max(ort.relative, openvino.relative) < 1e-5
