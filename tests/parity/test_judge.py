@@ -105,6 +105,24 @@ def test_a_fault_in_a_body_is_named_by_its_node(op_type: str, plant: Plant, tmp_
         judge(model, [feeds(model)], tmp_path)
 
 
+@pytest.mark.parametrize("in_a_scan", [False, True])
+def test_a_sigmoid_rounds_as_numbers_of_size_1(in_a_scan: bool, tmp_path: Path) -> None:
+    """As that of a detector which is sure of silence; ONNX Runtime's is then off by a tenth of it."""
+    drawn = Drawn(0)
+    y = drawn.node("Sub", drawn.lstm(drawn.time_major("x"), CHANNELS), drawn.constant(np.float32(16)))
+    if in_a_scan:
+        x_t, y_t = (helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in ("x_t", "y_t"))
+        body = helper.make_graph([helper.make_node("Sigmoid", ["x_t"], ["y_t"])], "body", [x_t], [y_t])
+        y = drawn.node("Scan", y, body=body, num_scan_inputs=1)
+    else:
+        y = drawn.node("Sigmoid", y)
+    inputs = [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", CHANNELS, "time"])]
+    outputs = [helper.make_tensor_value_info(y, TensorProto.FLOAT, None)]
+    made = helper.make_graph(drawn.nodes, "sure", inputs, outputs, drawn.constants)
+    model = helper.make_model(made, opset_imports=[helper.make_opsetid("", 15)], ir_version=8)
+    assert judge(model, [feeds(model)], tmp_path)["not_held"] == []
+
+
 def branching() -> onnx.ModelProto:
     """Tanh of an LSTM's answer for series of more than ten steps, else Sigmoid."""
     drawn = Drawn(0)
