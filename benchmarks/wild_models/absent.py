@@ -75,7 +75,7 @@ def _standing_for(name: str) -> Any:
 
 class _AbsentModule(types.ModuleType):
     __path__ = []  # noqa: RUF012 # a module's own
-    __version__ = "0"
+    __version__ = "99"
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):

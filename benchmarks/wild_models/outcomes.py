@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 
 import numpy as np
@@ -37,9 +36,7 @@ def first_difference(module: nn.Module, inputs: Sequence[str], bundle: Bundle) -
         feeds = {spec.name: _drawn(spec, sizes) for spec in specs}
         where = ", ".join(f"{dimension}={size}" for dimension, size in sizes.items())
         try:
-            expected = call_module(
-                copy.deepcopy(module), specs, [torch.from_numpy(array.copy()) for array in feeds.values()]
-            )
+            expected = call_module(module, specs, [torch.from_numpy(array.copy()) for array in feeds.values()])
         except Exception:  # the module itself does not take these sizes
             continue
         actual = session.run({name: array for name, array in feeds.items() if name in taken}).values()

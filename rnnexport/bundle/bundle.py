@@ -103,7 +103,7 @@ class Bundle(ShownInNotebooks):
         Where the folder may not be written to, a warning says so.
         """
         if not os.access(self.path, os.W_OK):
-            message = f"{name} is not kept: bundle {str(self.path)!r} cannot be written to; copy it to keep what is found"
+            message = f"{name} is not kept: bundle {str(self.path)!r} cannot be written to; copy it, and use the copy"
             warnings.warn(message, RnnexportWarning, stacklevel=2)
             return
         stamp = {

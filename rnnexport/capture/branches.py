@@ -55,13 +55,19 @@ class Branches(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
     def truth(self, condition: Tensor) -> bool:
-        """Which way this run takes."""
+        """Which way this run takes.
+
+        Raises:
+            ExportError: There are too many ways: this may be a loop that only a value ends.
+        """
         frame = users_frame()
         place = f"{frame.f_code.co_filename}:{frame.f_lineno}: " if frame is not None else ""
         line = linecache.getline(frame.f_code.co_filename, frame.f_lineno).split() if frame is not None else []
         if line[:1] == ["assert"]:
             self.unchecked.append(place)
             return self.assertions.setdefault(place, line[1:2] != ["not"])
+        if len(self.decisions) >= _MOST_RUNS:
+            raise values_error(place)
         taken = self.ahead[len(self.decisions)] if len(self.decisions) < len(self.ahead) else True
         self.decisions.append(_Decision(condition, taken, place))
         return taken

@@ -82,6 +82,14 @@ def test_ways_of_other_shapes_and_too_many_are_refused_with_the_place():
     with pytest.raises(ExportError, match=message):
         captured(forward)
 
+    def until_a_value(x):
+        while (x.abs() > 1).any():
+            x = x / 2
+        return x
+
+    with pytest.raises(ExportError, match=message):
+        captured(until_a_value)
+
 
 @pytest.mark.slow
 @settings(deadline=None)

@@ -382,7 +382,7 @@ def test_rows_that_are_cut_and_nested_loops_are_refused_with_the_place():
 
     class Transduces(nn.Module):
         def forward(self, x):
-            return torch.stack([torch.stack([step for step in row if step.sum().item() > 0]) for row in x])
+            return torch.stack([sum((step for step in row if step.sum().item() > 0), row[0]) for row in x])
 
     with pytest.raises(ExportError, match=r"test_loops\.py:\d+: forward depends on the values.*decoder_step"):
         capture(Transduces(), [parse_input_spec(SERIES)])
