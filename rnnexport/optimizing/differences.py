@@ -43,7 +43,9 @@ def compare(original: Path, rewritten: Path, calls: Sequence[Feeds]) -> list[Dif
     """Run both files on the same calls in every runtime, each in a process of its own."""
     before = {name: [*infer(original, runtime, calls)] for name, runtime in RUNTIMES.items()}
     in_ort = before["ONNX Runtime"]
-    answers = [result.outputs if any(a.size for a in result.outputs.values()) else None for result in in_ort]
+    answers: list[Feeds | None] = [
+        result.outputs if any(a.size for a in result.outputs.values()) else None for result in in_ort
+    ]
     if not any(answers):
         answers = _in_float64(original, calls)
     if not any(answers):

@@ -116,10 +116,7 @@ def test_a_sigmoid_rounds_as_numbers_of_size_1(in_a_scan: bool, tmp_path: Path) 
         y = drawn.node("Scan", y, body=body, num_scan_inputs=1)
     else:
         y = drawn.node("Sigmoid", y)
-    inputs = [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", CHANNELS, "time"])]
-    outputs = [helper.make_tensor_value_info(y, TensorProto.FLOAT, None)]
-    made = helper.make_graph(drawn.nodes, "sure", inputs, outputs, drawn.constants)
-    model = helper.make_model(made, opset_imports=[helper.make_opsetid("", 15)], ir_version=8)
+    model = _model(drawn, y)
     assert judge(model, [feeds(model)], tmp_path)["not_held"] == []
 
 
@@ -138,9 +135,13 @@ def branching() -> onnx.ModelProto:
         for name, op_type in (("then", "Tanh"), ("else", "Sigmoid"))
     }
     answer = drawn.node("If", drawn.node("Greater", steps, drawn.constant(np.array(10))), **branches)
-    ends = (("x", ["batch", CHANNELS, "time"]), (answer, None))
-    inputs, outputs = ([helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)] for name, shape in ends)
-    made = helper.make_graph(drawn.nodes, "branching", inputs, outputs, drawn.constants)
+    return _model(drawn, answer)
+
+
+def _model(drawn: Drawn, answer: str) -> onnx.ModelProto:
+    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", CHANNELS, "time"])
+    output = helper.make_tensor_value_info(answer, TensorProto.FLOAT, None)
+    made = helper.make_graph(drawn.nodes, "drawn", [x], [output], drawn.constants)
     return helper.make_model(made, opset_imports=[helper.make_opsetid("", 15)], ir_version=8)
 
 
