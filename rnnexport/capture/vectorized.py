@@ -209,7 +209,7 @@ class VectorizedLoop:
         else:  # its states are none of its own: one step over the rows of all steps
             states = [self.at_all_steps(self.resolve(state)).flatten(0, 1) for state in self.states_of(offset)]
             _, final = self.run_cell(kind, operation.args[2], x.flatten(0, 1).unsqueeze(0), states, weights)
-            results = tuple(Series(state.unflatten(0, (self.count, x.shape[1]))) for state in final)
+            results = tuple(Series(state.reshape(self.count, x.shape[1], -1)) for state in final)
         return results if kind == "LSTM" else results[0]  # type: ignore[return-value]
 
     def own_output(self, state: Any, cell: int) -> int | str | None:
@@ -279,7 +279,7 @@ class VectorizedLoop:
                 steps = self.at_all_steps(operands[place])
                 operands[place] = steps.movedim(0, batch_axis).flatten(batch_axis, batch_axis + 1)
         results = over_other_rows(operands, cell, attributes, is_real=self.is_real)
-        return Series(tuple(result.unflatten(1, (self.count, rows)).movedim(1, 0) for result in results))
+        return Series(tuple(r.reshape(r.shape[0], self.count, rows, -1).movedim(1, 0) for r in results))
 
     def at_all_steps(self, value: Any) -> Tensor:
         """[steps, …] of a value."""
