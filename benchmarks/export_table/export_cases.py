@@ -28,6 +28,12 @@ class ExportCase:
     """Part of the message, where the export must be refused."""
     sorted_lengths: bool = False
     """Whether the model takes only series that are sorted by length."""
+    least: int = 1
+    """The smallest number of steps that the model takes."""
+    step: int = 1
+    """Of the numbers of steps from there on."""
+    in_openvino: str = "right"
+    """What becomes of the graph there: it does not convert every body of a Scan."""
 
 
 class Run(nn.Module):

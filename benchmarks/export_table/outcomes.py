@@ -20,7 +20,7 @@ from rnnexport.errors import RnnexportError
 
 Arrays = dict[str, NDArray[Any]]
 SIZES = [(1, 1), (1, 9), (4, 1), (3, 7), (2, 13), (1, 9)]
-"""Batch and time of the calls, all on one session."""
+"""Batch and time of the calls, all on one session; from the smallest time that the model takes on."""
 RUNTIMES = {
     "ONNX Runtime": Definition(name="ort", engine="onnxruntime", precision="float32", threads=1),
     "OpenVINO": Definition(name="openvino", engine="openvino", precision="float32", threads=1),
@@ -32,6 +32,7 @@ RUNTIMES = {
 
 def draw(case: ExportCase, batch: int, time: int) -> Arrays:
     """Inputs of one call."""
+    time = case.least + (time - 1) * case.step
     generator = np.random.default_rng([batch, time])
     sizes = {"batch": batch, "time": time, "target_time": time + 2}
 
@@ -40,8 +41,9 @@ def draw(case: ExportCase, batch: int, time: int) -> Arrays:
         if spec.name == "lengths":
             lengths = generator.permutation([time, *generator.integers(1, time + 1, batch - 1)])
             return (np.sort(lengths)[::-1] if case.sorted_lengths else lengths).astype(np.int64)
-        if spec.dtype.startswith("int"):
-            return generator.integers(0, 10, shape).astype(spec.dtype)
+        if not spec.dtype.startswith("float"):
+            low, high = spec.values or (0, 1 if spec.dtype == "bool" else 9)
+            return generator.integers(int(low), int(high) + 1, shape).astype(spec.dtype)
         return generator.standard_normal(shape).astype(spec.dtype)
 
     return {spec.name: values(spec) for spec in specs(case)}

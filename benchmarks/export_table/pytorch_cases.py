@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from benchmarks.export_table.export_cases import CASES, LENGTHS, SERIES, TIME_MAJOR, ExportCase, Run
+from benchmarks.export_table.pattern_cases import PATTERN_CASES
 
 HIDDEN = 7
 _LAYERS: dict[str, tuple[Any, dict[str, str]]] = {
@@ -136,4 +137,4 @@ PYTORCH_CASES = [
         _LAYERS, _DEPTHS, (False, True), (False, True), _ARRANGEMENTS
     )
 ] + single_cases()
-ALL_CASES = [*CASES, *PYTORCH_CASES]
+ALL_CASES = [*CASES, *PATTERN_CASES, *PYTORCH_CASES]
