@@ -282,9 +282,12 @@ def told(shape: Shape, measured: list[Candidate]) -> str:
 
 
 def processor() -> str:
-    """The CPU's name."""
-    names = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
-    return names[0].partition(":")[2].strip() if names else platform.processor()
+    """The CPU's name, and the instructions that matter here."""
+    told = dict(line.split("\t", 1) for line in Path("/proc/cpuinfo").read_text().splitlines() if "\t" in line)
+    told = {key: value.lstrip("\t: ") for key, value in told.items()}
+    flags = told.get("flags", "").split()
+    best = "AVX-512 with VNNI" if "avx512_vnni" in flags else "AVX2" if "avx2" in flags else "neither AVX2 nor AVX-512"
+    return f"{told.get('model name', platform.processor())}, {best}"
 
 
 def main() -> None:
