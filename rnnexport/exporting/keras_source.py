@@ -49,11 +49,13 @@ def export_keras(path: Path, out: Path | None, options: ExportOptions) -> tuple[
     from rnnexport.capture.opsets import DEFAULT_OPSET
     from rnnexport.keras_files.archive import read_keras_file
     from rnnexport.keras_files.masked_inputs import masked_inputs, masks_reach_layers
+    from rnnexport.keras_files.readable import check_readable
     from rnnexport.keras_files.typed_model import read_model
     from rnnexport.keras_files.writing import write_model
 
     if options.lengths != "exact":
         raise InputError("`lengths` is for packed sequences of a module; the masks of a Keras model are part of it")
+    check_readable(path)
     model = read_model(read_keras_file(path))
     if options.streaming and masks_reach_layers(model):
         raise ExportError("recurrent layers with masked steps cannot run step by step; export it without `streaming`")

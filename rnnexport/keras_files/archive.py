@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 SUFFIXES = {".keras", ".h5", ".hdf5"}
 _CONFIG, _METADATA, _WEIGHTS = "config.json", "metadata.json", "model.weights.h5"
 _LARGEST_CONFIG = 64 * 2**20
-_LARGEST_EXPANSION = 100
+LARGEST_EXPANSION = 100
 """What is stored may unpack to so many times its size; Keras stores weights unpacked."""
 
 
@@ -115,7 +115,7 @@ def read_array(path: Path, dataset: Any, name: str, *, whole: bool = False) -> N
         raise InputError(f"{path}: {name} lies outside the file; do not use this file")
     if dataset.dtype.kind not in ("fiu" if whole else "f") or dataset.dtype.itemsize not in (2, 4, 8):
         raise InputError(f"{path}: {name} is {dataset.dtype}, not float16, float32 or float64")
-    if dataset.nbytes > _LARGEST_EXPANSION * max(dataset.id.get_storage_size(), 1):
+    if dataset.nbytes > LARGEST_EXPANSION * max(dataset.id.get_storage_size(), 1):
         raise InputError(f"{path}: {name} claims {dataset.nbytes:,} bytes and stores hardly any; do not use this file")
     array = np.asarray(dataset[()])
     if not np.isfinite(array).all():
@@ -151,7 +151,7 @@ def _read_archive(path: Path) -> KerasFile:
         if _METADATA in names:
             metadata = _parse(path, _METADATA, _member_bytes(path, archive, _METADATA, _LARGEST_CONFIG))
             version = str(metadata.get("keras_version", version))
-        limit = _LARGEST_EXPANSION * path.stat().st_size
+        limit = LARGEST_EXPANSION * path.stat().st_size
         weights = _h5py().File(io.BytesIO(_member_bytes(path, archive, _WEIGHTS, limit)), "r")
     return KerasFile(path, config, version, weights, is_archive=True)
 

@@ -17,6 +17,7 @@ import pytest
 import rnnexport
 from rnnexport.errors import ExportError, InputError
 from rnnexport.keras_files.archive import read_keras_file
+from rnnexport.keras_files.readable import check_readable
 from rnnexport.keras_files.typed_model import read_model
 
 
@@ -280,3 +281,17 @@ def test_masked_layers_do_not_run_step_by_step(kept, tmp_path):
         rnnexport.export(kept / "keras3/masked_lstm.keras", tmp_path / "bundle", streaming=True)
     with pytest.raises(InputError, match="the masks of a Keras model are part of it"):
         rnnexport.export(kept / "keras3/masked_lstm.keras", tmp_path / "bundle", lengths="none")
+
+
+def test_a_file_that_hdf5_reads_for_ever_is_refused(tmp_path):
+    path = tmp_path / "model.h5"
+    with h5py.File(path, "w") as file:
+        file.attrs["model_config"] = "{}"
+    check_readable(path, seconds=2)
+    content = bytearray(path.read_bytes())
+    text = content.index(b"GCOL") + 16  # the first object of the heap of texts; behind it the free space
+    space = text + 16 + -(-int.from_bytes(content[text + 8 : text + 16], "little") // 8) * 8
+    content[space + 8 : space + 16] = bytes(8)
+    path.write_bytes(content)
+    with pytest.raises(InputError, match="is damaged: the HDF5 library crashes on it or reads it for ever"):
+        check_readable(path, seconds=2)
