@@ -230,9 +230,10 @@ def kernels(session: nox.Session) -> None:
         session.run("cmake", "-G", "Ninja", "-S", "kernels", "-B", str(folder), *options, silent=True)
         session.run("cmake", "--build", str(folder), silent=True)
         environment = {"RNNEXPORT_KERNELS_LIBRARY": str((folder / "librnnexport_kernels.so").resolve())}
-        if library:
-            path = session.run("c++", f"-print-file-name={library}", external=True, silent=True)
-            environment["LD_PRELOAD"] = str(path).strip()
+        if library:  # without libstdc++ beside it, it does not find what throws exceptions
+            names = (f"-print-file-name={name}" for name in (library, "libstdc++.so.6"))
+            paths = [str(session.run("c++", name, external=True, silent=True)).strip() for name in names]
+            environment["LD_PRELOAD"] = " ".join(paths)
             environment["ASAN_OPTIONS"] = "detect_leaks=0"  # of Python and ONNX Runtime
             environment["TSAN_OPTIONS"] = "ignore_noninstrumented_modules=1 suppressions=kernels/thread_sanitizer.supp"
         session.run("pytest", "-m", "slow or not slow", "tests/kernels", *session.posargs, env=environment)
