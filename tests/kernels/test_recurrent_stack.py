@@ -236,7 +236,7 @@ def test_memory_stays_flat(library: Path) -> None:
         return int(Path("/proc/self/statm").read_text().split()[1])
 
     early = pages_after(20_000)
-    assert pages_after(500_000) < early + 512  # four bytes a call would be as many
+    assert pages_after(100_000) < early + 512  # as many as 21 bytes a call
 
 
 def test_outputs_that_nobody_wants_may_be_left_out(library: Path) -> None:
