@@ -97,12 +97,17 @@ class Bundle(ShownInNotebooks):
         """The model's own series, each [time, features] or tokens [time]; none where the bundle keeps none."""
         return self.evaluation.series if self.evaluation else []
 
+    @property
+    def is_writable(self) -> bool:
+        """Whether files can be added to it; an installed reference bundle may be read-only."""
+        return os.access(self.path, os.W_OK)
+
     def write_evidence(self, name: str, document: dict[str, Any]) -> None:
         """Replace `name` (such as `parity.json`) atomically, stamped with the manifest's hash; see `write_file`.
 
         Where the folder may not be written to, a warning says so.
         """
-        if not os.access(self.path, os.W_OK):
+        if not self.is_writable:
             message = f"{name} is not kept: bundle {str(self.path)!r} cannot be written to; copy it, and use the copy"
             warnings.warn(message, RnnexportWarning, stacklevel=2)
             return
@@ -121,7 +126,7 @@ class Bundle(ShownInNotebooks):
         Raises:
             BundleError: Writing failed.
         """
-        if not os.access(self.path, os.W_OK):
+        if not self.is_writable:
             return
         target = self.path / name
         temporary = self.path / f".{name}.{os.getpid()}"

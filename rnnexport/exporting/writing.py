@@ -55,12 +55,10 @@ def output_infos(graph: onnx_ir.Model, inputs: Sequence[TensorInfo]) -> Infos:
 
 
 def _described(value: onnx_ir.Value) -> dict[str, Any]:
-    import onnx_ir
-
-    dimensions, is_typed = value.shape or (), value.dtype not in (None, onnx_ir.DataType.UNDEFINED)
+    dimensions = value.shape or ()
     return {
         "name": value.name,
-        "dtype": str(value.dtype.numpy()) if value.dtype and is_typed else "float32",
+        "dtype": str(value.dtype.numpy()) if value.dtype else "float32",  # UNDEFINED is 0
         "shape": tuple(
             d if isinstance(d, int) and d >= 0 else _symbol(d) or f"{value.name}_{i}" for i, d in enumerate(dimensions)
         ),

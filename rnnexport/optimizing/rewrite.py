@@ -181,8 +181,9 @@ def _run(
     if rewrite.lowering == "stack":
         bits, block_size = _STACK_BITS[rewrite.weights], rewrite.block_size or _STACK_BLOCK_SIZE
         activation_bits = rewrite.activation_bits or (8 if bits == 4 else 12)
-        kept = rewrite.keep_float32, float32_candidates
-        RecurrentStack(StackChoices(bits, activation_bits, block_size, *kept, moments))(model)
+        RecurrentStack(
+            StackChoices(bits, activation_bits, block_size, rewrite.keep_float32, float32_candidates, moments)
+        )(model)
         return
     recurrent = recurrent_product(rewrite, model)
     version = model.opset_imports.get("", 1)

@@ -65,8 +65,8 @@ def fault_lines(report: ParityReport, runtime: RuntimeParity) -> list[str]:
         if case.failure:
             failures.setdefault(case.failure, []).append(case.case)
     lines = [f"{name}: {_calls(cases, len(runtime.cases))}: {failure}" for failure, cases in failures.items()]
+    pairs = [(case.case, comparison) for case in wrong for comparison in case.comparisons]
     for output in report.outputs:
-        pairs = [(case.case, comparison) for case in wrong for comparison in case.comparisons]
         if differ := [(case, found.reason) for case, found in pairs if found.output == output and not found.passed]:
             (first, reason), *others = differ
             more = {0: "", 1: "; and in another call"}.get(len(others), f"; and in {len(others)} other calls")

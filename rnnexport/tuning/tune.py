@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -90,7 +89,7 @@ tune = with_arguments(TuneOptions, tune_with, "tune")
 
 
 def _check(bundle: Bundle, budget: Budget, purpose: Purpose, shapes: Sequence[CaseShape], inputs: Path | None) -> None:
-    if not os.access(bundle.path, os.W_OK):
+    if not bundle.is_writable:
         raise BundleError(f"bundle {str(bundle.path)!r} cannot be written to; copy it, and tune the copy")
     by_metric = budget.kind == "metric-drop"
     if by_metric and (bundle.evaluation is None or bundle.manifest.metric is None or inputs is not None):

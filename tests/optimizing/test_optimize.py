@@ -163,6 +163,8 @@ def test_a_step_graph_becomes_straight_line_nodes(mixed, tmp_path):
             "`lowering=fused` `weights=float32` changes nothing; add `weight_only_int8` or `time_steps=1`, or",
         ),
         (Rewrite(weight_only_int8=True), "`weight_only_int8` only stores weights in 8 bits"),
+        (Rewrite(weights="int8", activation_bits=8), "`activation_bits` is for `lowering=stack`"),
+        (Rewrite("stack", "int16", activation_bits=8), "`activation_bits` is for `weights=int8` or int4"),
         (Rewrite(weights="int8", block_size=48), "`block_size=48`: choose a power of two, 16 or more"),
         (
             Rewrite(weights="int4", matmul_kernel="dynamic"),

@@ -14,6 +14,8 @@ from hypothesis import strategies as st
 from onnx_ir.passes.common import ShapeInferencePass
 
 from rnnexport.onnx_files.operators import GATES, STACK
+from rnnexport.optimizing.options import Rewrite
+from rnnexport.optimizing.rewrite import apply
 from rnnexport.passes.lengths import ExactLengths
 from rnnexport.passes.recurrent_stack import RecurrentStack, StackChoices, why_not_stackable
 from tests.graphs import Graph
@@ -175,3 +177,13 @@ def test_fewer_bits_make_a_smaller_file() -> None:
         RecurrentStack(StackChoices(bits))(model)
         sizes.append(sum(value.const_value.nbytes for value in model.graph.initializers.values() if value.const_value))
     assert all(more > less for more, less in pairwise(sizes))
+
+
+@pytest.mark.parametrize(
+    ("weights", "asked", "written"), [("int8", None, 12), ("int8", 8, 8), ("int4", None, 8), ("int4", 12, 12)]
+)
+def test_activations_are_rounded_as_asked_or_as_the_weights_deserve(weights, asked, written):
+    model = ir.from_proto(recurrent_model("GRU", 1, 1, False, False))
+    apply(Rewrite("stack", weights, activation_bits=asked), model, lambda _: {})
+    (stack,) = [node for node in model.graph if node.op_type == STACK]
+    assert stack.attributes.get_int("activation_bits") == written

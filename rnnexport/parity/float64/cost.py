@@ -72,7 +72,7 @@ def _graph(graph: Any, outer: Known) -> Cost:
         held |= made
         most = max(most, sum(held.values()) * _BYTES + bodies.memory_bytes)
         seconds += sum(made.values()) / _ELEMENTS_PER_SECOND + 1 / _NODES_PER_SECOND
-        seconds += _products(node, known.shapes) + bodies.seconds
+        seconds += _products(node, known) + bodies.seconds
         complete &= bodies.complete and {*made} <= {*known.shapes}
         held = {name: size for name, size in held.items() if last.get(name, -1) > number}
     return Cost(most, seconds, complete)
@@ -95,12 +95,12 @@ def _size(known: Known, name: str) -> int:
     return math.prod(known.shapes.get(name, [0]))
 
 
-def _products(node: Any, shapes: Mapping[str, Sequence[int]]) -> float:
+def _products(node: Any, known: Known) -> float:
     """Seconds of a node's multiply-adds and steps."""
-    x, w = (shapes.get(name, []) for name in [*node.input, "", ""][:2])
+    x, w = (known.shapes.get(name, []) for name in [*node.input, "", ""][:2])
     if not x or not w or not node.output:
         return 0.0
-    made = math.prod(shapes.get(next(filter(None, node.output)), [0]))
+    made = _size(known, next(filter(None, node.output)))
     if node.op_type in ("MatMul", "Gemm", "MatMulInteger"):
         return made * x[-1] / _MULTIPLY_ADDS_PER_SECOND
     if node.op_type == "Conv":
@@ -108,7 +108,7 @@ def _products(node: Any, shapes: Mapping[str, Sequence[int]]) -> float:
     if node.op_type == "ConvTranspose":
         return math.prod(x) * math.prod(w[1:]) / _MULTIPLY_ADDS_PER_SECOND
     if node.op_type in ("LSTM", "GRU", "RNN") and len(x) == 3 and len(w) == 3:
-        r = shapes.get(node.input[2], [0, 0, 0])
+        r = known.shapes.get(node.input[2], [0, 0, 0])
         return x[0] * x[1] * (math.prod(w) + math.prod(r)) / _MULTIPLY_ADDS_PER_SECOND + x[0] * w[0] / _STEPS_PER_SECOND
     if node.op_type == STACK and len(x) == 3:  # a byte of weights counts as one
         return x[0] * x[1] * w[0] / _MULTIPLY_ADDS_PER_SECOND + x[0] / _STEPS_PER_SECOND
