@@ -13,6 +13,7 @@ from types import FrameType
 import torch
 from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode, ShapeEnv
 
+from rnnexport.capture.derived_sizes import ITSELF, DerivedSize
 from rnnexport.capture.inputs import InputSpec
 from rnnexport.errors import ExportError, RnnexportError
 
@@ -27,13 +28,13 @@ DECODERS = "A decoder that is fed its own output is exported by its step: give `
 class FrozenDimensionError(ExportError):
     """The module's code turned a dynamic size into a number."""
 
-    def __init__(self, dimension: str, place: str = "") -> None:
-        """Name the dimension, and the place as `file:line: `."""
+    def __init__(self, dimension: str, place: str = "", derived: DerivedSize = ITSELF) -> None:
+        """Name the dimension, the place as `file:line: `, and the number as it follows from the dimension's size."""
         super().__init__(
             f"{place}forward turns dimension {dimension!r} into a number, so the graph would work for that one size; "
             f"write nn.LSTM, nn.GRU or tensor operations for a loop, or give {dimension!r} a fixed size"
         )
-        self.dimension, self.place = dimension, place
+        self.dimension, self.place, self.derived = dimension, place, derived
 
 
 class LoopError(Exception):
@@ -44,7 +45,7 @@ def tracing_error(exc: Exception, inputs: Sequence[InputSpec], sizes: Mapping[st
     """Say in one line why the module could not be traced."""
     place = place_of_failure(exc)
     if isinstance(exc, FrozenDimensionError):
-        return FrozenDimensionError(exc.dimension, exc.place or place)
+        return FrozenDimensionError(exc.dimension, exc.place or place, exc.derived)
     if isinstance(exc, RnnexportError):
         return type(exc)(f"{place}{exc}")
     if isinstance(exc, GuardOnDataDependentSymNode):

@@ -1,7 +1,8 @@
-"""`int(x.shape[1] / 2)` and `len(x)` of a symbolic size: Python makes a number of it, which freezes the dimension.
+"""`int(x.shape[1] / 2)`, `len(x)`, `range(x.shape[1])`: Python makes a number of a size, which freezes a dimension.
 
-Where the user's code does that, the trace is made once more, with an `int` and a `len` in the globals of that code that
-leave a symbolic number symbolic.
+1. For `int` and `len` the trace is made once more, with an `int` and a `len` in the globals of the user's code that
+   leave a symbolic number symbolic.
+2. What needs a number, as `range` does, is refused at once: a loop would be traced through all its steps first.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import builtins
 import math
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -65,12 +66,17 @@ _STAND_INS = {"int": _SymbolicInt, "len": _length}
 
 
 @contextmanager
-def integers_of_sizes(code: Sequence[dict[str, Any]]) -> Iterator[None]:
+def integers_of_sizes(code: Sequence[dict[str, Any]], refuse: Callable[[SymInt], None]) -> Iterator[None]:
     """Let `int` and `len` of a symbolic number be symbolic in the code with these globals, and `int` elsewhere raise.
+
+    Args:
+        code: The globals.
+        refuse: Is called with a symbolic size of which the user's code is about to make a number otherwise.
 
     Raises:
         IntegerOfSizeError: Other code of the user's makes an `int` of one.
     """
+    index = SymInt.__index__
     originals = [(kind, kind.__int__) for kind in (SymInt, SymFloat)]
     rounded = {name: getattr(SymInt, name) for name in _ROUNDING}
     shadowed = [(space, name) for space in code for name in _STAND_INS if name not in space]
@@ -85,15 +91,22 @@ def integers_of_sizes(code: Sequence[dict[str, Any]]) -> Iterator[None]:
 
         return to_int
 
+    def to_index(size: SymInt) -> int:
+        if is_user_code(sys._getframe(1).f_code.co_filename) and not size.node.expr.is_number:
+            refuse(size)
+        return index(size)
+
     try:
         for kind, original in originals:
             kind.__int__ = caught(original)  # type: ignore[method-assign]
+        SymInt.__index__ = to_index  # type: ignore[method-assign]
         for name in rounded:  # an integer is rounded already, and ONNX rounds none
             setattr(SymInt, name, lambda number, *_digits: number)
         for space, name in shadowed:
             space[name] = _STAND_INS[name]
         yield
     finally:
+        SymInt.__index__ = index  # type: ignore[method-assign]
         for kind, original in originals:
             kind.__int__ = original  # type: ignore[method-assign]
         for name, method in rounded.items():

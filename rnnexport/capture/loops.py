@@ -15,103 +15,31 @@ from typing import Any
 import torch
 from torch import fx
 
-from rnnexport.capture.failures import LoopError
+from rnnexport.capture.outline import (
+    Constant,
+    Element,
+    Gathered,
+    Loop,
+    NoMatchError,
+    Operation,
+    Outer,
+    Outline,
+    Previous,
+    Same,
+    SizeIndex,
+    StepIndex,
+)
 
 aten = torch.ops.aten
 
 
-@dataclass(frozen=True, slots=True)
-class StepIndex:
-    """The integer `per_length * number of steps + per_step * this step + constant`."""
+def find_outline(graphs: Sequence[fx.Graph], sizes: Sequence[int], lengths: Sequence[int]) -> Outline:
+    """Describe three traces of one module, at three sizes of a dimension, as operations and loops.
 
-    per_length: int
-    per_step: int
-    constant: int
-
-    def at(self, length: Any, step: int = 0) -> Any:
-        """The value for a number of steps, which may be symbolic, at one of them."""
-        number = self.per_step * step + self.constant
-        return self.per_length * length + number if self.per_length else number
-
-
-@dataclass(frozen=True, slots=True)
-class Constant:
-    """A value that is the same in every trace."""
-
-    value: Any
-
-
-@dataclass(frozen=True, slots=True)
-class Outer:
-    """A placeholder, by name, or the result of an operation outside all loops, by its position in the outline."""
-
-    source: str | int
-
-
-@dataclass(frozen=True, slots=True)
-class Same:
-    """The result of operation `offset` in the same step."""
-
-    offset: int
-
-
-@dataclass(frozen=True, slots=True)
-class Previous:
-    """The result of operation `offset` in the previous step, and before the first step `initial`."""
-
-    offset: int
-    initial: Any
-
-
-@dataclass(frozen=True, slots=True)
-class Element:
-    """The result of operation `offset` of a finished loop at step `index`."""
-
-    loop: int
-    offset: int
-    index: StepIndex
-
-
-@dataclass(frozen=True, slots=True)
-class Gathered:
-    """The list of the results of operation `offset` at all steps of a finished loop."""
-
-    loop: int
-    offset: int
-    reverse: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Operation:
-    """One operator; in `args` and `kwargs` the classes above stand for tensors and numbers."""
-
-    target: Any
-    args: tuple[Any, ...]
-    kwargs: tuple[tuple[str, Any], ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Loop:
-    """Operations that repeat `count` times."""
-
-    count: StepIndex
-    body: tuple[Operation, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Outline:
-    """A module's computation for any number of steps."""
-
-    items: tuple[Operation | Loop, ...]
-    outputs: tuple[Any, ...]
-
-
-class NoMatchError(LoopError):
-    """Two traces do not follow one outline."""
-
-
-def find_outline(graphs: Sequence[fx.Graph], lengths: Sequence[int]) -> Outline:
-    """Describe three traces of one module, at three numbers of steps, as operations and loops.
+    Args:
+        graphs: The traces.
+        sizes: Of the dimension in each.
+        lengths: The numbers of steps that follow from these sizes.
 
     Raises:
         NoMatchError: There is no such description.
@@ -120,7 +48,11 @@ def find_outline(graphs: Sequence[fx.Graph], lengths: Sequence[int]) -> Outline:
     for shifts in SHIFTS:
         try:
             outline, other = (
-                _Comparison((graphs[0], graphs[longer]), (lengths[0], lengths[longer]), shifts).outline()
+                _Comparison(
+                    _Trace(graphs[0], sizes[0], lengths[0]),
+                    _Trace(graphs[longer], sizes[longer], lengths[longer]),
+                    shifts,
+                ).outline()
                 for longer in (1, 2)
             )
         except NoMatchError as exc:
@@ -153,13 +85,22 @@ _FACTORIES = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class _AtStep:
+    """Operation `offset` at one step of a loop, or of the run that is being tried, where `loop` is `None`."""
+
+    loop: int | None
+    offset: int
+    step: int
+
+
 class _Trace:
     """One trace: its operators in order, and where each stands in the outline found so far."""
 
-    def __init__(self, graph: fx.Graph, length: int) -> None:
-        self.length = length
-        self.place: dict[fx.Node, tuple[Any, ...]] = {
-            node: ("outer", node.name) for node in graph.nodes if node.op == "placeholder"
+    def __init__(self, graph: fx.Graph, size: int, length: int) -> None:
+        self.size, self.length = size, length
+        self.place: dict[fx.Node, Outer | _AtStep] = {
+            node: Outer(node.name) for node in graph.nodes if node.op == "placeholder"
         }
         calls = [node for node in graph.nodes if node.op == "call_function" and node.target not in _ASSERTIONS]
         self.nodes = _factories_first(calls, set(self.place))
@@ -190,9 +131,8 @@ class _Run:
 class _Comparison:
     """Walks through two traces in step."""
 
-    def __init__(self, graphs: tuple[fx.Graph, fx.Graph], lengths: tuple[int, int], shifts: tuple[int, ...]) -> None:
-        self.traces = (_Trace(graphs[0], lengths[0]), _Trace(graphs[1], lengths[1]))
-        self.shifts = shifts
+    def __init__(self, shorter: _Trace, longer: _Trace, shifts: tuple[int, ...]) -> None:
+        self.traces, self.shifts = (shorter, longer), shifts
         self.items: list[Operation | Loop] = []
 
     def outline(self) -> Outline:
@@ -210,7 +150,7 @@ class _Comparison:
             raise NoMatchError(f"{nodes[0].target} stands where {nodes[1].target} stands with more steps")
         self.items.append(self.operation([nodes[0]], [nodes[1]], None))
         for trace, node in zip(self.traces, nodes, strict=True):
-            trace.place[node] = ("outer", len(self.items) - 1)
+            trace.place[node] = Outer(len(self.items) - 1)
             trace.next += 1
 
     def take_loop(self, shift: int) -> bool:
@@ -251,7 +191,7 @@ class _Comparison:
         for trace, start, count in zip(self.traces, run.starts, run.counts, strict=True):
             for index in range(run.period * count):
                 step, offset = divmod(index, run.period)
-                trace.place[trace.nodes[start + index]] = ("loop", len(self.items) - 1, offset, step)
+                trace.place[trace.nodes[start + index]] = _AtStep(len(self.items) - 1, offset, step)
             trace.next = start + run.period * count
 
     def operation(self, first: list[fx.Node], second: list[fx.Node], run: _Run | None) -> Operation:
@@ -273,7 +213,7 @@ class _Comparison:
         if all(isinstance(value, fx.Node) for value in values):
             return self.describe_nodes(first, second, run)
         if all(type(value) is int for value in values):
-            return self.affine(first, second)
+            return self.number(first, second)
         if all(type(value) is type(first[0]) and value == first[0] for value in values):
             return Constant(first[0])
         raise NoMatchError(f"an operand is {first[0]!r} and {second[-1]!r}")
@@ -305,46 +245,62 @@ class _Comparison:
         """Whether two lists hold one result of a loop at all its steps, in order or in reverse."""
         found = set()
         for trace, items in zip(self.traces, (first, second), strict=True):
-            places = [trace.place.get(item, ()) if isinstance(item, fx.Node) else () for item in items]
-            if not places or any(place[:1] != ("loop",) or place[1:3] != places[0][1:3] for place in places):
+            places = [trace.place.get(item) if isinstance(item, fx.Node) else None for item in items]
+            steps = [place.step for place in places if isinstance(place, _AtStep)]
+            sources = {(place.loop, place.offset) for place in places if isinstance(place, _AtStep)}
+            if not places or len(steps) < len(places) or len(sources) != 1:
                 return None
-            steps = [place[3] for place in places]
-            loop = self.items[places[0][1]]
+            position, offset = sources.pop()
+            assert position is not None
+            loop = self.items[position]
             assert isinstance(loop, Loop)
             forward = list(range(loop.count.at(trace.length)))
             if steps not in (forward, forward[::-1]):
                 return None
-            found.add((places[0][1], places[0][2], steps != forward))
-        return Gathered(*found.pop()) if len(found) == 1 else None
+            found.add(Gathered(position, offset, steps != forward))
+        return found.pop() if len(found) == 1 else None
 
     def describe_nodes(self, first: Sequence[fx.Node], second: Sequence[fx.Node], run: _Run | None) -> Any:
         columns = [[self.locate(which, node, run) for node in nodes] for which, nodes in enumerate((first, second))]
         places = columns[0] + columns[1]
-        if all(place == places[0] and place[0] == "outer" for place in places):
-            return Outer(places[0][1])
-        if all(place[0] == "loop" and place[1:3] == places[0][1:3] for place in places):
-            index = self.affine(*([place[3] for place in column] for column in columns))
-            return Element(places[0][1], places[0][2], index)
-        offsets = {place[1] for column in columns for place in column[1:] if place[0] == "here"}
+        if isinstance(places[0], Outer) and all(place == places[0] for place in places):
+            return places[0]
+        steps = [[place.step for place in column if isinstance(place, _AtStep)] for column in columns]
+        loops = {(place.loop, place.offset) if isinstance(place, _AtStep) else None for place in places}
+        if len(loops) == 1 and (source := loops.pop()) is not None and source[0] is not None:
+            return Element(*source, self.affine(*steps))
+        later = [place for column in columns for place in column[1:]]
+        offsets = {place.offset for place in later if isinstance(place, _AtStep) and place.loop is None}
         if run is None or len(offsets) != 1:
             raise NoMatchError("an operand comes from another place at other steps")
         offset = offsets.pop()
-        if all(place == ("here", offset, step) for column in columns for step, place in enumerate(column)):
+        if all(place == _AtStep(None, offset, step) for column in columns for step, place in enumerate(column)):
             return Same(offset)
-        if all(place == ("here", offset, step) for column in columns for step, place in enumerate(column[1:])):
+        if all(place == _AtStep(None, offset, step) for column in columns for step, place in enumerate(column[1:])):
             return Previous(offset, self.describe(first[:1], second[:1], None))
         raise NoMatchError("an operand comes from a step before the previous one")
 
-    def locate(self, which: int, node: fx.Node, run: _Run | None) -> tuple[Any, ...]:
+    def locate(self, which: int, node: fx.Node, run: _Run | None) -> Outer | _AtStep:
         trace = self.traces[which]
         if run is not None:
             index = trace.position.get(node, -1) - run.starts[which]
             if 0 <= index < run.period * run.counts[which]:
                 step, offset = divmod(index, run.period)
-                return "here", offset, step
+                return _AtStep(None, offset, step)
         if node not in trace.place:
             raise NoMatchError("an operand is computed later")
         return trace.place[node]
+
+    def number(self, first: Sequence[int], second: Sequence[int]) -> StepIndex | SizeIndex:
+        """A number that follows from the number of steps, or from the size of the dimension."""
+        try:
+            return self.affine(first, second)
+        except NoMatchError:
+            short, long = (trace.size for trace in self.traces)
+            per_size, rest = divmod(second[0] - first[0], long - short)
+            if rest or len({*first}) > 1 or len({*second}) > 1:
+                raise
+            return SizeIndex(per_size, first[0] - per_size * short)
 
     def affine(self, first: Sequence[int], second: Sequence[int]) -> StepIndex:
         short, long = (trace.length for trace in self.traces)

@@ -16,7 +16,7 @@ import torch
 from torch import SymInt, Tensor
 from torch.overrides import TorchFunctionMode
 
-from rnnexport.capture.failures import FrozenDimensionError, place_of_call
+from rnnexport.capture.failures import place_of_call
 from rnnexport.errors import ExportError
 
 _APART = {torch.unbind, Tensor.unbind}
@@ -27,12 +27,12 @@ class PiecesAsSlices(TorchFunctionMode):
     """Writes pieces as slices.
 
     Args:
-        dimension_of: The name of the symbolic dimension of a size, or nothing.
+        refuse_number: Refuses that a symbolic size becomes a number, if it follows from dimensions.
     """
 
-    def __init__(self, dimension_of: Callable[[Any], str]) -> None:
+    def __init__(self, refuse_number: Callable[[SymInt], None]) -> None:
         super().__init__()
-        self.dimension_of = dimension_of
+        self.refuse_number = refuse_number
         self.places: list[str] = []
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -61,8 +61,8 @@ class PiecesAsSlices(TorchFunctionMode):
             FrozenDimensionError: The size is one of any number.
         """
         size: int | SymInt = x.shape[dim]
-        if isinstance(size, SymInt) and (dimension := self.dimension_of(size)):
-            raise FrozenDimensionError(dimension, place_of_call())
+        if isinstance(size, SymInt):
+            self.refuse_number(size)
 
     def refuse(self, size: SymInt, cut: int) -> None:
         """Say that the number of pieces grows with the size.
@@ -70,13 +70,11 @@ class PiecesAsSlices(TorchFunctionMode):
         Raises:
             ExportError: Always.
         """
-        dimension = self.dimension_of(size)
-        if cut == 1 and dimension:
-            raise FrozenDimensionError(dimension)
-        what = f"dimension {dimension!r}" if dimension else "a dimension of any size"
+        if cut == 1:
+            self.refuse_number(size)
         raise ExportError(
-            f"forward cuts {what} into pieces of {cut}, and a graph holds a fixed number of pieces; reshape to "
-            f"[batch · pieces, {cut}, …], or give the dimension a fixed size"
+            f"forward cuts a dimension of any size into pieces of {cut}, and a graph holds a fixed "
+            f"number of pieces; reshape to [batch · pieces, {cut}, …], or give the dimension a fixed size"
         )
 
 

@@ -17,11 +17,13 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_unflatten
 
+from rnnexport.capture.derived_sizes import DerivedSize
 from rnnexport.capture.failures import DECODERS, FrozenDimensionError, LoopError
 from rnnexport.capture.functional import without_in_place
 from rnnexport.capture.inputs import InputSpec, SizeRange
 from rnnexport.capture.interception import OPAQUE, computed, opaque_layer
-from rnnexport.capture.loops import (
+from rnnexport.capture.loops import find_outline
+from rnnexport.capture.outline import (
     Constant,
     Element,
     Gathered,
@@ -31,8 +33,8 @@ from rnnexport.capture.loops import (
     Outer,
     Outline,
     Previous,
+    SizeIndex,
     StepIndex,
-    find_outline,
 )
 from rnnexport.capture.scanning import leaves_of
 from rnnexport.capture.tracing import Entry, Trace, export, left_as_found
@@ -40,8 +42,8 @@ from rnnexport.capture.vectorized import NotVectorizableError, Unbound, Vectoriz
 from rnnexport.errors import ExportError, RnnexportError
 
 aten = torch.ops.aten
-_LENGTHS = (4, 6, 7)
-"""Numbers of steps at which loops are unrolled, where the module takes so few."""
+_FEWEST_STEPS = 4
+"""The smallest of the numbers of steps at which loops are unrolled, where the module takes so few."""
 _MOST_STEPS = 20
 """A module that needs more is not unrolled."""
 _LAYERS = {"GRU": torch.gru, "RNN_TANH": torch.rnn_tanh, "RNN_RELU": torch.rnn_relu}
@@ -61,11 +63,11 @@ def trace_with_loops(
     Raises:
         ExportError: The loop cannot be written for any number of steps.
     """
-    lengths = [length + max(0, taken.minimum - _LENGTHS[0]) for length in _LENGTHS]
-    if not all(taken.holds(length) for length in lengths) or max(lengths) > _MOST_STEPS:
+    unrolled = _sizes_to_unroll(frozen.derived, taken)
+    if frozen.derived.at(unrolled[-1]) > _MOST_STEPS:
         raise frozen
     try:
-        entry = _outline_entry(module, inputs, sizes, frozen.dimension, lengths)
+        entry = _outline_entry(module, inputs, sizes, frozen, unrolled)
         entry.compare_with_module()
         return Trace(export(entry, sizes), entry.seen)
     except LoopError as exc:
@@ -75,28 +77,51 @@ def trace_with_loops(
         ) from exc
 
 
+def _sizes_to_unroll(derived: DerivedSize, taken: SizeRange) -> list[int]:
+    """Three sizes of a dimension whose numbers of steps differ by 2 and by 1, or as little as the module takes.
+
+    Where several sizes give one number of steps, it is one that no multiple of the steps can be taken for.
+    """
+    first = taken.at_least(derived.smallest(_FEWEST_STEPS))
+    found = [first]
+    for more in (2, 1):
+        steps = derived.at(found[-1]) + more
+        smallest = taken.at_least(derived.smallest(steps))
+        as_many = range(smallest, derived.smallest(derived.at(smallest) + 1), taken.step)
+        apart = (size for size in as_many if (size - first) % (derived.at(size) - derived.at(first)))
+        found.append(next(apart, smallest))
+    return found
+
+
 def _outline_entry(
-    module: nn.Module, inputs: Sequence[InputSpec], sizes: dict[str, int], dimension: str, lengths: Sequence[int]
+    module: nn.Module,
+    inputs: Sequence[InputSpec],
+    sizes: dict[str, int],
+    frozen: FrozenDimensionError,
+    unrolled_sizes: Sequence[int],
 ) -> OutlineEntry:
+    dimension, derived = frozen.dimension, frozen.derived
     programs = []
-    for length in lengths:
-        fixed = _with_size(inputs, dimension, length)
+    for size in unrolled_sizes:
+        fixed = _with_size(inputs, dimension, size)
         unrolled = Entry(module, fixed)
         try:
             programs.append(export(unrolled, sizes, catch_cells=False))
         except FrozenDimensionError as exc:
-            both = _with_size(fixed, exc.dimension, length)
+            both = _with_size(fixed, exc.dimension, size)
             export(Entry(module, both), sizes, catch_cells=False)  # where values decide, that is the reason to tell
             raise ExportError(
                 f"{exc.place}forward loops over dimension {exc.dimension!r}, or needs its size as a number, beside a "
                 f"loop over {dimension!r}; write one of them as nn.LSTM, nn.GRU or tensor operations. {DECODERS}"
             ) from exc
         without_in_place(programs[-1].graph)
-    outline = find_outline([program.graph for program in programs], lengths)
-    entry = OutlineEntry(module, inputs, outline, programs[0], dimension)
+    graphs = [program.graph for program in programs]
+    outline = find_outline(graphs, unrolled_sizes, [derived.at(size) for size in unrolled_sizes])
+    entry = OutlineEntry(module, inputs, outline, programs[0], frozen)
     entry.seen = unrolled.seen
     loops = (item for item in outline.items if isinstance(item, Loop))
-    entry.seen.least[dimension] = max((1 - loop.count.constant for loop in loops), default=1)
+    fewest = max((1 - loop.count.constant for loop in loops), default=1)
+    entry.seen.least[dimension] = derived.smallest(fewest)
     return entry
 
 
@@ -115,10 +140,11 @@ class OutlineEntry(Entry):
         inputs: Sequence[InputSpec],
         outline: Outline,
         program: torch.export.ExportedProgram,
-        dimension: str,
+        frozen: FrozenDimensionError,
     ) -> None:
         super().__init__(module, inputs)
-        self.outline, self.program, self.dimension = _Hidden(outline), _Hidden(program), dimension
+        self.outline, self.program = _Hidden(outline), _Hidden(program)
+        self.dimension, self.derived = frozen.dimension, frozen.derived
         self.is_real = False
 
     def call(self, tensors: Sequence[Tensor]) -> dict[str, Tensor]:
@@ -136,28 +162,34 @@ class OutlineEntry(Entry):
         original = Entry(self.module, self.inputs)
         with left_as_found(self.module), torch.random.fork_rng(devices=[]), torch.no_grad():
             torch.manual_seed(0)
-            for length in (length for length in _TRIED if length >= self.seen.least[self.dimension]):
-                tensors = [_random(spec, {self.dimension: length}) for spec in self.inputs]
+            for size in self.tried_sizes():
+                tensors = [_random(spec, {self.dimension: size}) for spec in self.inputs]
                 try:
                     expected = original(*tensors)
                 except Exception:  # the module itself has no answer at this size
                     continue
                 self.is_real = True
-                actual = self._on_numbers(tensors, length)
+                actual = self._on_numbers(tensors, size)
                 self.is_real = False
                 for name, e in expected.items():
                     a = actual[name]
                     if not (a.shape == e.shape and torch.allclose(a, e, 1e-3, 1e-4)):
-                        raise NoMatchError(f"at {length} steps it gives another result than its unrolled form")
+                        raise NoMatchError(f"at {self.dimension}={size} it gives another result than its unrolled form")
 
-    def _on_numbers(self, tensors: Sequence[Tensor], length: int) -> dict[str, Tensor]:
+    def tried_sizes(self) -> list[int]:
+        """Sizes at which the outline is compared with the module: the smallest and the largest of each length."""
+        least = self.seen.least[self.dimension]
+        ends = {self.derived.smallest(length + more) - more for length in _TRIED for more in (0, 1)}
+        return sorted(size for size in ends if size >= least)
+
+    def _on_numbers(self, tensors: Sequence[Tensor], size: int) -> dict[str, Tensor]:
         try:
             return self(*tensors)  # type: ignore[no-any-return]
         except (LoopError, RnnexportError):
             raise
         except Exception as exc:  # operators refuse what does not fit them
             reason = (str(exc).strip().splitlines() or [""])[0]
-            raise NoMatchError(f"at {length} steps its steps do not fit together: {reason}") from exc
+            raise NoMatchError(f"at {self.dimension}={size} its steps do not fit together: {reason}") from exc
 
 
 class _Hidden:
@@ -178,11 +210,12 @@ class _OutlineRun:
 
     def __init__(self, entry: OutlineEntry, tensors: Sequence[Tensor]) -> None:
         self.entry, self.outline = entry, entry.outline.value
-        self.length = next(
+        self.size = next(
             tensor.shape[spec.shape.index(entry.dimension)]
             for spec, tensor in zip(entry.inputs, tensors, strict=True)
             if entry.dimension in spec.shape
         )
+        self.length = entry.derived.at(self.size)
         self.results: dict[int, Any] = {}
         self.placeholders = _placeholders(entry, tensors)
         for position, item in enumerate(self.outline.items):
@@ -225,6 +258,8 @@ class _OutlineRun:
                 return value
             case StepIndex():
                 return reference.at(self.length)
+            case SizeIndex():
+                return reference.at(self.size)
             case Outer(source):
                 return self.placeholders[source] if isinstance(source, str) else self.results[source]
             case Element(loop, offset, index):

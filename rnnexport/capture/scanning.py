@@ -15,7 +15,7 @@ from torch import Tensor
 from torch._higher_order_ops.scan import scan
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
-from rnnexport.capture.loops import Operation, Previous, Same
+from rnnexport.capture.outline import Operation, Previous, Same
 
 
 def cycles(body: Sequence[Operation]) -> list[tuple[int, ...]]:

@@ -25,7 +25,14 @@ from torch.distributions import Distribution
 from rnnexport.capture.arguments import Arguments
 from rnnexport.capture.branches import Branches
 from rnnexport.capture.computed_weights import computed_attributes, computed_weights_kept
-from rnnexport.capture.failures import FrozenDimensionError, LoopError, place_of_guard, tracing_error
+from rnnexport.capture.derived_sizes import DerivedSize
+from rnnexport.capture.failures import (
+    FrozenDimensionError,
+    LoopError,
+    place_of_call,
+    place_of_guard,
+    tracing_error,
+)
 from rnnexport.capture.inputs import InputSpec, SizeRange, symbolic_dimensions
 from rnnexport.capture.integers import IntegerOfSizeError, integers_of_sizes
 from rnnexport.capture.interception import recurrent_layers_caught
@@ -35,7 +42,7 @@ from rnnexport.capture.packed import packing_caught
 from rnnexport.capture.pieces import PiecesAsSlices
 from rnnexport.capture.substitutes import Substitutes
 from rnnexport.capture.tensor_values import numbers_caught
-from rnnexport.errors import RnnexportError
+from rnnexport.errors import ExportError, RnnexportError
 
 
 class Entry(nn.Module):
@@ -102,10 +109,28 @@ class SizeWatch:
     def __init__(self) -> None:
         self.sizes: dict[str, Any] = {}
 
-    def dimension_of(self, size: Any) -> str:
-        """Name the dimension of a size, or nothing."""
-        same = (d for d, s in self.sizes.items() if isinstance(s, torch.SymInt) and s.node.expr == size.node.expr)
-        return next(same, "")
+    def refuse(self, size: torch.SymInt) -> None:
+        """Say which dimension would freeze if `size`, which may follow from a dimension's, became a number.
+
+        Raises:
+            FrozenDimensionError: It follows from one dimension.
+            ExportError: It follows from several.
+        """
+        symbols = size.node.expr.free_symbols
+        named = {
+            next(iter(s.node.expr.free_symbols)): dimension
+            for dimension, s in self.sizes.items()
+            if isinstance(s, torch.SymInt) and s.node.expr.is_Symbol
+        }
+        dimensions = sorted(named[symbol] for symbol in symbols if symbol in named)
+        if len(dimensions) < len(symbols):  # some of it is no size
+            return
+        if len(dimensions) == 1:
+            raise FrozenDimensionError(dimensions[0], place_of_call(), DerivedSize(*symbols, size.node.expr))
+        raise ExportError(
+            f"forward turns a size that follows from dimensions {' and '.join(map(repr, dimensions))} "
+            "into a number, so the graph would work for that one size; write nn.LSTM, nn.GRU or tensor operations"
+        )
 
     def check(self) -> None:
         """Stop the trace early: a loop that unrolls would go on for many steps.
@@ -214,9 +239,9 @@ def export(
         recurrent_layers_caught(entry.module, catch_cells=catch_cells),
         packing_caught(),
         numbers_caught(),
-        pieces := PiecesAsSlices(entry.watch.dimension_of),
+        pieces := PiecesAsSlices(entry.watch.refuse),
         branches,
-        integers_of_sizes(symbolic_code),
+        integers_of_sizes(symbolic_code, entry.watch.refuse),
         Substitutes(entry.module, entry.watch.check, longest),
         quiet(),
     ]

@@ -19,7 +19,18 @@ from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from rnnexport.capture.failures import LoopError
 from rnnexport.capture.interception import OPAQUE, over_other_rows
-from rnnexport.capture.loops import Constant, Element, Gathered, Loop, Operation, Outer, Previous, Same, StepIndex
+from rnnexport.capture.outline import (
+    Constant,
+    Element,
+    Gathered,
+    Loop,
+    Operation,
+    Outer,
+    Previous,
+    Same,
+    SizeIndex,
+    StepIndex,
+)
 from rnnexport.capture.scanning import Steps, cycles, is_same, leaves_of
 
 aten = torch.ops.aten
@@ -428,7 +439,7 @@ class Unbound:
 
 
 _PENDING = object()
-_REFERENCES = (Constant, StepIndex, Outer, Same, Previous, Element, Gathered, tuple)
+_REFERENCES = (Constant, StepIndex, SizeIndex, Outer, Same, Previous, Element, Gathered, tuple)
 
 
 def _run_of_steps(tensor: Tensor, start: StepIndex, length: Any, count: Any) -> Tensor:

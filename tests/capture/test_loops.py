@@ -332,6 +332,47 @@ def test_a_loop_from_the_second_step_on_needs_two_steps(check):
     assert "the graph takes time >= 2: its loop has no step at smaller sizes" in captured.notes
 
 
+FRONT_ENDS = {
+    "every second step": lambda x: x[:, ::2],
+    "without padding": lambda x: nn.functional.avg_pool1d(x.transpose(1, 2), 5, 1).transpose(1, 2),
+    "with a stride": lambda x: nn.functional.avg_pool1d(x.transpose(1, 2), 3, 2, padding=1).transpose(1, 2),
+    "windows": lambda x: x.unfold(1, 6, 4).mean(-1),
+}
+
+
+class AfterAFrontEnd(nn.Module):
+    """A loop over what is left of the steps: fewer than there are, at a rate of its own."""
+
+    def __init__(self, front_end, unbound=False):
+        super().__init__()
+        self.front_end, self.unbound = FRONT_ENDS[front_end], unbound
+        self.cell, self.norm = nn.GRUCell(5, 8), nn.LayerNorm(8)
+
+    def forward(self, x):
+        whole, x = x, self.front_end(x)
+        h, steps = x.new_zeros(x.shape[0], 8), []
+        for step in x.unbind(1) if self.unbound else (x[:, t] for t in range(x.size(1))):
+            h = self.norm(self.cell(step, h))
+            steps.append(h)
+        return torch.stack(steps, 1), whole + whole.new_zeros(whole.shape[1], 5)
+
+
+@pytest.mark.parametrize(
+    ("front_end", "unbound", "least"),
+    [
+        ("every second step", False, 1),
+        pytest.param("without padding", True, 5, marks=pytest.mark.slow),
+        pytest.param("with a stride", True, 1, marks=pytest.mark.slow),
+        ("windows", False, 6),
+    ],
+)
+def test_a_loop_over_what_a_front_end_leaves_runs_for_any_number_of_steps(check, ops, front_end, unbound, least):
+    sizes = [(batch, least + more) for batch, more in ((1, 0), (2, 1), (3, 2), (2, 3), (3, 36), (1, 37))]
+    captured = check(AfterAFrontEnd(front_end, unbound), SERIES, sizes=sizes)
+    assert ops(captured).count("Scan") == 1
+    assert captured.ranges["time"].minimum == least
+
+
 class RowByRow(nn.Module):
     """A layer over each row of the batch, and its step where the row ends."""
 
@@ -379,6 +420,13 @@ def test_rows_that_are_cut_and_nested_loops_are_refused_with_the_place():
 
     with pytest.raises(ExportError, match=r"test_loops\.py:\d+: .*'time', .* beside a loop over 'batch'.*decoder_step"):
         capture(Searches(), [parse_input_spec(SERIES)])
+
+    class OverRowsAndSteps(nn.Module):
+        def forward(self, x):
+            return torch.stack([step * 2 for step in x.flatten(0, 1)])
+
+    with pytest.raises(ExportError, match=r"test_loops\.py:\d+: .* follows from dimensions 'batch' and 'time'"):
+        capture(OverRowsAndSteps(), [parse_input_spec(SERIES)])
 
     class Transduces(nn.Module):
         def forward(self, x):

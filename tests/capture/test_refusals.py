@@ -112,7 +112,9 @@ def pieces_of_four(x):
 
 def test_pieces_as_many_as_there_are_are_refused_by_the_place():
     message = refusal(Calls(pieces_of_four))
-    assert re.match(HERE + "forward cuts dimension 'time' into pieces of 4, and a graph holds a fixed number", message)
+    assert re.match(
+        HERE + "forward cuts a dimension of any size into pieces of 4, and a graph holds a fixed number", message
+    )
 
 
 class Two(nn.Module):
