@@ -99,6 +99,7 @@ def minimum(session: nox.Session) -> None:
         for requirement in (
             *project["project"]["dependencies"],
             *project["project"]["optional-dependencies"]["conformance"],
+            *project["project"]["optional-dependencies"]["keras"],
         )
     ]
     session.install(*lowest, "pytest", "pytest-timeout", "pytest-xdist")

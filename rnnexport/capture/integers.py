@@ -94,7 +94,8 @@ def integers_of_sizes(code: Sequence[dict[str, Any]], refuse: Callable[[SymInt],
     def to_index(size: SymInt) -> int:
         if is_user_code(sys._getframe(1).f_code.co_filename) and not size.node.expr.is_number:
             refuse(size)
-        return index(size)
+        number: int = index(size)  # type: ignore[no-untyped-call]
+        return number
 
     try:
         for kind, original in originals:

@@ -266,9 +266,10 @@ class _Comparison:
         if isinstance(places[0], Outer) and all(place == places[0] for place in places):
             return places[0]
         steps = [[place.step for place in column if isinstance(place, _AtStep)] for column in columns]
-        loops = {(place.loop, place.offset) if isinstance(place, _AtStep) else None for place in places}
-        if len(loops) == 1 and (source := loops.pop()) is not None and source[0] is not None:
-            return Element(*source, self.affine(*steps))
+        loops = {(place.loop, place.offset) if isinstance(place, _AtStep) else (None, 0) for place in places}
+        loop, made = loops.pop()
+        if not loops and loop is not None:
+            return Element(loop, made, self.affine(*steps))
         later = [place for column in columns for place in column[1:]]
         offsets = {place.offset for place in later if isinstance(place, _AtStep) and place.loop is None}
         if run is None or len(offsets) != 1:

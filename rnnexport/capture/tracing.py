@@ -126,7 +126,8 @@ class SizeWatch:
         if len(dimensions) < len(symbols):  # some of it is no size
             return
         if len(dimensions) == 1:
-            raise FrozenDimensionError(dimensions[0], place_of_call(), DerivedSize(*symbols, size.node.expr))
+            (symbol,) = symbols
+            raise FrozenDimensionError(dimensions[0], place_of_call(), DerivedSize(symbol, size.node.expr))
         raise ExportError(
             f"forward turns a size that follows from dimensions {' and '.join(map(repr, dimensions))} "
             "into a number, so the graph would work for that one size; write nn.LSTM, nn.GRU or tensor operations"
