@@ -235,6 +235,7 @@ def export(
     contexts: list[AbstractContextManager[Any]] = [
         torch.no_grad(),
         left_as_found(entry.module),
+        inference_tensors_copied(entry.module),
         computed_weights_kept(entry.module),
         distributions_unchecked(),
         recurrent_layers_caught(entry.module, catch_cells=catch_cells),
@@ -317,6 +318,23 @@ def left_as_found(module: nn.Module) -> Iterator[None]:
             table.update(entries)
         for items, entries_of_list in lists:
             items[:] = entries_of_list
+
+
+@contextmanager
+def inference_tensors_copied(module: nn.Module) -> Iterator[None]:
+    """Replace what was made in inference mode, which nothing can be traced with; `left_as_found` puts it back."""
+    copies: dict[Tensor, Tensor] = {}
+
+    def copied(tensor: Tensor) -> Tensor:
+        if tensor not in copies:
+            copy = tensor.clone()
+            copies[tensor] = nn.Parameter(copy, requires_grad=False) if isinstance(tensor, nn.Parameter) else copy
+        return copies[tensor]
+
+    tables: list[dict[str, Any]] = [t for child in module.modules() for t in (child._parameters, child._buffers)]
+    for table in tables:
+        table.update({name: copied(t) for name, t in table.items() if t is not None and t.is_inference()})
+    yield
 
 
 @contextmanager

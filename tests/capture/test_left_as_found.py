@@ -50,6 +50,17 @@ def test_the_module_and_pytorch_are_as_before(fails):
     assert functions == [nn.LSTM.forward, nn.GRU.forward, nn.LSTMCell.forward, rnn.pack_padded_sequence.__code__]
 
 
+def test_a_module_made_in_inference_mode_is_captured_and_keeps_its_tensors():
+    torch.manual_seed(0)
+    with torch.inference_mode():
+        module = Classifier().eval()
+    before = dict(module.named_parameters())
+    captured = capture(module, SPECS)
+    assert dict(module.named_parameters()) == before
+    torch.manual_seed(0)
+    assert serialized(captured) == serialized(capture(Classifier().eval(), SPECS))
+
+
 @pytest.mark.slow
 def test_training_mode_is_exported_as_evaluation_with_a_note():
     module = Classifier().train()
