@@ -284,6 +284,15 @@ def chaos(session: nox.Session) -> None:
 
 
 @nox.session
+def disks(session: nox.Session) -> None:
+    """Run commands on full and read-only disks and check what is left; half an hour; needs Linux's unshare."""
+    install(session, "-e", ".[study]")
+    own_mounts = ("unshare", "--map-root-user", "--mount")
+    session.run(*own_mounts, "python", "-m", "tests.faults.disks", *session.posargs, env={"OMP_NUM_THREADS": "1"},
+                external=True)  # fmt: skip
+
+
+@nox.session
 def silent_faults(session: nox.Session) -> None:
     """Write the table of docs/results/silent-faults.md anew, with other tools on the same faults; about ten minutes."""
     install(session, ".", "-r", "benchmarks/silent_faults/requirements.txt")

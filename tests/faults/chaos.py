@@ -28,6 +28,8 @@ from rnnexport.training.training import train
 from tests.evidence import EVIDENCE
 
 GRU = reference_bundles()[1]
+MARK = "RNNEXPORT_CHAOS"
+"""A variable that every process inherits."""
 SIGNALS = (signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 CODE = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\nfrom rnnexport.cli import main; main()"
 TRAIN = ["--task", "article", "--cell", "gru", "--epochs", "30", "--hidden-size", "4"]
@@ -53,11 +55,10 @@ def strike(number: int, whole: Path) -> dict[str, Any]:
         temporary.mkdir()
         before = (work / "bundle" / "manifest.json").read_bytes()
         resume = ["--resume"] if name == "train" and (work / "training" / "trainer").exists() else []
-        marker = f"RNNEXPORT_CHAOS={folder}"
         process = subprocess.Popen(
             [sys.executable, "-c", CODE, *COMMANDS[name], *resume],
             cwd=work,
-            env={**os.environ, "TMPDIR": str(temporary), "RNNEXPORT_CHAOS": folder},
+            env={**os.environ, "TMPDIR": str(temporary), MARK: folder},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -75,9 +76,7 @@ def strike(number: int, whole: Path) -> dict[str, Any]:
             return _line(number, name, how, moment, "hang", "")
         time.sleep(1)
         verdict = _judged(name, how, process.returncode, said, work, before)
-        if left := _processes(marker):
-            for pid in left:
-                os.kill(pid, signal.SIGKILL)
+        if end_processes(f"{MARK}={folder}"):
             verdict = "process"
         elif how is not signal.SIGKILL and [*temporary.iterdir()]:
             verdict = "folder"
@@ -95,6 +94,11 @@ def _judged(name: str, how: signal.Signals, status: int, said: str, work: Path, 
         return "traceback"
     if status not in expected and not (status < 0 and -status == how):  # before the command had installed its handlers
         return "status"
+    return kept(name, status, work, before)
+
+
+def kept(name: str, status: int, work: Path, before: bytes) -> str:
+    """Whether a command that ended with `status` has left bundle and training as they were, or new and whole."""
     try:
         load_bundle(work / "bundle")
     except BundleError:
@@ -110,16 +114,17 @@ def _judged(name: str, how: signal.Signals, status: int, said: str, work: Path, 
     return "good"
 
 
-def _processes(marker: str) -> list[int]:
-    """Processes that inherited the mark in their environment."""
-    found = []
+def end_processes(mark: str) -> int:
+    """Kill the processes that inherited the mark in their environment, and count them."""
+    count = 0
     for path in Path("/proc").glob("[0-9]*/environ"):
         try:
-            if marker.encode() in path.read_bytes().split(b"\0"):
-                found.append(int(path.parent.name))
+            if mark.encode() in path.read_bytes().split(b"\0"):
+                os.kill(int(path.parent.name), signal.SIGKILL)
+                count += 1
         except OSError:
             continue
-    return found
+    return count
 
 
 def prepare(folder: Path) -> None:
