@@ -9,9 +9,11 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from onnx import numpy_helper
 
 import rnnexport
 from rnnexport.parity.oracle import kept_cases
+from tests.bundles import altered
 
 
 @pytest.fixture(scope="session")
@@ -53,6 +55,19 @@ def test_masked_steps_in_all_places_are_right_in_every_runtime(files, tmp_path):
     assert judged["ort-cpu"].cases
     assert judged["openvino-cpu"].cases
     assert "made from a Keras file" in judged["torch-cpu"].not_applicable
+
+
+def test_a_fault_in_the_graph_is_found_and_named(files, tmp_path):
+    def exchange_gates(model):
+        (node,) = (node for node in model.graph.node if node.op_type == "LSTM")
+        (weight,) = (tensor for tensor in model.graph.initializer if tensor.name == node.input[1])
+        i, o, f, c = np.split(numpy_helper.to_array(weight), 4, axis=1)
+        weight.CopyFrom(numpy_helper.from_array(np.concatenate([i, f, c, o], axis=1), weight.name))
+
+    bundle = rnnexport.export(files / "keras3/article.keras", tmp_path / "bundle")
+    (runtime,) = rnnexport.verify(altered(bundle.path, tmp_path / "wrong", exchange_gates), ["ort-cpu"]).runtimes
+    assert not runtime.passed
+    assert [cause.name for cause in runtime.diagnosis.causes] == ["gate order"]
 
 
 def test_the_command_writes_the_bundle_and_neither_keras_nor_tensorflow_is_imported(files, tmp_path):

@@ -19,7 +19,7 @@ MOST_LINES = 3
 PROGRESS = re.compile(r" \(\d+ s\)$")
 """Lines of what takes long, as it does on a machine with other work."""
 STATUSES = (0, 1, 2, 3)
-EVIDENCE = ("parity", "bench", "drift", "tune", "plan")
+EVIDENCE = ("parity.json", "parity_outputs.npz", "bench", "drift", "tune", "plan")
 """How the names of what commands write into a bundle begin."""
 
 
