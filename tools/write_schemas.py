@@ -65,11 +65,11 @@ def _described(model: type[BaseModel]) -> dict[str, Any]:
         table = schema if each is model else schema["$defs"][each.__name__]
         docstrings = _docstrings(each)
         for name, field in each.model_fields.items():
-            if name in docstrings:
-                table["properties"][name]["description"] = docstrings[name]
-            for said in field.metadata:
-                if isinstance(said, Doc):
-                    table["properties"][name]["description"] = said.documentation.strip()
+            docs = (doc.documentation.strip() for doc in field.metadata if isinstance(doc, Doc))
+            said = next(docs, docstrings.get(name))
+            if said is not None:
+                described = {**table["properties"][name], "description": said}
+                table["properties"][name] = dict(sorted(described.items()))  # as pydantic writes them
     return schema
 
 
