@@ -18,11 +18,20 @@ from typing import Any, Self, cast
 import torch
 from torch import Tensor, nn
 
-from rnnexport.errors import ExportError
+from rnnexport.errors import ExportError, InputError
 
 
 def module_of_script(script: torch.jit.ScriptModule | torch.jit.ScriptFunction[Any, Any]) -> nn.Module:
-    """Return a module that computes what `script` does, with its parameters and the names of forward's own."""
+    """Return a module that computes what `script` does, with its parameters and the names of forward's own.
+
+    Raises:
+        InputError: It has no forward.
+    """
+    if isinstance(script, torch.jit.ScriptModule) and not hasattr(script, "forward"):
+        raise InputError(
+            f"the TorchScript module {script.original_name} has no forward, as an nn.LSTM or nn.GRU that was scripted "
+            "alone has none; script a module whose forward calls it"
+        )
     function: Any = script.forward if isinstance(script, torch.jit.ScriptModule) else script
     signature = inspect.Signature(
         [

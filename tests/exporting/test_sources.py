@@ -97,6 +97,13 @@ def test_a_torchscript_file(make, tmp_path, run):
     assert [node.op_type for node in onnx.load(bundle.model_path).graph.node].count("GRU") == 1
 
 
+@pytest.mark.filterwarnings("ignore")
+def test_a_torchscript_file_without_a_forward_is_refused(tmp_path):
+    torch.jit.script(nn.GRU(5, 8, batch_first=True)).save(tmp_path / "gru.pt")
+    with pytest.raises(InputError, match="the TorchScript module GRU has no forward"):
+        rnnexport.export(tmp_path / "gru.pt", tmp_path / "b", inputs=[SERIES])
+
+
 class Branches(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return x + 1 if bool(x.sum() > 0) else x - 1
