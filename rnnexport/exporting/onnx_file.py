@@ -42,6 +42,7 @@ def _weights(model: onnx_ir.Model) -> Iterator[bytes]:
 
     for value in model.graph.initializers.values():
         assert value.const_value is not None
+        value.const_value.name = value.name  # a tensor may have none, or that of another graph's
         yield onnx_ir.serde.serialize_tensor(value.const_value).SerializeToString(deterministic=True)
 
 
