@@ -12,7 +12,7 @@ from rnnexport.bundle.store import write_bundle
 from rnnexport.exporting.finishing import finish
 from rnnexport.exporting.graphs import Graphs
 from rnnexport.exporting.options import ExportOptions
-from rnnexport.exporting.writing import TOLERANCES, write_test_data
+from rnnexport.exporting.writing import EXPORTED, TOLERANCES, write_test_data
 from rnnexport.parity.grid import CaseShape, draw_cases
 from rnnexport.parity.oracle import source_feeds
 from rnnexport.versions import tool_versions
@@ -20,7 +20,6 @@ from rnnexport.versions import tool_versions
 if TYPE_CHECKING:
     from rnnexport.models.classifier import ModelDescription, SequenceClassifier
 
-EXPORTED = Path("exported")
 TRAINING = "training.json"
 """What the training came to: settings, figures and learning curves."""
 DEFAULT_CELLS = ("lstm", "gru")

@@ -25,15 +25,13 @@ from rnnexport.exporting.class_names import with_class_names
 from rnnexport.exporting.finishing import finish
 from rnnexport.exporting.graphs import Graphs
 from rnnexport.exporting.options import ExportOptions
-from rnnexport.exporting.writing import TOLERANCES, write_test_data
+from rnnexport.exporting.writing import EXPORTED, TOLERANCES, keep_answers
 from rnnexport.parity.grid import GRIDS, STREAM_GRID, Case, draw_cases
-from rnnexport.parity.oracle import KEPT_CASES, keep_cases
 from rnnexport.versions import tool_versions
 
 if TYPE_CHECKING:
     from rnnexport.keras_files.model import Model
 
-EXPORTED = Path("exported")
 _LARGEST = 1e30
 """Answers above it are near what float32 can hold, and say nothing of a runtime."""
 
@@ -80,9 +78,7 @@ def export_keras(path: Path, out: Path | None, options: ExportOptions) -> tuple[
         notes.append(f"calls that the model cannot take are not part of the evidence: {', '.join(left_out)}")
     with write_bundle(target) as folder:
         graphs.write(manifest, folder)
-        keep_cases(folder / KEPT_CASES, calls, answers)
-        outputs = {info.name: answers[0][f"float64/{info.name}"].astype(info.dtype) for info in manifest.outputs}
-        write_test_data(folder / "test_data_set_0", calls[0].feeds, outputs)
+        keep_answers(folder, manifest.outputs, calls, answers)
         description = (
             f"The Keras model `{path.name}`, with one fused node per recurrent layer where its activations allow one."
         )

@@ -22,10 +22,10 @@ from rnnexport.exporting.judging import REQUIRED, RIGHT, EngineJudgement, judge
 from rnnexport.exporting.options import ExportOptions
 from rnnexport.exporting.sample import read_calls, sizes_of, with_values_of
 from rnnexport.exporting.user_code import user_code
-from rnnexport.exporting.writing import TOLERANCES, write_test_data
+from rnnexport.exporting.writing import TOLERANCES, keep_answers
 from rnnexport.parity.compare import Reference
 from rnnexport.parity.grid import Case
-from rnnexport.parity.oracle import KEPT_CASES, keep_cases, references_of
+from rnnexport.parity.oracle import references_of
 from rnnexport.versions import tool_versions
 
 if TYPE_CHECKING:
@@ -97,9 +97,7 @@ def export_module(
             decoder.write(manifest, folder)
             runtimes = _with_decoder(runtimes, decoder, folder, strict=options.strict)
         manifest = manifest.model_copy(update={"runtimes": runtimes})
-        keep_cases(folder / KEPT_CASES, cases, calls.answers)
-        outputs = {info.name: calls.answers[0][f"float64/{info.name}"].astype(info.dtype) for info in manifest.outputs}
-        write_test_data(folder / "test_data_set_0", cases[0].feeds, outputs)
+        keep_answers(folder, manifest.outputs, cases, calls.answers)
         description = f"The PyTorch module `{name}`, captured with one fused node per recurrent layer."
         finish(folder, manifest, description, sbom=options.sbom)
     others = [f"{engine}: the graph {text}" for engine, text in runtimes.items() if text != RIGHT]

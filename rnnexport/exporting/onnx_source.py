@@ -30,13 +30,12 @@ from rnnexport.exporting.finishing import finish
 from rnnexport.exporting.graphs import Graphs
 from rnnexport.exporting.options import ExportOptions
 from rnnexport.exporting.streaming import make_step_graph, prove_step_graph
-from rnnexport.exporting.writing import TOLERANCES, input_infos, output_infos, save_graph, write_test_data
+from rnnexport.exporting.writing import EXPORTED, TOLERANCES, input_infos, keep_answers, output_infos, save_graph
 from rnnexport.files.arrays import read_npz
 from rnnexport.inspecting.layers import data_inputs
 from rnnexport.onnx_files.reading import external_files, read_model
 from rnnexport.parity.float64.cost import cost_of_calls
 from rnnexport.parity.grid import GRIDS, STREAM_GRID, Case, draw_cases
-from rnnexport.parity.oracle import KEPT_CASES, keep_cases
 from rnnexport.passes.equal_dimensions import EqualDimensions
 from rnnexport.passes.output_shapes import OutputShapes, infer_shapes
 from rnnexport.runtime.worker import Arrays, CaseResult, run_job
@@ -45,7 +44,6 @@ from rnnexport.versions import tool_versions
 if TYPE_CHECKING:
     import onnx_ir
 
-EXPORTED = Path("exported")
 _MUCH_MEMORY, _MUCH_TIME = 4e9, 60.0
 """Bytes and seconds of a reference that are told beforehand."""
 _STRETCHES = (1, 40)
@@ -108,9 +106,7 @@ def export_onnx(path: Path, out: Path | None, options: ExportOptions) -> Bundle:
             prove_step_graph(manifest, folder, calls)
         if options.cpp:
             write_cpp(manifest, folder)
-        keep_cases(folder / KEPT_CASES, calls, answers)
-        outputs = {i.name: answers[0][f"float64/{i.name}"].astype(i.dtype) for i in manifest.outputs}
-        write_test_data(folder / "test_data_set_0", calls[0].feeds, outputs)
+        keep_answers(folder, manifest.outputs, calls, answers)
         description = f"The ONNX file `{path.name}`. Its reference is the file itself, evaluated in float64."
         finish(folder, manifest, description, sbom=options.sbom)
     return load_bundle(target)

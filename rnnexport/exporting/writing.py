@@ -10,12 +10,17 @@ from numpy.typing import NDArray
 
 from rnnexport.bundle.axes import Infos, find_input_axes, find_output_axes
 from rnnexport.bundle.manifest import Source, TensorInfo, Tolerance
+from rnnexport.engines.contract import Feeds
 from rnnexport.errors import ExportError
 from rnnexport.exporting.onnx_file import write_onnx
+from rnnexport.parity.grid import Case
+from rnnexport.parity.oracle import KEPT_CASES, keep_cases
 
 if TYPE_CHECKING:
     import onnx_ir
 
+EXPORTED = Path("exported")
+"""Where bundles go that are given no place."""
 TOLERANCES = {
     "float32": Tolerance(atol=1e-5, rtol=1.3e-6),
     "float16": Tolerance(atol=5e-3, rtol=5e-3),
@@ -74,7 +79,7 @@ def save_graph(graph: onnx_ir.Model, source: Source, inputs: Sequence[TensorInfo
     """Write a checked graph, with the facts that a reader without the manifest needs in `metadata_props`.
 
     Raises:
-        ExportError: The graph contradicts itself: PyTorch's exporter wrote an operator as what it is not.
+        ExportError: The graph contradicts itself, as where PyTorch's exporter wrote an operator as what it is not.
     """
     import onnx
     import onnx_ir
@@ -91,7 +96,17 @@ def save_graph(graph: onnx_ir.Model, source: Source, inputs: Sequence[TensorInfo
         onnx.checker.check_model(path, full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as exc:
         reason = " ".join(str(exc).split())
-        raise ExportError(f"the graph that was written for the module contradicts itself: {reason}") from exc
+        raise ExportError(f"the graph that was written contradicts itself: {reason}") from exc
+
+
+def keep_answers(folder: Path, outputs: Sequence[TensorInfo], calls: Sequence[Case], answers: Sequence[Feeds]) -> None:
+    """Keep the calls that a bundle is judged by, with their answers; the first is its example, too.
+
+    The answers to a call are named `float64/NAME` and `float32/NAME`, for each of `outputs`.
+    """
+    keep_cases(folder / KEPT_CASES, calls, answers)
+    example = {info.name: answers[0][f"float64/{info.name}"].astype(info.dtype) for info in outputs}
+    write_test_data(folder / "test_data_set_0", calls[0].feeds, example)
 
 
 def write_test_data(folder: Path, inputs: Mapping[str, NDArray[Any]], outputs: Mapping[str, NDArray[Any]]) -> None:
