@@ -102,7 +102,7 @@ class ModelSettings(_Settings):
     kwargs: dict[str, Any] = {}
     """What the class or function of a module is called with."""
     inputs: Sequence[str] = ()
-    """Inputs of a module, such as `tokens:int64[batch,time]`."""
+    """Inputs of a module or a TorchScript file, such as `tokens:int64[batch,time]`."""
     sample: str | None = None
     """Real inputs of an ONNX file: a .npz with one array for each."""
     lengths: Lengths = "exact"

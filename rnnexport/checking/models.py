@@ -12,9 +12,9 @@ from rnnexport.bundle.bundle import Bundle
 from rnnexport.checking.configuration import CONFIGURATION, Configuration, LimitSettings, ModelSettings
 from rnnexport.errors import InputError
 from rnnexport.exporting.options import ExportOptions
-from rnnexport.keras_files.archive import is_keras_file
+from rnnexport.exporting.source_files import FileKind, file_kind
 
-Kind = Literal["bundle", "checkpoint", "module", "onnx", "keras"]
+Kind = Literal["bundle", "checkpoint", "module"] | FileKind
 _ALWAYS = {"source", "name", "limits"}
 _GRAPHS = {"out", "lengths", "opset_version", "streaming"}
 _TAKEN: dict[Kind, set[str]] = {
@@ -23,6 +23,7 @@ _TAKEN: dict[Kind, set[str]] = {
     "module": _GRAPHS | {"weights", "kwargs", "inputs"},
     "onnx": {"out", "sample"},
     "keras": _GRAPHS,
+    "program": _GRAPHS | {"inputs"},
 }
 """The keys that mean something for each kind of source."""
 
@@ -114,7 +115,7 @@ def _model(settings: ModelSettings, configuration: Configuration, folder: Path) 
     given = settings.model_fields_set - _ALWAYS
     if unused := sorted(given - _TAKEN[kind]):
         raise InputError(f"model {settings.source}: {unused[0]} is not for {_said(kind)}; leave it out")
-    if kind == "module" and not settings.inputs:
+    if kind in ("module", "program") and not settings.inputs:
         raise InputError(
             f"model {settings.source}: a module needs its inputs; list it under [[models]] in {CONFIGURATION} with "
             'inputs = ["tokens:int64[batch,time]"]'
@@ -123,14 +124,11 @@ def _model(settings: ModelSettings, configuration: Configuration, folder: Path) 
 
 
 def _kind(source: str) -> Kind:
-    path = Path(source)
-    if source.endswith(".onnx"):
-        return "onnx"
-    if is_keras_file(path):
-        return "keras"
+    if kind := file_kind(source):
+        return kind
     if _names_code(source):
         return "module"
-    return "checkpoint" if (path / "model.safetensors").is_file() else "bundle"
+    return "checkpoint" if (Path(source) / "model.safetensors").is_file() else "bundle"
 
 
 def _names_code(source: str) -> bool:
@@ -152,4 +150,5 @@ def _said(kind: Kind) -> str:
         "module": "a module",
         "onnx": "an ONNX file, which becomes a bundle as it is",
         "keras": "a Keras file",
+        "program": "a TorchScript file",
     }[kind]

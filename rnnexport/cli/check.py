@@ -18,8 +18,8 @@ def check(
     models: Annotated[
         list[str] | None,
         typer.Argument(
-            help="Bundles, or what `rnnexport export` takes: an ONNX file, a Keras file, a checkpoint, a module. "
-            "Default: those that rnnexport.toml lists.",
+            help="Bundles, or what `rnnexport export` takes: an ONNX file, a Keras file, a TorchScript file, a "
+            "checkpoint, a module. Default: those that rnnexport.toml lists.",
             show_default=False,
         ),
     ] = None,

@@ -87,15 +87,11 @@ def export(
     from rnnexport.exporting.checkpoint import newest_checkpoints
     from rnnexport.exporting.class_names import read_class_names
     from rnnexport.exporting.export import export_with
-    from rnnexport.exporting.torch_files import is_program_file
+    from rnnexport.exporting.source_files import file_kind
     from rnnexport.exporting.user_code import load_module
-    from rnnexport.keras_files.archive import is_keras_file
     from rnnexport.report.bundle import bundle_tables
 
-    is_file = source is not None and (
-        source.endswith(".onnx") or is_keras_file(Path(source)) or is_program_file(source)
-    )
-    is_module = source is not None and not is_file
+    is_module = source is not None and file_kind(source) is None
     for flag, given, fits, what in (
         ("--weights", weights, is_module, "a module of your own"),
         ("--kwargs", kwargs, is_module, "a module of your own"),

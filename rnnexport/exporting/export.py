@@ -9,12 +9,13 @@ from rnnexport.arguments.options import with_arguments
 from rnnexport.bundle.bundle import Bundle
 from rnnexport.bundle.store import check_target
 from rnnexport.errors import InputError
-from rnnexport.exporting.checkpoint import EXPORTED, export_checkpoint
+from rnnexport.exporting.checkpoint import export_checkpoint
 from rnnexport.exporting.keras_source import export_keras
 from rnnexport.exporting.onnx_source import export_onnx
 from rnnexport.exporting.options import ExportOptions
-from rnnexport.exporting.torch_files import is_program_file, read_script
-from rnnexport.keras_files.archive import is_keras_file
+from rnnexport.exporting.source_files import file_kind
+from rnnexport.exporting.torch_files import read_script
+from rnnexport.exporting.writing import EXPORTED
 
 if TYPE_CHECKING:
     import torch
@@ -46,20 +47,21 @@ def export_with(
     target = Path(options.out) if options.out is not None else None
     if target is not None:
         check_target(target)  # before the work begins
-    if str(source).endswith(".onnx"):
+    kind = file_kind(source)
+    if kind == "onnx":
         options.refuse_all_but(
             {"out", "sbom", "sample", "streaming", "cpp", "class_names"},
             "an ONNX file, which becomes a bundle as it is",
         )
         return export_onnx(Path(str(source)), target, options)
-    if isinstance(source, str | Path) and is_keras_file(Path(source)):
+    if kind == "keras":
         options.refuse_all_but(_FORMS | {"lengths", "class_names"}, "a Keras model")
-        bundle, notes = export_keras(Path(source), target, options)
+        bundle, notes = export_keras(Path(str(source)), target, options)
         for note in notes:
             options.on_note(note)
         return bundle
-    if isinstance(source, str | Path) and is_program_file(source):
-        source = read_script(Path(source))
+    if kind == "program":
+        source = read_script(Path(str(source)))
     if isinstance(source, str | Path):
         options.refuse_all_but(_FORMS | {"lengths"}, "a checkpoint")
         return export_checkpoint(Path(source), target, options)

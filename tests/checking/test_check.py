@@ -11,6 +11,7 @@ from xml.etree import ElementTree
 import numpy as np
 import onnx
 import pytest
+import torch
 from onnx import numpy_helper
 
 from rnnexport.benchmark.results import RowComparison
@@ -20,6 +21,7 @@ from rnnexport.bundle.store import seal
 from rnnexport.checking.check import check
 from rnnexport.checking.steps import timed
 from rnnexport.runtime.definitions import load_definition, runtime_status
+from tests.bundles import Labels
 from tests.command_line import Run
 from tests.evidence import EVIDENCE
 
@@ -168,6 +170,17 @@ def test_limits_are_held_and_the_baseline_is_measured_beside(folder: Path) -> No
     assert {row.bundle for row in found.bench.measurements} == {"gru", "rnnexport-baseline/gru"}
     (timed_outcome,) = [each for each in found.outcomes if each.step == "bench"]
     assert "the baseline" in timed_outcome.message
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_torchscript_file_is_exported_and_judged(folder: Path) -> None:
+    torch.manual_seed(0)
+    torch.jit.trace(Labels().eval(), torch.zeros(2, 7, 5)).save("net.pt")
+    models = '[[models]]\nsource = "net.pt"\ninputs = ["x:float32[batch,time,5]"]\n'
+    Path("rnnexport.toml").write_text('skip = ["bench"]\n' + QUICK + models)
+    report = check([])
+    assert report.passed
+    assert {outcome.step for outcome in report.models[0].outcomes if outcome.kind == "passed"} >= {"export", "verify"}
 
 
 @pytest.mark.slow

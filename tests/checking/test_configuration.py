@@ -53,6 +53,8 @@ def test_a_wrong_file_is_one_line_that_names_file_and_key(run: Run, tmp_path: Pa
         ("", [], "there is nothing to judge; name a bundle such as exported/gru, or list [[models]] in rnnexport.toml"),
         ("", ["a/gru", "b/gru"], "a/gru and b/gru are both called 'gru'; give one a name of its own"),
         (MODULE, [], "model nets:Net: a module needs its inputs; list it under [[models]] in rnnexport.toml"),
+        ("", ["net.pt"], "model net.pt: a module needs its inputs; list it under [[models]] in rnnexport.toml"),
+        ('[[models]]\nsource = "net.pt"\nkwargs = {a = 1}', [], "model net.pt: kwargs is not for a TorchScript file"),
         (MODULE + 'sample = "x.npz"', [], "model nets:Net: sample is not for a module; leave it out"),
         (f'[[models]]\nsource = "{GRU}"\nstreaming = true', [], f"model {GRU}: streaming is not for a bundle"),
         ("", [GRU, "--junit", "nowhere/j.xml"], "--junit nowhere/j.xml: there is no folder "),
