@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
 _DECODER = {"encoder", "decoder_step", "step_input", "start_token", "stop_token"}
 _FORMS = {"out", "sbom", "opset_version", "streaming", "openvino", "compress", "stateful", "cpp"}
-"""Options of graphs that are made here, whatever from."""
+"""Options of graphs that are made here, whatever from. `opset_version` is for whoever writes the graph; `Graphs` and
+`finish` see to the others."""
 
 
 def export_with(

@@ -38,6 +38,9 @@ class Graphs:
     ) -> Self:
         """Treat the lengths of a captured graph, in place, as asked for; `values` are the inputs' stated ranges.
 
+        The graph names the dimensions of the batch and of time, has the shapes that are known, and has the lengths as
+        `sequence_lens` of its recurrent nodes, which are time-major.
+
         Raises:
             ExportError: A node's lengths cannot be made exact, or the model cannot run step by step.
         """

@@ -26,7 +26,7 @@ from rnnexport.exporting.finishing import finish
 from rnnexport.exporting.graphs import Graphs
 from rnnexport.exporting.options import ExportOptions
 from rnnexport.exporting.writing import EXPORTED, TOLERANCES, keep_answers
-from rnnexport.parity.grid import GRIDS, STREAM_GRID, Case, draw_cases
+from rnnexport.parity.grid import Case, draw_cases, grid_shapes
 from rnnexport.versions import tool_versions
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def export_keras(path: Path, out: Path | None, options: ExportOptions) -> tuple[
             files={},
         )
     )
-    drawn = draw_cases(graphs.drawn_inputs, [], [*GRIDS["default"], *(STREAM_GRID if options.streaming else ())])
+    drawn = draw_cases(graphs.drawn_inputs, [], grid_shapes("default", streaming=options.streaming))
     calls, answers, left_out = _answered(model, _with_masked_steps(drawn, masked_inputs(model)))
     manifest = with_class_names(manifest, options.class_names, answers)
     notes = list(dict.fromkeys(model.notes))

@@ -35,7 +35,7 @@ from rnnexport.files.arrays import read_npz
 from rnnexport.inspecting.layers import data_inputs
 from rnnexport.onnx_files.reading import external_files, read_model
 from rnnexport.parity.float64.cost import cost_of_calls
-from rnnexport.parity.grid import GRIDS, STREAM_GRID, Case, draw_cases
+from rnnexport.parity.grid import Case, draw_cases, grid_shapes
 from rnnexport.passes.equal_dimensions import EqualDimensions
 from rnnexport.passes.output_shapes import OutputShapes, infer_shapes
 from rnnexport.runtime.worker import Arrays, CaseResult, run_job
@@ -199,7 +199,7 @@ def drawn_cases(model: onnx_ir.Model, stretch: int = 1, *, streaming: bool = Fal
 
     `stretch` multiplies the time steps.
     """
-    grid = [*GRIDS["default"], *(STREAM_GRID if streaming else ())]
+    grid = grid_shapes("default", streaming=streaming)
     shapes = [replace(shape, time_steps=shape.time_steps * stretch) for shape in grid]
     drawn = draw_cases(named_inputs(model), [], shapes)
     return [*{(case.values, _shapes(case.feeds)): case for case in drawn}.values(), drawn[0]]

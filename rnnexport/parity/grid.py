@@ -100,6 +100,11 @@ STREAM_GRID = (CaseShape(1, 29, from_series=True, mixed_lengths=False), CaseShap
 """Added where there is a step graph: whole series, to be fed in chunks."""
 
 
+def grid_shapes(grid: GridName, *, streaming: bool) -> tuple[CaseShape, ...]:
+    """The calls at which a model is judged, `streaming` where it has a step graph."""
+    return GRIDS[grid] + STREAM_GRID if streaming else GRIDS[grid]
+
+
 def draw_cases(
     inputs: Sequence[TensorInfo],
     series: Sequence[NDArray[np.float32]],

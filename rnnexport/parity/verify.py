@@ -28,7 +28,7 @@ from rnnexport.parity.compare import Reference
 from rnnexport.parity.decoding import DECODED, decoder_rows
 from rnnexport.parity.diagnosis.diagnosis import Judged, diagnose
 from rnnexport.parity.evidence import write_evidence
-from rnnexport.parity.grid import GRIDS, STREAM_GRID, Case, draw_cases, inputs_of
+from rnnexport.parity.grid import GRIDS, Case, draw_cases, grid_shapes, inputs_of
 from rnnexport.parity.non_finite import non_finite_calls, properties
 from rnnexport.parity.options import GridName, Limits, VerifyOptions
 from rnnexport.parity.oracle import kept_cases, references
@@ -97,7 +97,7 @@ def judged_cases(
         cases, expected = kept_cases(bundle)
         count = len(GRIDS["quick"]) if grid == "quick" and not bundle.manifest.step else len(cases)
         return cases[:count], expected[:count]
-    shapes = GRIDS[grid] + STREAM_GRID if bundle.manifest.step else GRIDS[grid]
+    shapes = grid_shapes(grid, streaming=bundle.manifest.step is not None)
     cases = draw_cases(bundle.manifest.inputs, bundle.series, shapes, seed=seed)
     if bundle.evaluation is not None:
         cases.append(Case(EVALUATION, evaluation_feeds(bundle, bundle.evaluation)))
