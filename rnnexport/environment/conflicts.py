@@ -1,11 +1,11 @@
 """What is known to go wrong on machines and in installations, and what mends it.
 
-To add one: a function here that takes the facts and returns a conflict or `None`, named in `_KNOWN`.
+To add one: a function here that takes the facts and yields a conflict where there is one, named in `_KNOWN`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Literal
 
 from pydantic import BaseModel
@@ -154,7 +154,7 @@ def _fork(facts: Facts) -> Iterator[Conflict]:
         )
 
 
-_KNOWN = (
+_KNOWN: tuple[Callable[[Facts], Iterator[Conflict]], ...] = (
     *(_two_onnxruntimes, _unmet_requirements, _old_libstdcxx, _protobuf_in_python, _gpu_unused, _gpu_incomplete),
     *(_throttled, _governor, _limited_instructions, _few_instructions, _fork),
 )
