@@ -32,8 +32,6 @@ class ExportCase:
     """The smallest number of steps that the model takes."""
     step: int = 1
     """Of the numbers of steps from there on."""
-    in_openvino: str = "right"
-    """What becomes of the graph there: it does not convert every body of a Scan."""
 
 
 class Run(nn.Module):

@@ -190,7 +190,7 @@ PATTERNS: dict[str, list[ExportCase]] = {
         ExportCase("loop: zoneout", _with_layer(_ZONEOUT, **_CELL), (SERIES,)),
         ExportCase("loop: attention over a memory",
                    _with_layer(_loop(attending), key=lambda: nn.Linear(5, 8), value=lambda: nn.Linear(5, 8), **_CELL),
-                   (SERIES,), in_openvino="does not run"),
+                   (SERIES,)),
         ExportCase("loop: after a stride of two", _with_layer(lambda m, x: _NORM(m, x[:, ::2]),
                    norm=lambda: nn.LayerNorm(8), **_CELL), (SERIES,)),
         ExportCase("loop: after windows of four steps", _with_layer(lambda m, x: _NORM(m, x.unfold(1, 4, 2).mean(-1)),

@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.rnn import PackedSequence
+from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 from torch.onnx.ops import symbolic_multi_out
 
 from rnnexport.capture.packed import batch_of
@@ -251,23 +251,29 @@ def computed(operands: list[Tensor | None], cell: str, attributes: dict[str, Any
         attributes: The operator's other arguments, attributes encoded as PyTorch encodes them.
 
     Raises:
-        ExportError: PyTorch has no such layer over a plain tensor.
+        ExportError: PyTorch has no such layer.
     """
     sizes, _ = _attributes(attributes)
     x, h_0, c_0, lengths = operands[:4]
     weights = [weight for weight in operands[4:] if weight is not None]
-    if x is None or lengths is not None or not sizes.get("linear_before_reset", 1):
-        raise ExportError("a loop beside packed sequences or a reset-before GRU cannot be compared with its steps")
+    if x is None or not sizes.get("linear_before_reset", 1):
+        raise ExportError("a loop beside a reset-before GRU cannot be compared with its steps")
     output_size = sizes.get("proj_size") or sizes["hidden_size"]
     depth = sizes["num_layers"] * sizes["num_directions"]
-    h = x.new_zeros(depth, x.shape[1], output_size) if h_0 is None else h_0
-    options = (weights, bool(sizes["bias"]), sizes["num_layers"], 0.0, False, sizes["num_directions"] == 2, False)
+    states = [x.new_zeros(depth, x.shape[1], output_size) if h_0 is None else h_0]
     if cell == "LSTM":
-        c = x.new_zeros(depth, x.shape[1], sizes["hidden_size"]) if c_0 is None else c_0
-        return list(torch.lstm(x, [h, c], *options))
-    if cell == "GRU":
-        return list(torch.gru(x, h, *options))
-    return list((torch.rnn_relu if sizes.get("relu") else torch.rnn_tanh)(x, h, *options))
+        states.append(x.new_zeros(depth, x.shape[1], sizes["hidden_size"]) if c_0 is None else c_0)
+    layer: Any = {"LSTM": torch.lstm, "GRU": torch.gru}.get(
+        cell, torch.rnn_relu if sizes.get("relu") else torch.rnn_tanh
+    )
+    options = (weights, bool(sizes["bias"]), sizes["num_layers"], 0.0, False, sizes["num_directions"] == 2)
+    if lengths is None:
+        return list(layer(x, states if cell == "LSTM" else states[0], *options, False))
+    packed = pack_padded_sequence(x, lengths, enforce_sorted=False)
+    states = [state[:, packed.sorted_indices] for state in states]
+    y, *final = layer(packed.data, packed.batch_sizes, states if cell == "LSTM" else states[0], *options)
+    steps, _ = pad_packed_sequence(packed._replace(data=y), total_length=len(x))
+    return [steps, *(state[:, packed.unsorted_indices] for state in final)]
 
 
 def over_other_rows(

@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -45,13 +46,14 @@ def find_outline(graphs: Sequence[fx.Graph], sizes: Sequence[int], lengths: Sequ
         NoMatchError: There is no such description.
     """
     first: NoMatchError | None = None
-    for shifts in SHIFTS:
+    for shifts, equal_steps in itertools.product(SHIFTS, (False, True)):
         try:
             outline, other = (
                 _Comparison(
                     _Trace(graphs[0], sizes[0], lengths[0]),
                     _Trace(graphs[longer], sizes[longer], lengths[longer]),
                     shifts,
+                    equal_steps=equal_steps,
                 ).outline()
                 for longer in (1, 2)
             )
@@ -60,7 +62,7 @@ def find_outline(graphs: Sequence[fx.Graph], sizes: Sequence[int], lengths: Sequ
             continue
         if outline == other:
             return outline
-        first = first or NoMatchError("its steps differ from one number of steps to another")
+        first = first or NoMatchError("its steps are not all alike")
     assert first is not None
     raise first
 
@@ -129,25 +131,37 @@ class _Run:
 
 
 class _Comparison:
-    """Walks through two traces in step."""
+    """Walks through two traces in step.
 
-    def __init__(self, shorter: _Trace, longer: _Trace, shifts: tuple[int, ...]) -> None:
-        self.traces, self.shifts = (shorter, longer), shifts
+    Args:
+        shorter: One trace.
+        longer: Another, of more steps.
+        shifts: How many steps a loop may have beside those of the dimension.
+        equal_steps: Whether a loop's steps may all compute the same, as states do that are made for each layer.
+    """
+
+    def __init__(self, shorter: _Trace, longer: _Trace, shifts: tuple[int, ...], *, equal_steps: bool) -> None:
+        self.traces, self.shifts, self.equal_steps = (shorter, longer), shifts, equal_steps
         self.items: list[Operation | Loop] = []
+        self.delays: list[Operation] = []
+        """Of the run that is being tried: operations that hand a result on to the step after the next."""
+        self.reason: NoMatchError | None = None
+        """Why the longest operators that repeat are no loop."""
 
     def outline(self) -> Outline:
         while all(trace.next < len(trace.nodes) for trace in self.traces):
             if not any(self.take_loop(shift) for shift in self.shifts):
                 self.take_operation()
         if any(trace.next < len(trace.nodes) for trace in self.traces):
-            raise NoMatchError("the longer trace has operators that do not repeat")
+            raise NoMatchError("its steps are not all alike: some operators do not repeat")
         outputs = tuple(self.describe([a], [b]) for a, b in zip(*(t.outputs for t in self.traces), strict=True))
         return Outline(tuple(self.items), outputs)
 
     def take_operation(self) -> None:
         nodes = [trace.nodes[trace.next] for trace in self.traces]
         if nodes[0].target is not nodes[1].target:
-            raise NoMatchError(f"{nodes[0].target} stands where {nodes[1].target} stands with more steps")
+            what = f"with more of them, {nodes[1].target} stands in place of {nodes[0].target}"
+            raise self.reason or NoMatchError(f"its steps are not all alike: {what}")
         self.items.append(self.operation([nodes[0]], [nodes[1]], None))
         for trace, node in zip(self.traces, nodes, strict=True):
             trace.place[node] = Outer(len(self.items) - 1)
@@ -161,11 +175,16 @@ class _Comparison:
             run = _Run(starts, period, counts)
             if not all(self.repeats(which, run) for which in (0, 1)):
                 continue
+            self.delays = []
             try:
                 body = tuple(self.operation(*self.columns(run, offset), run) for offset in range(period))
-            except NoMatchError:
+            except NoMatchError as exc:
+                self.reason = exc
                 continue
-            self.items.append(Loop(StepIndex(1, 0, shift), body))
+            loop = Loop(StepIndex(1, 0, shift), (*body, *self.delays))
+            if loop.has_equal_steps() and not self.equal_steps:
+                continue
+            self.items.append(loop)
             self.mark(run)
             return True
         return False
@@ -279,7 +298,22 @@ class _Comparison:
             return Same(offset)
         if all(place == _AtStep(None, offset, step) for column in columns for step, place in enumerate(column[1:])):
             return Previous(offset, self.describe(first[:1], second[:1], None))
-        raise NoMatchError("an operand comes from a step before the previous one")
+        for delay in range(2, len(columns[0])):
+            late = (enumerate(column[delay:]) for column in columns)
+            if all(place == _AtStep(None, offset, step) for column in late for step, place in column):
+                before = [self.describe([first[step]], [second[step]], None) for step in range(delay)]
+                return self.delayed(run, offset, before)
+        raise NoMatchError("an operand comes from another step before at other steps")
+
+    def delayed(self, run: _Run, offset: int, before: Sequence[Any]) -> Previous:
+        """The result of an operation as many steps ago as there are values `before` the first, handed on by step."""
+        *handed_on, initial = before[::-1]
+        for value in handed_on:
+            delay = Operation(aten.alias.default, (Previous(offset, value),), ())
+            if delay not in self.delays:
+                self.delays.append(delay)
+            offset = run.period + self.delays.index(delay)
+        return Previous(offset, initial)
 
     def locate(self, which: int, node: fx.Node, run: _Run | None) -> Outer | _AtStep:
         trace = self.traces[which]

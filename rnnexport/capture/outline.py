@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from torch.utils._pytree import tree_leaves
+
 from rnnexport.capture.failures import LoopError
 
 
@@ -89,6 +91,10 @@ class Operation:
     args: tuple[Any, ...]
     kwargs: tuple[tuple[str, Any], ...]
 
+    def leaves(self) -> list[Any]:
+        """The operands, those inside of lists too."""
+        return tree_leaves((self.args, tuple(value for _, value in self.kwargs)))
+
 
 @dataclass(frozen=True, slots=True)
 class Loop:
@@ -96,6 +102,13 @@ class Loop:
 
     count: StepIndex
     body: tuple[Operation, ...]
+
+    def has_equal_steps(self) -> bool:
+        """Whether every step computes the same."""
+        leaves = [leaf for operation in self.body for leaf in operation.leaves()]
+        numbers = [leaf.index if isinstance(leaf, Element) else leaf for leaf in leaves]
+        moving = any(isinstance(number, StepIndex) and number.per_step for number in numbers)
+        return not moving and not any(isinstance(leaf, Previous) for leaf in leaves)
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,7 +36,6 @@ from rnnexport.capture.outline import (
     SizeIndex,
     StepIndex,
 )
-from rnnexport.capture.scanning import leaves_of
 from rnnexport.capture.tracing import Entry, Trace, export, left_as_found
 from rnnexport.capture.vectorized import NotVectorizableError, Unbound, VectorizedLoop
 from rnnexport.errors import ExportError, RnnexportError
@@ -291,7 +290,7 @@ class _OutlineRun:
 def _read_of(outline: Outline, position: int) -> set[int]:
     """The operations of a loop whose results at every step are read by what comes after it."""
     operations = [op for item in outline.items for op in (item.body if isinstance(item, Loop) else (item,))]
-    leaves = [leaf for op in operations for leaf in leaves_of(op)] + tree_leaves(outline.outputs)
+    leaves = [leaf for op in operations for leaf in op.leaves()] + tree_leaves(outline.outputs)
     initial = [leaf.initial for leaf in leaves if isinstance(leaf, Previous)]
     last = outline.items[position].count  # type: ignore[union-attr]
     at_end = StepIndex(last.per_length, 0, last.constant - 1)

@@ -30,13 +30,8 @@ def cycles(body: Sequence[Operation]) -> list[tuple[int, ...]]:
     return sorted(groups)
 
 
-def leaves_of(operation: Operation) -> list[Any]:
-    """Return the operands of an operation, those inside of lists too."""
-    return tree_flatten((operation.args, tuple(value for _, value in operation.kwargs)))[0]
-
-
 def _read(operation: Operation) -> Iterator[int]:
-    return (leaf.offset for leaf in leaves_of(operation) if isinstance(leaf, Same | Previous))
+    return (leaf.offset for leaf in operation.leaves() if isinstance(leaf, Same | Previous))
 
 
 def _closure(start: int, reads: dict[int, set[int]]) -> set[int]:
@@ -92,6 +87,8 @@ class Steps:
             return lambda results, carried, inputs: carried[place]
         is_series, value = value_of(leaf)
         if not is_series:
+            if isinstance(value, Tensor) and value._is_view():  # scan allows no two views of one tensor
+                value = _contiguous(value)
             return lambda results, carried, inputs: value
         number = next((i for i, known in enumerate(self.inputs) if known is value), len(self.inputs))
         if number == len(self.inputs):

@@ -14,6 +14,7 @@
 11. `log_sigmoid` is written with softplus: the logarithm of a sigmoid is -inf far from 0.
 12. Adaptive pooling to one place is a mean or maximum; PyTorch's form of it freezes the size.
 13. `torch.stft` and `torch.istft` are convolutions (`spectra.py`).
+14. `cumprod` and `logcumsumexp` go from place to place (`cumulative.py`).
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from torch import SymInt, Tensor, nn
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
+from rnnexport.capture.cumulative import cumprod, logcumsumexp
 from rnnexport.capture.interception import called_layer
 from rnnexport.capture.longest import Longest, ask_for_symbolic_integer
 from rnnexport.capture.spectra import istft, stft
@@ -163,4 +165,8 @@ _TABLE: dict[Any, Callable[..., Any]] = {
     Tensor.stft: stft,
     torch.istft: istft,
     Tensor.istft: istft,
+    torch.cumprod: cumprod,
+    Tensor.cumprod: cumprod,
+    torch.logcumsumexp: logcumsumexp,
+    Tensor.logcumsumexp: logcumsumexp,
 }

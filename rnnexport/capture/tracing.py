@@ -333,7 +333,9 @@ def inference_tensors_copied(module: nn.Module) -> Iterator[None]:
 
     tables: list[dict[str, Any]] = [t for child in module.modules() for t in (child._parameters, child._buffers)]
     for table in tables:
-        table.update({name: copied(t) for name, t in table.items() if t is not None and t.is_inference()})
+        for name, tensor in [*table.items()]:
+            if tensor is not None and tensor.is_inference():
+                table[name] = copied(tensor)
     yield
 
 

@@ -31,7 +31,7 @@ from rnnexport.capture.outline import (
     SizeIndex,
     StepIndex,
 )
-from rnnexport.capture.scanning import Steps, cycles, is_same, leaves_of
+from rnnexport.capture.scanning import Steps, cycles, is_same
 
 aten = torch.ops.aten
 CELLS = {
@@ -154,7 +154,7 @@ class VectorizedLoop:
     def read_from_outside(self, cycle: Sequence[int]) -> set[int]:
         """The operations of a cycle that others read at every step."""
         rest = (operation for offset, operation in enumerate(self.body) if offset not in cycle)
-        read = {leaf.offset for op in rest for leaf in leaves_of(op) if isinstance(leaf, Same | Previous)}
+        read = {leaf.offset for op in rest for leaf in op.leaves() if isinstance(leaf, Same | Previous)}
         return set(cycle) & (read | self.read_outside)
 
     def run_steps(self, cycle: Sequence[int]) -> None:

@@ -44,10 +44,12 @@ class Graphs:
         Raises:
             ExportError: A node's lengths cannot be made exact, or the model cannot run step by step.
         """
+        from rnnexport.passes.captured_values import CapturedValues
         from rnnexport.passes.drop_lengths import DropLengths
         from rnnexport.passes.lengths import ExactLengths
         from rnnexport.passes.transpositions import Transpositions
 
+        CapturedValues()(captured)
         Transpositions()(captured)
         inputs = tuple(info.model_copy(update={"values": values.get(info.name)}) for info in input_infos(captured))
         step = make_step_graph(captured) if options.streaming else None

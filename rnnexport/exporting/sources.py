@@ -12,6 +12,7 @@ from torch import nn
 from torch.nn.parameter import is_lazy
 
 from rnnexport.capture import InputSpec
+from rnnexport.capture.torchscript import module_of_script
 from rnnexport.errors import InputError
 
 _QUANTIZED = ("torch.ao.nn.quantized", "torch.ao.nn.intrinsic.quantized", "torch.nn.quantized")
@@ -36,12 +37,11 @@ def prepared(source: Any, inputs: Sequence[InputSpec]) -> ReadyModule:
         source = _InOrder(source.module())
     while wrapped := _wrapped(source):
         source = wrapped
-    if isinstance(source, torch.jit.ScriptModule | torch.jit.ScriptFunction):
-        from rnnexport.capture.torchscript import module_of_script
-
+    if isinstance(source, torch.jit.ScriptFunction):
         source = module_of_script(source)
     if not isinstance(source, nn.Module):
         raise InputError(f"a {type(source).__name__} is no torch.nn.Module; wrap it in one")
+    source = _without_scripts(source)
     for path, child in source.named_modules():
         if type(child).__module__.startswith(_QUANTIZED):
             kind = type(child).__name__
@@ -63,6 +63,18 @@ def prepared(source: Any, inputs: Sequence[InputSpec]) -> ReadyModule:
     widened = [dataclasses.replace(spec, dtype="float32") if spec.dtype == "bfloat16" else spec for spec in inputs]
     note = "the weights are bfloat16; they and such inputs are exported as float32, which holds every bfloat16 value"
     return ReadyModule(copy.deepcopy(source).float(), widened, [note])
+
+
+def _without_scripts(module: nn.Module) -> nn.Module:
+    """Return the module, or one like it whose parts in TorchScript are modules of Python."""
+    if isinstance(module, torch.jit.ScriptModule):
+        return module_of_script(module)
+    parts = {name: child and _without_scripts(child) for name, child in module._modules.items()}
+    if parts == dict(module._modules):
+        return module
+    made = copy.copy(module)
+    made._modules = parts
+    return made
 
 
 class _InOrder(nn.Module):

@@ -374,6 +374,86 @@ def test_a_loop_over_what_a_front_end_leaves_runs_for_any_number_of_steps(check,
     assert captured.ranges["time"].minimum == least
 
 
+class Peephole(nn.Module):
+    """An LSTM written out, whose steps read parts of one parameter."""
+
+    def __init__(self):
+        super().__init__()
+        self.w, self.u = nn.Parameter(torch.randn(5, 24) / 3), nn.Parameter(torch.randn(6, 24) / 3)
+        self.v = nn.Parameter(torch.randn(18) / 3)
+
+    def forward(self, x):
+        h, c, steps = x.new_zeros(x.size(0), 6), x.new_zeros(x.size(0), 6), []
+        for t in range(x.size(1)):
+            gates = x[:, t] @ self.w + h @ self.u
+            i, f = gates[:, :6] + c * self.v[:6], gates[:, 6:12] + c * self.v[6:12]
+            c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(gates[:, 12:18])
+            h = torch.sigmoid(gates[:, 18:] + c * self.v[12:]) * torch.tanh(c)
+            steps.append(h.unsqueeze(0))
+        return torch.cat(steps).transpose(0, 1), c
+
+
+class ThreeCells(nn.Module):
+    """As many states, made before the loop, as a short loop has steps."""
+
+    def __init__(self):
+        super().__init__()
+        self.cells = nn.ModuleList([nn.LSTMCell(5, 6), nn.LSTMCell(6, 6), nn.LSTMCell(6, 6)])
+
+    def forward(self, x):
+        states = [(x.new_zeros(x.size(0), 6), x.new_zeros(x.size(0), 6)) for _ in self.cells]
+        steps = []
+        for t in range(x.size(1)):
+            h = x[:, t]
+            for place, cell in enumerate(self.cells):
+                states[place] = cell(h, states[place])
+                h = states[place][0] + (h if place else 0)
+            steps.append(h)
+        return torch.stack(steps, 1), torch.stack([h for h, _ in states])
+
+
+class FromThreeStepsAgo(nn.Module):
+    """A step reads what the third step before it computed."""
+
+    def __init__(self):
+        super().__init__()
+        self.cell = nn.GRUCell(10, 5)
+
+    def forward(self, x):
+        h = x.new_zeros(x.size(0), 5)
+        last, steps = [h, h + 1, h + 2], []
+        for t in range(x.size(1)):
+            h = self.cell(torch.cat([x[:, t], last[0]], -1), h)
+            last = [*last[1:], h]
+            steps.append(h)
+        return torch.stack(steps, 1)
+
+
+@pytest.mark.parametrize(
+    ("module", "node"),
+    [
+        (Peephole, "Scan"),
+        pytest.param(ThreeCells, "LSTM", marks=pytest.mark.slow),
+        pytest.param(FromThreeStepsAgo, "Scan", marks=pytest.mark.slow),
+    ],
+)
+def test_what_a_step_reads_may_be_a_part_a_list_or_from_long_ago(check, ops, module, node):
+    captured = check(module(), SERIES, sizes=[(1, 1), (3, 2), (2, 4), (3, 13)])
+    assert ops(captured).count(node) == (3 if node == "LSTM" else 1)
+
+
+class Copies(nn.Module):
+    """The steps of the loop are all alike."""
+
+    def forward(self, x):
+        return torch.stack([x.mean(1) for _ in range(x.size(1))], 1)
+
+
+@pytest.mark.slow
+def test_steps_that_all_compute_the_same_are_a_loop(check):
+    check(Copies(), SERIES, sizes=[(1, 1), (3, 7)])
+
+
 class RowByRow(nn.Module):
     """A layer over each row of the batch, and its step where the row ends."""
 
@@ -431,6 +511,13 @@ def test_nested_loops_are_refused_with_the_place():
 
     with pytest.raises(ExportError, match=r"test_loops\.py:\d+: .*'time', .* beside a loop over 'batch'.*decoder_step"):
         capture(Searches(), [parse_input_spec(SERIES)])
+
+    class EverySecondStep(nn.Module):
+        def forward(self, x):
+            return torch.stack([step * (2 if t % 2 else step) for t, step in enumerate(x.unbind(1))])
+
+    with pytest.raises(ExportError, match=r"test_loops\.py:\d+: forward loops over dimension 'time'"):
+        capture(EverySecondStep(), [parse_input_spec(SERIES)])
 
     class OverRowsAndSteps(nn.Module):
         def forward(self, x):

@@ -65,3 +65,9 @@ def test_a_forward_that_was_bound_before_the_trace(check, ops):
     module = Bound()
     captured = check(module, SERIES, engines=["onnxruntime"], sizes=[(1, 1), (3, 7)])
     assert ops(captured).count("LSTM") == 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dim", [1, -1])
+def test_cumulative_operators_without_an_onnx_form(check, dim):
+    check(Calls(lambda m, x: (torch.logcumsumexp(20 * x, dim) / 20, x.sigmoid().cumprod(dim=dim))), SERIES)

@@ -1,8 +1,11 @@
 """A module's graph is judged in each runtime before it is written, at sizes that the trace took for granted, too."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 import rnnexport
 from rnnexport.errors import ExportError
@@ -101,3 +104,29 @@ def test_padding_that_reaches_the_output_refuses_nothing(tmp_path):
 
     bundle = rnnexport.export(Mean(None), tmp_path / "b", inputs=[SERIES, "lengths:int64[batch]"])
     assert bundle.manifest.runtimes["onnxruntime"] == "right"
+
+
+class Attends(nn.Module):
+    """A translator that is told the words before: each step looks at the packed rows."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoder, self.cell = nn.GRU(4, 6, batch_first=True), nn.GRUCell(10, 6)
+
+    def forward(self, x: torch.Tensor, lengths: torch.Tensor, told: torch.Tensor) -> torch.Tensor:
+        rows = pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False)
+        memory, _ = pad_packed_sequence(self.encoder(rows)[0], batch_first=True)
+        padded = torch.arange(memory.shape[1]) >= lengths[:, None]
+        h, steps = x.new_zeros(x.shape[0], 6), []
+        for step in told.unbind(1):
+            scores = torch.bmm(memory, h[..., None])[..., 0].masked_fill(padded, float("-inf"))
+            h = self.cell(torch.cat([step, torch.bmm(scores.softmax(1)[:, None], memory)[:, 0]], 1), h)
+            steps.append(h)
+        return torch.stack(steps, 1)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_loop_that_reads_what_packed_rows_gave_is_right_in_both_runtimes(tmp_path: Path) -> None:
+    inputs = ["x:float32[batch,time,4]", "lengths:int64[batch]", "told:float32[batch,words,4]"]
+    bundle = rnnexport.export(Attends().eval(), tmp_path / "b", inputs=inputs)
+    assert bundle.manifest.runtimes == {"onnxruntime": "right", "openvino": "right"}

@@ -158,3 +158,38 @@ def test_layers_of_an_exported_program_stay_layers(tmp_path):
     program = torch.export.export(Tagger().eval(), (torch.zeros(3, 6, 5),), dynamic_shapes=(dynamic,))
     bundle = rnnexport.export(program, tmp_path / "b", inputs=["x:float32[batch,6,5]"])
     assert [node.op_type for node in onnx.load(bundle.model_path).graph.node].count("GRU") == 1
+
+
+class ScriptedCell(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.norm, self.cell = nn.LayerNorm(5), nn.GRUCell(5, 5)
+
+    def forward(self, x: torch.Tensor, h: torch.Tensor) -> torch.Tensor:
+        return self.norm(self.cell(x, h))
+
+
+class AroundScripts(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.cells = nn.ModuleList([torch.jit.script(ScriptedCell()), ScriptedCell()])
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        h, steps = torch.zeros(x.shape[0], 5), []
+        for step in x.unbind(1):
+            for cell in self.cells:
+                h = cell(step, h)
+            steps.append(h)
+        return torch.stack(steps, 1)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_parts_of_a_module_may_be_scripts(tmp_path):
+    module = AroundScripts().eval()
+    bundle = rnnexport.export(module, tmp_path / "b", inputs=["x:float32[batch,time,5]"])
+    assert isinstance(module.cells[0], torch.jit.ScriptModule)
+    x = torch.randn(2, 7, 5)
+    with torch.no_grad():
+        expected = module(x).numpy()
+    np.testing.assert_allclose(rnnexport.load(bundle.path).run({"x": x.numpy()})["output"], expected, atol=1e-5)
