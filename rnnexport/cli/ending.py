@@ -34,6 +34,11 @@ def run_to_the_end(command: Callable[[], int | None]) -> int:
     except BrokenPipeError:  # the reader, such as `head`, has had enough
         forget(sys.stdout)
         return 128 + signal.SIGPIPE
+    except InterruptedBySignal as exc:  # at any moment: while modules are imported, too
+        name = signal.Signals(exc.number).name
+        return _say("interrupted" if exc.number == signal.SIGINT else f"ended by {name}", 128 + exc.number)
+    except KeyboardInterrupt:
+        return _say("interrupted", 128 + signal.SIGINT)
 
 
 def _run(command: Callable[[], int | None]) -> int:
@@ -55,11 +60,6 @@ def _run(command: Callable[[], int | None]) -> int:
     except MemoryError as exc:
         what = (str(exc).splitlines() or [""])[0] or "this takes more memory than there is"
         return _say(f"{what}; ask for smaller sizes", 2)
-    except InterruptedBySignal as exc:
-        name = signal.Signals(exc.number).name
-        return _say("interrupted" if exc.number == signal.SIGINT else f"ended by {name}", 128 + exc.number)
-    except KeyboardInterrupt:
-        return _say("interrupted", 128 + signal.SIGINT)
     except SystemExit as exc:  # a library that ends the process is no success
         if isinstance(exc.__context__, BrokenPipeError):  # Typer's own way with `| head`
             raise exc.__context__ from None

@@ -177,6 +177,26 @@ def test_a_signal_ends_workers_and_removes_their_folders(number: signal.Signals,
         time.sleep(0.1)
 
 
+AT_AN_IMPORT = """
+import os, signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)
+class Strikes:
+    def find_spec(self, name, *_):
+        if name == "typer":
+            os.kill(os.getpid(), int(sys.argv[1]))
+sys.meta_path.insert(0, Strikes())
+from rnnexport.cli import main
+main()
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_during_the_imports_is_one_line(number: signal.Signals) -> None:
+    process = subprocess.run([sys.executable, "-c", AT_AN_IMPORT, str(int(number))], capture_output=True, text=True)
+    word = "interrupted" if number is signal.SIGINT else f"ended by {number.name}"
+    assert (process.returncode, process.stderr) == (128 + number, f"rnnexport: {word}\n")
+
+
 def _workers(folders: list[Path]) -> list[str]:
     names = {str(folder) for folder in folders}
     found = []
