@@ -46,12 +46,12 @@ def find_outline(graphs: Sequence[fx.Graph], sizes: Sequence[int], lengths: Sequ
         NoMatchError: There is no such description.
     """
     first: NoMatchError | None = None
-    for shifts, equal_steps in itertools.product(SHIFTS, (False, True)):
+    for shifts, equal_steps, states_first in itertools.product(SHIFTS, (False, True), (True, False)):
         try:
             outline, other = (
                 _Comparison(
-                    _Trace(graphs[0], sizes[0], lengths[0]),
-                    _Trace(graphs[longer], sizes[longer], lengths[longer]),
+                    _Trace(graphs[0], sizes[0], lengths[0], states_first=states_first),
+                    _Trace(graphs[longer], sizes[longer], lengths[longer], states_first=states_first),
                     shifts,
                     equal_steps=equal_steps,
                 ).outline()
@@ -99,20 +99,23 @@ class _AtStep:
 class _Trace:
     """One trace: its operators in order, and where each stands in the outline found so far."""
 
-    def __init__(self, graph: fx.Graph, size: int, length: int) -> None:
+    def __init__(self, graph: fx.Graph, size: int, length: int, *, states_first: bool) -> None:
         self.size, self.length = size, length
         self.place: dict[fx.Node, Outer | _AtStep] = {
             node: Outer(node.name) for node in graph.nodes if node.op == "placeholder"
         }
         calls = [node for node in graph.nodes if node.op == "call_function" and node.target not in _ASSERTIONS]
-        self.nodes = _factories_first(calls, set(self.place))
+        self.nodes = _factories_first(calls, set(self.place)) if states_first else calls
         self.position = {node: index for index, node in enumerate(self.nodes)}
         self.outputs: tuple[Any, ...] = next(node for node in graph.nodes if node.op == "output").args[0]
         self.next = 0
 
 
 def _factories_first(nodes: list[fx.Node], available: set[fx.Node]) -> list[fx.Node]:
-    """Move what makes a first state to the front: a cell makes it within its first step."""
+    """Move what makes a first state to the front: a cell makes it within its first step.
+
+    It moves what every step makes, too, which is why both orders are tried.
+    """
     early = []
     for node in nodes:
         if str(node.target) in _FACTORIES and available.issuperset(node.all_input_nodes):
