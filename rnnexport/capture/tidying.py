@@ -121,12 +121,12 @@ def _values(graph: ir.Graph) -> list[ir.Value]:
 
 
 def _with_names(shape: ir.Shape | None, dimensions: Mapping[str, str]) -> ir.Shape | None:
-    """`[s77, s27 - 4, 12]` → `[batch, time - 4, 12]`."""
+    """`[s77, s27 - 4, 12]` → `[batch, time - 4, 12]`. A runtime takes one name for one size: the unknown have none."""
     if shape is None or not shape.is_dynamic():
         return shape
-    texts = [d if isinstance(d, int) else str(d.value) for d in shape]
+    sizes = [d if isinstance(d, int) else d.value for d in shape]
     return ir.Shape(
-        [d if isinstance(d, int) else re.sub(r"\w+", lambda m: dimensions.get(m[0], m[0]), d) for d in texts]
+        [re.sub(r"\w+", lambda m: dimensions.get(m[0], m[0]), d) if isinstance(d, str) else d for d in sizes]
     )
 
 

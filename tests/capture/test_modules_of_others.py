@@ -72,3 +72,20 @@ def test_a_computed_weight_is_a_constant_and_no_state(ops):
     captured = capture(Computed(), [parse_input_spec("x:float32[time,batch,5]")])
     assert not [note for note in captured.notes if "forward sets" in note]
     assert ops(captured).count("RNN") == ops(captured).count("GRU") == 1
+
+
+def test_sizes_that_are_unknown_have_no_name(check):
+    """ONNX Runtime puts two tensors whose sizes have one name into one buffer."""
+
+    class Shifts(nn.Module):
+        def forward(self, x):
+            once, thrice = torch.zeros_like(x), torch.zeros_like(x)
+            once[:, 1:] = x[:, :-1]
+            thrice[:, 2:] = once[:, :-2]
+            return thrice
+
+    captured = check(Shifts(), SERIES)
+    sizes = [size for node in captured.model.graph for value in node.outputs for size in value.shape or ()]
+    unknown = [size for size in sizes if not isinstance(size, int) and size.value in (None, "None")]
+    assert unknown
+    assert all(size.value is None for size in unknown)
