@@ -40,6 +40,7 @@ from rnnexport.capture.longest import Longest
 from rnnexport.capture.outputs import named_outputs
 from rnnexport.capture.packed import packing_caught
 from rnnexport.capture.pieces import PiecesAsSlices
+from rnnexport.capture.size_equations import unsolved_equations_left
 from rnnexport.capture.substitutes import Substitutes
 from rnnexport.capture.tensor_values import numbers_caught
 from rnnexport.errors import ExportError, RnnexportError
@@ -241,6 +242,7 @@ def export(
         recurrent_layers_caught(entry.module, catch_cells=catch_cells),
         packing_caught(),
         numbers_caught(),
+        unsolved_equations_left(),
         pieces := PiecesAsSlices(entry.watch.refuse),
         branches,
         integers_of_sizes(symbolic_code, entry.watch.refuse),
