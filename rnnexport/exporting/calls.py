@@ -3,7 +3,8 @@
 1. The parity grid, at sizes that the module takes.
 2. Sizes at which a condition does not hold that the trace took for granted: where the module works there, so must the
    graph; where it fails, the condition is a requirement, which the export states.
-3. A module that fails on drawn values is asked again with series sorted by length, and with integers that count steps.
+3. A module that fails on drawn values is asked again with series sorted by length, with integers that count steps, and
+   with flags that mark a row's first steps.
 """
 
 from __future__ import annotations
@@ -57,10 +58,10 @@ def make_calls(
     plain += STREAM_GRID if graphs.options.streaming else ()
     shapes = [_fitted(shape, graphs.drawn_inputs, captured) for shape in plain]
     first: ExportError | None = None
-    for infos, longest_first in _ways_to_draw(graphs.drawn_inputs):
-        tried = [dataclasses.replace(shape, sorted_lengths=longest_first) for shape in shapes]
+    for infos, way in _ways_to_draw(graphs.drawn_inputs):
+        tried = [dataclasses.replace(shape, **way) for shape in shapes]
         cases = [*sample, *draw_cases(infos, [], tried)]
-        extra, conditions, notes = _at_conditions(module, inputs, captured, infos, longest_first=longest_first)
+        extra, conditions, notes = _at_conditions(module, inputs, captured, infos, way)
         try:
             found = answers(module, inputs, names, [*cases, *extra])
         except ExportError as exc:
@@ -71,8 +72,15 @@ def make_calls(
     raise first
 
 
-def _ways_to_draw(inputs: Sequence[TensorInfo]) -> list[tuple[Sequence[TensorInfo], bool]]:
-    """Inputs as the graph shows them, and with every list of integers along the batch as lengths; sorted or not."""
+_Way = dict[str, Any]
+"""Fields of a `CaseShape`."""
+
+
+def _ways_to_draw(inputs: Sequence[TensorInfo]) -> list[tuple[Sequence[TensorInfo], _Way]]:
+    """Inputs as the graph shows them, and with every list of integers along the batch as lengths; sorted or not.
+
+    Flags are anywhere, or mark the first steps of each row.
+    """
     counting = [
         info.model_copy(update={"role": "lengths"})
         if len(info.shape) == 1 and isinstance(info.shape[0], str) and info.dtype.startswith("int") and not info.values
@@ -80,7 +88,13 @@ def _ways_to_draw(inputs: Sequence[TensorInfo]) -> list[tuple[Sequence[TensorInf
         for info in inputs
     ]
     ways: list[Sequence[TensorInfo]] = [inputs] if counting == list(inputs) else [inputs, counting]
-    return [(way, longest_first) for way in ways for longest_first in (False, True)]
+    flags = (False, True) if any(info.dtype == "bool" for info in inputs) else (False,)
+    return [
+        (infos, {"sorted_lengths": longest_first, "leading_flags": leading})
+        for leading in flags
+        for infos in ways
+        for longest_first in (False, True)
+    ]
 
 
 def _fitted(shape: CaseShape, inputs: Sequence[TensorInfo], captured: Captured) -> CaseShape:
@@ -108,11 +122,10 @@ def _at_conditions(
     inputs: Sequence[InputSpec],
     captured: Captured,
     infos: Sequence[TensorInfo],
-    *,
-    longest_first: bool,
+    way: _Way,
 ) -> tuple[list[Case], dict[str, str], list[str]]:
     """Calls at which a condition does not hold and the module works, their conditions, and what it requires else."""
-    base = _fitted(CaseShape(3, 12, sorted_lengths=longest_first), infos, captured)
+    base = dataclasses.replace(_fitted(CaseShape(3, 12), infos, captured), **way)
     cases: list[Case] = []
     conditions: dict[str, str] = {}
     notes: list[str] = []

@@ -59,6 +59,8 @@ class CaseShape:
     mixed_lengths: bool = True
     sorted_lengths: bool = False
     """The longest series first, as `pack_padded_sequence` wants them by default."""
+    leading_flags: bool = False
+    """Flags are true on the first steps of each row, at least one, as in a mask of valid steps; else anywhere."""
     values: Values = "normal"
     sizes: Mapping[str, int] = field(default_factory=dict, hash=False)
     """Sizes of symbolic dimensions, where they are not those of the batch and of time."""
@@ -133,6 +135,8 @@ def draw_feeds(
             feeds[info.name] = _draw_lengths(info, sizes, shape, generator)
         elif info.role == "features" and shape.from_series and takes(info, series):
             feeds[info.name] = _take_series(series, shape, generator).astype(info.dtype)
+        elif shape.leading_flags and info.dtype == "bool" and info.shape:
+            feeds[info.name] = _draw_leading_flags(info, sizes, shape, generator)
         else:
             feeds[info.name] = _draw_values(info, sizes, shape.values, generator, series)
     for lengths in inputs:
@@ -171,6 +175,17 @@ def _draw_lengths(
         lengths[1] = 1
     lengths = np.sort(lengths)[::-1] if shape.sorted_lengths else generator.permutation(lengths)
     return lengths.astype(info.dtype)
+
+
+def _draw_leading_flags(
+    info: TensorInfo, sizes: dict[str, int], shape: CaseShape, generator: np.random.Generator
+) -> NDArray[Any]:
+    """Flags that are true from the first step of the last axis to a drawn one."""
+    *rows, steps = (_size(dimension, sizes) for dimension in info.shape)
+    lengths = generator.integers(1, steps + 1, size=(*rows, 1))
+    if shape.sorted_lengths:
+        lengths = np.sort(lengths, axis=0)[::-1]
+    return np.arange(steps) < lengths
 
 
 def _fill_padding(

@@ -228,3 +228,18 @@ def test_bench_holds_a_module_s_graph_to_its_float64_form(tmp_path: Path) -> Non
         "ort-cpu": None,
         "openvino-cpu": None,
     }
+
+
+def test_flags_may_have_to_be_a_mask(tmp_path: Path) -> None:
+    class Masked(nn.Module):
+        """Fails where a row of the mask has no step, as PyTorch's packing does."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.rnn = nn.GRU(5, 8, batch_first=True)
+
+        def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+            packed = pack_padded_sequence(x, mask.sum(1).cpu(), batch_first=True, enforce_sorted=False)
+            return self.rnn(packed)[1][-1]
+
+    rnnexport.export(Masked(), tmp_path / "b", inputs=["x:float32[batch,time,5]", "mask:bool[batch,time]"])
