@@ -33,9 +33,9 @@ def cumulative(step: Callable[[Tensor, Tensor], Tensor], initial: float) -> Call
 
 
 def _logaddexp(first: Tensor, second: Tensor) -> Tensor:
-    return torch.maximum(first, second) + torch.log1p(torch.exp(-(first - second).abs()))
+    top = torch.maximum(first, second)
+    return torch.where(top.abs() == torch.inf, top, top + torch.log1p(torch.exp(-(first - second).abs())))
 
 
-_LOWEST = torch.finfo(torch.float32).min
 cumprod: Callable[..., Any] = cumulative(torch.mul, 1.0)
-logcumsumexp: Callable[..., Any] = cumulative(_logaddexp, _LOWEST)
+logcumsumexp: Callable[..., Any] = cumulative(_logaddexp, -torch.inf)

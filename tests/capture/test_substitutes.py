@@ -71,3 +71,8 @@ def test_a_forward_that_was_bound_before_the_trace(check, ops):
 @pytest.mark.parametrize("dim", [1, -1])
 def test_cumulative_operators_without_an_onnx_form(check, dim):
     check(Calls(lambda m, x: (torch.logcumsumexp(20 * x, dim) / 20, x.sigmoid().cumprod(dim=dim))), SERIES)
+
+
+def test_logcumsumexp_of_no_likelihood_is_minus_infinity(check):
+    """The logarithm of a weight of 0, which sums count as nothing."""
+    check(Calls(lambda m, x: x.relu().log().logcumsumexp(1).isinf().to(x.dtype)), SERIES)
