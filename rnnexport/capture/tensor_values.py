@@ -49,6 +49,17 @@ class Numbers:
         self.__getattr__("one of them")
 
 
+def _refuse(what: str) -> Any:
+    return lambda self, *_: self.__getattr__(what)
+
+
+for _name, _sign in {"add": "+", "sub": "-", "mul": "*", "truediv": "/", "floordiv": "//", "mod": "%"}.items():
+    setattr(Numbers, f"__{_name}__", _refuse(_sign))
+    setattr(Numbers, f"__r{_name}__", _refuse(_sign))
+for _name, _sign in {"lt": "<", "le": "<=", "gt": ">", "ge": ">=", "array": "a NumPy array of them"}.items():
+    setattr(Numbers, f"__{_name}__", _refuse(_sign))
+
+
 def are_of_any_size(x: Tensor) -> bool:
     """Whether there are integers or flags in `x`, and nobody knows how many."""
     return not x.is_floating_point() and any(isinstance(size, SymInt) for size in x.shape)

@@ -1,5 +1,6 @@
 """What authors of modules write, and a trace by itself cannot follow."""
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -38,10 +39,18 @@ def test_lengths_may_be_handed_on_as_numbers(given, check):
     check(Packs(GIVEN[given]), SERIES, LENGTHS, engines=["onnxruntime"], sizes=[(1, 9), (3, 7)])
 
 
-def test_code_that_computes_with_numbers_is_refused_with_its_place():
-    module = Packs(lambda lengths: torch.tensor([min(n, 3) for n in lengths.tolist()]))
+@pytest.mark.parametrize(
+    "given",
+    [
+        lambda lengths: torch.tensor([min(n, 3) for n in lengths.tolist()]),
+        lambda lengths: torch.from_numpy(lengths.numpy() // 2),
+        lambda lengths: torch.from_numpy(np.ceil(1 + lengths.numpy())),
+        lambda lengths: torch.from_numpy(np.array(lengths.numpy(), dtype=np.int64)),
+    ],
+)
+def test_code_that_computes_with_numbers_is_refused_with_its_place(given):
     with pytest.raises(ExportError, match=r"test_modules_of_others\.py:\d+: forward computes with the values"):
-        capture(module, [parse_input_spec(SERIES), parse_input_spec(LENGTHS)])
+        capture(Packs(given), [parse_input_spec(SERIES), parse_input_spec(LENGTHS)])
 
 
 def test_a_distribution_is_its_parameters():
