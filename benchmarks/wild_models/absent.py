@@ -1,7 +1,8 @@
 """Stand-ins for what the packages import besides PyTorch: only their networks are built.
 
 The packages are installed without their dependencies. What they import of others becomes an empty module, whose names
-can be called, subclassed and used as decorators, and compute nothing.
+can be called, subclassed and used as decorators, and compute nothing. So do the names of a bare package, whose modules
+are there, but whose `__init__` is not run: it would start what belongs to training.
 """
 
 from __future__ import annotations
@@ -105,6 +106,34 @@ class AbsentFinder:
         """Fill it with nothing."""
 
 
-def let_absent(names: Sequence[str]) -> None:
-    """Let the packages in `names` be empty, installed or not: the result is the same everywhere."""
-    sys.meta_path.insert(0, AbsentFinder(names))
+class BareFinder:
+    """Finds the packages in `names` without what their `__init__` does."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self.names = frozenset(names)
+
+    def find_spec(self, name: str, path: Any = None, target: object = None) -> importlib.machinery.ModuleSpec | None:
+        """Find one of them, with the folders of its modules."""
+        found = importlib.machinery.PathFinder.find_spec(name, path) if name in self.names else None
+        if found is None or found.submodule_search_locations is None:
+            return None
+        spec = importlib.machinery.ModuleSpec(name, self, is_package=True)  # type: ignore[arg-type]
+        spec.submodule_search_locations = found.submodule_search_locations
+        return spec
+
+    def create_module(self, spec: importlib.machinery.ModuleSpec) -> types.ModuleType:
+        """Make an empty module."""
+        return _AbsentModule(spec.name)
+
+    def exec_module(self, module: types.ModuleType) -> None:
+        """Let it know its folders."""
+        assert module.__spec__ is not None
+        module.__path__ = list(module.__spec__.submodule_search_locations or ())
+
+
+def let_absent(names: Sequence[str], bare: Sequence[str]) -> None:
+    """Let the packages in `names` be empty, installed or not: the result is the same everywhere.
+
+    Of the packages `bare`, `__init__` is not run.
+    """
+    sys.meta_path[:0] = [AbsentFinder(names), BareFinder(bare)]

@@ -24,7 +24,9 @@ from torch import nn
 
 import rnnexport
 from benchmarks.wild_models.absent import let_absent
-from benchmarks.wild_models.modules import MODULES, Wild
+from benchmarks.wild_models.modules import MODULES as FIRST_MODULES
+from benchmarks.wild_models.modules import Wild
+from benchmarks.wild_models.more_modules import MODULES as MORE_MODULES
 from benchmarks.wild_models.outcomes import first_difference
 from rnnexport.capture import capture, parse_input_spec
 from rnnexport.errors import RnnexportError
@@ -32,6 +34,7 @@ from rnnexport.errors import RnnexportError
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENT = ROOT / "docs/results/wild-models.md"
 BEGIN, END = "<!-- table: begin -->\n", "<!-- table: end -->"
+MODULES = [*FIRST_MODULES, *MORE_MODULES]
 Outcome = dict[str, str]
 
 
@@ -96,7 +99,10 @@ def main() -> None:
     """Judge all modules and write the document."""
     folder, log = sys.argv[1], Path(sys.argv[2])
     sys.path.insert(0, folder)
-    let_absent(Path(__file__).with_name("absent.txt").read_text(encoding="utf-8").split())
+    absent, bare = (
+        Path(__file__).with_name(f"{kind}.txt").read_text(encoding="utf-8").split() for kind in ("absent", "bare")
+    )
+    let_absent(absent, bare)
     known = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()] if log.exists() else []
     outcomes: dict[str, Outcome] = {entry["module"]: entry for entry in known}
     capture(nn.GRU(3, 4), [parse_input_spec("input:float32[time,batch,3]")])  # imports what the processes then share
