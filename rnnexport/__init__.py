@@ -15,6 +15,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from rnnexport.collector import few_collections
+
 if TYPE_CHECKING:
     from rnnexport.benchmark.benchmark import bench
     from rnnexport.exporting.export import export
@@ -38,7 +40,8 @@ _HOMES = {
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'rnnexport' has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
+    with few_collections():
+        return getattr(import_module(_HOMES[name]), name)
 
 
 def __dir__() -> list[str]:

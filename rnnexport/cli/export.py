@@ -11,10 +11,12 @@ import typer
 
 from rnnexport.cli.options import Json
 from rnnexport.cli.output import print_result, say
+from rnnexport.collector import few_collections
 from rnnexport.errors import InputError
 from rnnexport.exporting.options import ExportOptions
 
 
+@few_collections()
 def export(
     options: ExportOptions,
     source: Annotated[
