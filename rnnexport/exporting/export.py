@@ -12,7 +12,6 @@ from rnnexport.collector import few_collections
 from rnnexport.errors import InputError
 from rnnexport.exporting.checkpoint import export_checkpoint
 from rnnexport.exporting.keras_source import export_keras
-from rnnexport.exporting.onnx_source import export_onnx
 from rnnexport.exporting.options import ExportOptions
 from rnnexport.exporting.source_files import file_kind
 from rnnexport.exporting.torch_files import read_script
@@ -52,6 +51,8 @@ def export_with(
         check_target(target)  # before the work begins
     kind = file_kind(source)
     if kind == "onnx":
+        from rnnexport.exporting.onnx_source import export_onnx
+
         options.refuse_all_but(
             {"out", "sbom", "sample", "streaming", "cpp", "class_names"},
             "an ONNX file, which becomes a bundle as it is",
