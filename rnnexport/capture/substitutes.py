@@ -113,6 +113,8 @@ def _squeezed(x: Tensor, dim: Any = None) -> Tensor:
         return torch.squeeze(x)
     axes = [axis for axis in (dim if isinstance(dim, tuple | list) else (dim,)) if type(x.shape[axis]) is int]
     single = [axis for axis in axes if x.shape[axis] == 1]
+    if len(single) == 1:
+        return torch.squeeze(x, single[0])
     return torch.squeeze(x, single) if single else x
 
 

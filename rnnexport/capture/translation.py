@@ -3,11 +3,13 @@
 1. The exporter reads the source of each of its 540 translations and what they take, at every export; here they are read
    when they are used, and the table is made once. That is half a second each time.
 2. It traces every program again, to take operators apart that have no translation. Where all have one, and none changes
-   a tensor in place, there is nothing to take apart. That is half of a warm capture.
+   a tensor in place, there is nothing to take apart. That is half of a warm capture. So what nothing reads is dropped
+   first, and some common operators become those that they are made of.
 """
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -16,6 +18,7 @@ from typing import Any
 
 import torch
 from onnxscript.values import TracedOnnxFunction
+from torch import fx
 from torch._C import _functorch
 from torch._ops import OpOverload
 from torch.onnx._internal.exporter import _fx_passes, _registration
@@ -23,6 +26,8 @@ from torch.onnx._internal.exporter._torchlib import ops  # noqa: F401 - PyTorch'
 
 from rnnexport.capture.failures import translation_error
 from rnnexport.capture.tracing import quiet
+
+aten = torch.ops.aten
 
 
 def translate(program: torch.export.ExportedProgram, opset_version: int) -> torch.onnx.ONNXProgram:
@@ -32,6 +37,7 @@ def translate(program: torch.export.ExportedProgram, opset_version: int) -> torc
         ExportError: An operator has no ONNX form; the message names its place in the module's code.
     """
     depth = _functorch.get_dynamic_layer_stack_depth()
+    _simplify(program.graph)
     try:
         with quiet(), _without_waste(opset_version), torch.no_grad():
             result = torch.onnx.export(program, dynamo=True, optimize=False, verbose=False, opset_version=opset_version)
@@ -88,24 +94,51 @@ def _replaced(owner: Any, name: str, value: Any) -> Iterator[None]:
 
 
 _ASSERTIONS = {
-    torch.ops.aten.sym_constrain_range_for_size.default,
-    torch.ops.aten._assert_scalar.default,
-    torch.ops.aten._assert_tensor_metadata.default,
+    aten.sym_constrain_range_for_size.default,
+    aten._assert_scalar.default,
+    aten._assert_tensor_metadata.default,
 }
-"""Have no translation, and are taken out."""
+"""Have no translation, and the exporter takes them out itself, later."""
+
+
+def _simplify(graph: fx.Graph) -> None:
+    """Drop what nothing reads, and write operators without a translation with others, in place."""
+    for node in graph.nodes:
+        if node.target in _ASSERTIONS:
+            graph.erase_node(node)
+    graph.eliminate_dead_code(_has_effect)
+    for node in (node for node in graph.nodes if node.op == "call_function" and not node.kwargs):
+        match node.target, node.args:
+            case aten.item.default, _:
+                node.target = aten._local_scalar_dense.default
+            case aten.to.dtype, (x, dtype) if x.meta["val"].dtype == dtype and graph.output_node() not in node.users:
+                node.replace_all_uses_with(x)
+                graph.erase_node(node)
+            case aten.to.dtype, (x, dtype):
+                node.target, node.args, node.kwargs = aten._to_copy.default, (x,), {"dtype": dtype}
+            case aten.narrow.default, (x, axis, 0, length):  # whose translation adds 0 to the length
+                node.target, node.args = aten.slice.Tensor, (x, axis, 0, length)
+            case aten.movedim.int, (x, source, destination):
+                axes = [*range(x.meta["val"].dim())]
+                axes.insert(destination % len(axes), axes.pop(source))
+                node.target, node.args = aten.permute.default, (x, axes)
+
+
+def _has_effect(node: fx.Node) -> bool:
+    """Whether a node may do more than give a result, as `vmap` does, which has no schema to say so."""
+    is_known = isinstance(node.target, OpOverload) or getattr(node.target, "__module__", "") == operator.add.__module__
+    return node.is_impure() or not is_known
 
 
 def _is_translatable(program: torch.export.ExportedProgram, table: _registration.ONNXRegistry) -> bool:
     """Whether each operator has a translation and changes nothing in place."""
     return all(
         node.op in ("placeholder", "output")
+        or node.target is operator.getitem
         or (
             node.op == "call_function"
-            and (
-                not isinstance(node.target, OpOverload)
-                or node.target in _ASSERTIONS
-                or (table.is_registered(node.target) and not node.target._schema.is_mutable)
-            )
+            and table.is_registered(node.target)
+            and not (isinstance(node.target, OpOverload) and node.target._schema.is_mutable)
         )
         for node in program.graph.nodes
     )

@@ -52,6 +52,17 @@ def test_what_the_exporter_would_freeze_drop_or_refuse(check):
     check(Calls(forward), SERIES, engines=["onnxruntime"], sizes=[(1, 1), (3, 7)])
 
 
+def test_operators_that_are_written_with_others_or_left_out(check):
+    def forward(m, x, lengths):
+        y, _ = m.rnn(x)
+        longest = lengths.max().item()
+        moved = y.movedim(1, 0).movedim(-1, 0).movedim(0, -2)
+        mask = torch.arange(x.shape[1]) < lengths[:, None]
+        return moved, y.narrow(1, 0, longest), lengths.long(), x.to(torch.float64).float() * mask.float()[..., None]
+
+    check(Calls(forward), SERIES, "lengths:int64[batch]", engines=["onnxruntime"], sizes=[(1, 1), (3, 7)])
+
+
 def test_a_forward_that_was_bound_before_the_trace(check, ops):
     class Bound(nn.Module):
         def __init__(self):
