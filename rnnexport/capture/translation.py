@@ -107,13 +107,14 @@ def _simplify(graph: fx.Graph) -> None:
         if node.target in _ASSERTIONS:
             graph.erase_node(node)
     graph.eliminate_dead_code(_has_effect)
+    for node in graph.nodes:
+        if _gives_its_input(node) and graph.output_node() not in node.users:
+            node.replace_all_uses_with(node.args[0])
+            graph.erase_node(node)
     for node in (node for node in graph.nodes if node.op == "call_function" and not node.kwargs):
         match node.target, node.args:
             case aten.item.default, _:
                 node.target = aten._local_scalar_dense.default
-            case aten.to.dtype, (x, dtype) if x.meta["val"].dtype == dtype and graph.output_node() not in node.users:
-                node.replace_all_uses_with(x)
-                graph.erase_node(node)
             case aten.to.dtype, (x, dtype):
                 node.target, node.args, node.kwargs = aten._to_copy.default, (x,), {"dtype": dtype}
             case aten.narrow.default, (x, axis, 0, length):  # whose translation adds 0 to the length
@@ -122,6 +123,14 @@ def _simplify(graph: fx.Graph) -> None:
                 axes = [*range(x.meta["val"].dim())]
                 axes.insert(destination % len(axes), axes.pop(source))
                 node.target, node.args = aten.permute.default, (x, axes)
+
+
+def _gives_its_input(node: fx.Node) -> bool:
+    """Whether a node casts to what its input is, as `lengths.cpu()` does."""
+    if node.target not in (aten.to.dtype, aten.to.dtype_layout, aten.to.device):
+        return False
+    given, made = node.args[0].meta["val"], node.meta["val"]  # type: ignore[union-attr]
+    return (given.dtype, given.layout, given.device) == (made.dtype, made.layout, made.device)
 
 
 def _has_effect(node: fx.Node) -> bool:
