@@ -1,19 +1,24 @@
 """`int(x.shape[1] / 2)`, `len(x)`, `range(x.shape[1])`: Python makes a number of a size, which freezes a dimension.
 
-1. For `int` and `len` the trace is made once more, with an `int` and a `len` in the globals of the user's code that
-   leave a symbolic number symbolic.
-2. What needs a number, as `range` does, is refused at once: a loop would be traced through all its steps first.
+1. The trace is then made once more, with an `int`, a `len` and a `range` in the globals of the user's code that leave a
+   symbolic number symbolic: `y[range(len(y)), lengths - 1]` takes a step of each row.
+2. What goes through such a range, as a loop does, needs a number, and is refused at once: it would be traced through
+   all its steps first.
 """
 
 from __future__ import annotations
 
 import builtins
+import dis
+import functools
 import math
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from types import FrameType
 from typing import Any
 
+import torch
 from torch import SymFloat, SymInt, Tensor
 
 from rnnexport.capture.failures import is_user_code
@@ -62,7 +67,39 @@ def _length(items: Any) -> Any:
     return items.shape[0] if isinstance(items, Tensor) and items.dim() else builtins.len(items)
 
 
-_STAND_INS = {"int": _SymbolicInt, "len": _length}
+class SymbolicRange:
+    """A range of symbolic bounds: code may index with it."""
+
+    def __init__(self, refuse: Callable[[SymInt], None], *bounds: Any) -> None:
+        self.refuse, self.bounds = refuse, bounds
+
+    def __iter__(self) -> Iterator[int]:
+        """Go through it, which needs numbers."""
+        for bound in self.bounds:
+            if isinstance(bound, SymInt):
+                self.refuse(bound)
+        return iter(builtins.range(*self.bounds))
+
+    def __reversed__(self) -> Iterator[int]:
+        """Go through it from its end."""
+        return iter([*self][::-1])
+
+    def tensor(self) -> Tensor:
+        """Its numbers."""
+        return torch.arange(*self.bounds)
+
+
+def _range(refuse: Callable[[SymInt], None], *bounds: Any) -> Any:
+    """Stands for `range` in the user's code."""
+    if any(isinstance(bound, SymInt) for bound in bounds):
+        return SymbolicRange(refuse, *bounds)
+    return builtins.range(*bounds)
+
+
+def _begins_a_loop(frame: FrameType) -> bool:
+    """Whether the code goes at once through what it is calling, as `for t in range(n)` does."""
+    following = (step for step in dis.get_instructions(frame.f_code) if step.offset > frame.f_lasti)
+    return next((step.opname == "GET_ITER" for step in following if step.opname != "CACHE"), False)
 
 
 @contextmanager
@@ -79,7 +116,8 @@ def integers_of_sizes(code: Sequence[dict[str, Any]], refuse: Callable[[SymInt],
     index = SymInt.__index__
     originals = [(kind, kind.__int__) for kind in (SymInt, SymFloat)]
     rounded = {name: getattr(SymInt, name) for name in _ROUNDING}
-    shadowed = [(space, name) for space in code for name in _STAND_INS if name not in space]
+    stand_ins = {"int": _SymbolicInt, "len": _length, "range": functools.partial(_range, refuse)}
+    shadowed = [(space, name) for space in code for name in stand_ins if name not in space]
 
     def caught(original: Any) -> Any:
         def to_int(number: Any) -> Any:
@@ -92,7 +130,10 @@ def integers_of_sizes(code: Sequence[dict[str, Any]], refuse: Callable[[SymInt],
         return to_int
 
     def to_index(size: SymInt) -> int:
-        if is_user_code(sys._getframe(1).f_code.co_filename) and not size.node.expr.is_number:
+        frame = sys._getframe(1)
+        if is_user_code(frame.f_code.co_filename) and not size.node.expr.is_number:
+            if "range" not in frame.f_globals and not _begins_a_loop(frame):
+                raise IntegerOfSizeError(frame.f_globals)
             refuse(size)
         number: int = index(size)  # type: ignore[no-untyped-call]
         return number
@@ -104,7 +145,7 @@ def integers_of_sizes(code: Sequence[dict[str, Any]], refuse: Callable[[SymInt],
         for name in rounded:  # an integer is rounded already, and ONNX rounds none
             setattr(SymInt, name, lambda number, *_digits: number)
         for space, name in shadowed:
-            space[name] = _STAND_INS[name]
+            space[name] = stand_ins[name]
         yield
     finally:
         SymInt.__index__ = index  # type: ignore[method-assign]

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import SymInt, Tensor
 from torch._higher_order_ops.scan import scan
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
@@ -67,6 +67,8 @@ class Steps:
         self.carried: list[Previous] = []
         self.first: list[Tensor] = []
         self.inputs: list[Tensor] = []
+        self.sizes: list[tuple[Any, tuple[int, int] | None]] = []
+        """Symbolic sizes that a step reads, and which axis of which tensor that a step is given has each."""
         self.plans: dict[int, tuple[list[Callable[..., Any]], Any]] = {}
         for offset in members:
             operands = (body[offset].args, dict(body[offset].kwargs))
@@ -89,11 +91,29 @@ class Steps:
         if not is_series:
             if isinstance(value, Tensor) and value._is_view():  # scan allows no two views of one tensor
                 value = _contiguous(value)
+            if isinstance(value, SymInt):  # scan takes none from outside into a list of sizes
+                place = len(self.sizes)
+                self.sizes.append((value, None))
+                return lambda results, carried, inputs: self._size(place, [*carried, *inputs])
             return lambda results, carried, inputs: value
         number = next((i for i, known in enumerate(self.inputs) if known is value), len(self.inputs))
         if number == len(self.inputs):
             self.inputs.append(value)
         return lambda results, carried, inputs: inputs[number]
+
+    def _size(self, place: int, given: Sequence[Tensor]) -> Any:
+        size, found = self.sizes[place]
+        return size if found is None else given[found[0]].shape[found[1]]
+
+    def _find_sizes(self) -> None:
+        """Find each symbolic size among the axes of what a step is given."""
+        shapes = [*(tensor.shape for tensor in self.first), *(tensor.shape[1:] for tensor in self.inputs)]
+        axes = [(number, axis) for number, shape in enumerate(shapes) for axis in range(len(shape))]
+        for place, (size, _) in enumerate(self.sizes):
+            same = (
+                at for at in axes if isinstance(shapes[at[0]][at[1]], SymInt) and is_same(shapes[at[0]][at[1]], size)
+            )
+            self.sizes[place] = (size, next(same, None))
 
     def step(self, carried: Sequence[Tensor], inputs: Sequence[Tensor]) -> dict[int, Any]:
         """Return the results of the cycle's operations in one step."""
@@ -118,6 +138,7 @@ class Steps:
             results = self.step(carried, inputs)
             return [_contiguous(results[p.offset]) for p in self.carried], [_contiguous(results[o]) for o in wanted]
 
+        self._find_sizes()
         self._widen_first()
         # A body without an input has nothing that says how many steps there are; OpenVINO then makes one.
         inputs = self.inputs or [self.first[0].new_zeros(count)]

@@ -26,8 +26,10 @@ import torch
 from torch import SymInt, Tensor, nn
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
+from torch.utils._pytree import tree_map
 
 from rnnexport.capture.cumulative import cumprod, logcumsumexp
+from rnnexport.capture.integers import SymbolicRange
 from rnnexport.capture.interception import called_layer
 from rnnexport.capture.longest import Longest, ask_for_symbolic_integer
 from rnnexport.capture.spectra import istft, stft
@@ -57,6 +59,10 @@ class Substitutes(TorchFunctionMode):
                     return func(self.values[name])
         if func is Tensor.numpy and are_of_any_size(args[0]):
             return Numbers(args[0])
+        if func in (Tensor.__getitem__, Tensor.__setitem__):
+            args = (args[0], tree_map(_tensor_of_range, args[1]), *args[2:])
+        if func in _FROM_NUMBERS and args and isinstance(args[0], SymbolicRange):
+            args = (args[0].tensor(), *args[1:])
         if func in _FROM_NUMBERS and args and isinstance(args[0], Numbers):
             return args[0].tensor.to((kwargs or {}).get("dtype") or args[0].tensor.dtype)
         if (cell := _LAYERS.get(func)) and isinstance(args[2], list | tuple):
@@ -76,6 +82,10 @@ class Substitutes(TorchFunctionMode):
         """The path of the module that a weight belongs to."""
         names = (name for name, parameter in self.module.named_parameters() if parameter is weight)
         return next(names, "").rpartition(".")[0]
+
+
+def _tensor_of_range(index: Any) -> Any:
+    return index.tensor() if isinstance(index, SymbolicRange) else index
 
 
 def _max_pool1d(

@@ -412,6 +412,22 @@ class ThreeCells(nn.Module):
         return torch.stack(steps, 1), torch.stack([h for h, _ in states])
 
 
+class InGroups(nn.Module):
+    """A step reshapes its state by the size of the batch, and a range goes backwards."""
+
+    def __init__(self):
+        super().__init__()
+        self.cell, self.norm = nn.GRUCell(5, 8), nn.LayerNorm(4)
+
+    def forward(self, x):
+        batch, steps = x.size(0), range(x.size(1))
+        h, found = x.new_zeros(batch, 8), []
+        for t in reversed(steps):
+            h = self.norm(self.cell(x[:, t], h).view(batch, 2, 4)).view(batch, -1)
+            found.append(h)
+        return torch.stack(found, 1)
+
+
 class FromThreeStepsAgo(nn.Module):
     """A step reads what the third step before it computed."""
 
@@ -433,6 +449,7 @@ class FromThreeStepsAgo(nn.Module):
     ("module", "node"),
     [
         (Peephole, "Scan"),
+        (InGroups, "Scan"),
         pytest.param(ThreeCells, "LSTM", marks=pytest.mark.slow),
         pytest.param(FromThreeStepsAgo, "Scan", marks=pytest.mark.slow),
     ],

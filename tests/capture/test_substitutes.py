@@ -87,3 +87,12 @@ def test_cumulative_operators_without_an_onnx_form(check, dim):
 def test_logcumsumexp_of_no_likelihood_is_minus_infinity(check):
     """The logarithm of a weight of 0, which sums count as nothing."""
     check(Calls(lambda m, x: x.relu().log().logcumsumexp(1).isinf().to(x.dtype)), SERIES)
+
+
+def test_a_range_of_a_size_is_an_index(check):
+    def forward(m, x, lengths):
+        y = m.rnn(x)[0]
+        decay = torch.tensor(range(x.size(1), 0, -1)) / 10
+        return y[range(len(y)), lengths - 1], y * decay[:, None], [k for k in range(3) if isinstance(k, int)][-1] * y
+
+    check(Calls(forward), SERIES, "lengths:int64[batch]", engines=["onnxruntime"], sizes=[(1, 1), (3, 7)])
