@@ -47,6 +47,15 @@ _UNCHANGED = {
     aten.alias.default,
     aten.detach.default,
 }
+_OVER_ROWS = {
+    aten.conv1d.default,
+    aten.conv2d.default,
+    aten.batch_norm.default,
+    aten.group_norm.default,
+    aten.max_pool2d.default,
+    aten.avg_pool1d.default,
+    aten.avg_pool2d.default,
+}
 _CASTS = {aten.to.dtype, aten._to_copy.default}
 _TO_THE_END = 2**62
 
@@ -343,6 +352,8 @@ class VectorizedLoop:
             return run()
         if any(leaves[place].steps is None for place in places):
             raise NotVectorizableError("a cell's c is used at every step")
+        if operation.target in _OVER_ROWS and places == [0]:
+            return Series(self.with_steps_as_rows(operation, leaves[0].steps))
         if operation.target in (aten.layer_norm.default, aten.cat.default, aten.stack.default):
             return Series(self.with_steps_in_front(operation.target, leaves, structure))
         if operation.target in _CASTS or torch.Tag.pointwise in getattr(operation.target, "tags", ()):
@@ -355,6 +366,13 @@ class VectorizedLoop:
         rank = max(one_step)
         steps = [leaf.steps for leaf in leaves if isinstance(leaf, Series)]
         return [tensor[(slice(None), *[None] * (rank + 1 - tensor.dim()))] for tensor in steps]
+
+    def with_steps_as_rows(self, operation: Operation, steps: Tensor) -> Tensor:
+        """Operators over rows; vmap would turn the number of rows into a number."""
+        operands = [self.resolve_all(operand) for operand in operation.args[1:]]
+        options = {name: self.resolve_all(option) for name, option in operation.kwargs}
+        result = operation.target(steps.flatten(0, 1), *operands, **options)
+        return result.reshape(self.count, steps.shape[1], *result.shape[1:])  # type: ignore[no-any-return]
 
     def with_steps_in_front(self, target: Any, leaves: list[Any], structure: Any) -> Tensor:
         """Operators that need only another axis; vmap would turn the sizes of their operands into numbers."""

@@ -412,6 +412,22 @@ class ThreeCells(nn.Module):
         return torch.stack(steps, 1), torch.stack([h for h, _ in states])
 
 
+class OverAWindow(nn.Module):
+    """Each step folds the last three states."""
+
+    def __init__(self):
+        super().__init__()
+        self.cell, self.fold = nn.GRUCell(5, 4), nn.Conv1d(4, 4, 3)
+
+    def forward(self, x):
+        h, window, steps = x.new_zeros(x.size(0), 4), x.new_zeros(x.size(0), 4, 3), []
+        for step in x.unbind(1):
+            h = self.cell(step, h)
+            window = torch.cat([window[..., 1:], h[..., None]], -1)
+            steps.append(self.fold(window).squeeze(-1))
+        return torch.stack(steps, 1)
+
+
 class InGroups(nn.Module):
     """A step reshapes its state by the size of the batch, and a range goes backwards."""
 
@@ -450,6 +466,7 @@ class FromThreeStepsAgo(nn.Module):
     [
         (Peephole, "Scan"),
         (InGroups, "Scan"),
+        pytest.param(OverAWindow, "Scan", marks=pytest.mark.slow),
         pytest.param(ThreeCells, "LSTM", marks=pytest.mark.slow),
         pytest.param(FromThreeStepsAgo, "Scan", marks=pytest.mark.slow),
     ],
