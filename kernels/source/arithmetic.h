@@ -252,13 +252,16 @@ void multiply_4(const rnn::GatePanel* panel, const rnn::Row* row, float* out, pt
   }
 }
 
-// As many gates as can be at once, of those that follow with equally many bits; returns how many.
+// As many gates as can be at once, of those that follow with equally many bits and lines equally far apart, as those of a
+// GRU with the reset gate before the product are not; returns how many.
 template <int rows, int most = gates_at_once(rows)>
 int multiply_gates(const rnn::GatePanel* panel, int gates, const rnn::Row* row, float* out, ptrdiff_t row_stride,
                    ptrdiff_t gate_stride) {
   if constexpr (most > 1) {
     bool fits = most <= gates;
-    for (int gate = 1; fits && gate < most; ++gate) fits = panel[gate].bits == panel->bits;
+    for (int gate = 1; fits && gate < most; ++gate) {
+      fits = panel[gate].bits == panel->bits && panel[gate].line_stride == panel->line_stride;
+    }
     if (!fits) return multiply_gates<rows, most - 1>(panel, gates, row, out, row_stride, gate_stride);
   }
   if (panel->bits == 8) {

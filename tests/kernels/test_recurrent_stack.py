@@ -66,6 +66,20 @@ def test_any_stack_computes_what_its_description_says(
     assert largest_error(got, stack.reference(feeds)) < rounding_allowance(stack)
 
 
+@pytest.mark.parametrize("bits", [8, 4])
+@pytest.mark.parametrize("isa", ISAS)
+def test_the_odd_step_of_a_series_is_right(use: Any, library: Path, isa: str, bits: int) -> None:
+    """W times the last of five steps is a product of one row, for which gates may go side by side."""
+    if not use(isa):
+        pytest.skip(f"this machine lacks {isa}")
+    for linear_before_reset in (0, 1):
+        stack = DrawnStack(
+            "gru", linear_before_reset=linear_before_reset, input_size=40, hidden_size=24, weight_bits=bits
+        )
+        feeds = stack.feeds(1, 5)
+        assert largest_error(run(stack.model(), library, feeds), stack.reference(feeds)) < rounding_allowance(stack)
+
+
 @pytest.mark.parametrize("bits", BITS)
 def test_a_series_of_steps_stays_close(library: Path, bits: int) -> None:
     stack = DrawnStack("gru", linear_before_reset=1, num_layers=2, input_size=40, hidden_size=64, weight_bits=bits)
