@@ -15,7 +15,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from rnnexport.collector import few_collections
+from rnnexport.onnx_files.collector import few_collections
 
 if TYPE_CHECKING:
     from rnnexport.benchmark.benchmark import bench

@@ -11,7 +11,7 @@ import typer
 
 from rnnexport.cli.options import Json
 from rnnexport.cli.output import print_result, say
-from rnnexport.collector import few_collections
+from rnnexport.onnx_files.collector import few_collections
 from rnnexport.errors import InputError
 from rnnexport.exporting.options import ExportOptions
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from rnnexport.arguments.options import with_arguments
 from rnnexport.bundle.bundle import Bundle
 from rnnexport.bundle.store import check_target
-from rnnexport.collector import few_collections
+from rnnexport.onnx_files.collector import few_collections
 from rnnexport.errors import InputError
 from rnnexport.exporting.checkpoint import export_checkpoint
 from rnnexport.exporting.keras_source import export_keras
