@@ -11,9 +11,9 @@ import typer
 
 from rnnexport.cli.options import Json
 from rnnexport.cli.output import print_result, say
-from rnnexport.onnx_files.collector import few_collections
 from rnnexport.errors import InputError
 from rnnexport.exporting.options import ExportOptions
+from rnnexport.onnx_files.collector import few_collections
 
 
 @few_collections()

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 from rnnexport.arguments.options import with_arguments
 from rnnexport.bundle.bundle import Bundle
 from rnnexport.bundle.store import check_target
-from rnnexport.onnx_files.collector import few_collections
 from rnnexport.errors import InputError
 from rnnexport.exporting.checkpoint import export_checkpoint
 from rnnexport.exporting.keras_source import export_keras
@@ -16,6 +15,7 @@ from rnnexport.exporting.options import ExportOptions
 from rnnexport.exporting.source_files import file_kind
 from rnnexport.exporting.torch_files import read_script
 from rnnexport.exporting.writing import EXPORTED
+from rnnexport.onnx_files.collector import few_collections
 
 if TYPE_CHECKING:
     import torch
