@@ -1,5 +1,7 @@
 """Python loops over cells run for any number of steps, or are refused with the place and the reason."""
 
+from importlib.metadata import version
+
 import pytest
 import torch
 from packaging.version import Version
@@ -9,6 +11,9 @@ from rnnexport.capture import capture, parse_input_spec
 from rnnexport.errors import ExportError
 
 SERIES = "x:float32[batch,time,5]"
+NEWEST = Version(version("openvino")) >= Version("2026.3")
+RUN_SCANS = ["onnxruntime", "openvino"] if NEWEST else ["onnxruntime"]
+"""OpenVINO before 2026.3 fails on a Scan whose body normalises."""
 
 
 class StackedSteps(nn.Module):
@@ -369,7 +374,7 @@ class AfterAFrontEnd(nn.Module):
 )
 def test_a_loop_over_what_a_front_end_leaves_runs_for_any_number_of_steps(check, ops, front_end, unbound, least):
     sizes = [(batch, least + more) for batch, more in ((1, 0), (2, 1), (3, 2), (2, 3), (3, 36), (1, 37))]
-    captured = check(AfterAFrontEnd(front_end, unbound), SERIES, sizes=sizes)
+    captured = check(AfterAFrontEnd(front_end, unbound), SERIES, engines=RUN_SCANS, sizes=sizes)
     assert ops(captured).count("Scan") == 1
     assert captured.ranges["time"].minimum == least
 
@@ -472,7 +477,7 @@ class FromThreeStepsAgo(nn.Module):
     ],
 )
 def test_what_a_step_reads_may_be_a_part_a_list_or_from_long_ago(check, ops, module, node):
-    captured = check(module(), SERIES, sizes=[(1, 1), (3, 2), (2, 4), (3, 13)])
+    captured = check(module(), SERIES, engines=RUN_SCANS, sizes=[(1, 1), (3, 2), (2, 4), (3, 13)])
     assert ops(captured).count(node) == (3 if node == "LSTM" else 1)
 
 
