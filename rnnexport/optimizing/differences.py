@@ -44,18 +44,17 @@ def compare(original: Path, rewritten: Path, calls: Sequence[Feeds]) -> list[Dif
     """Run both files on the same calls in every runtime, each in a process of its own."""
     before = {name: [*infer(original, runtime, calls)] for name, runtime in RUNTIMES.items()}
     in_ort = before["ONNX Runtime"]
-    answers: list[Feeds | None] = [
-        result.outputs if any(a.size for a in result.outputs.values()) else None for result in in_ort
-    ]
+    answers = [_unless_empty(result.outputs) for result in in_ort]
     if not any(answers):
         answers = _in_float64(original, calls)
     if not any(answers):
-        failures = {name: next(r.failure.message for r in given if r.failure) for name, given in before.items()}
-        return [
-            Difference(runtime=name, calls=0, failure=f"the original does not run: {failure}")
-            for name, failure in failures.items()
-        ]
+        return [Difference(runtime=name, calls=0, failure=_nothing_given(given)) for name, given in before.items()]
     return [_compare(name, rewritten, calls, before[name], answers) for name in RUNTIMES]
+
+
+def _nothing_given(results: Sequence[CaseResult]) -> str:
+    failures = (f"the original does not run: {result.failure.message}" for result in results if result.failure)
+    return next(failures, "the original gives empty outputs")
 
 
 def _in_float64(path: Path, calls: Sequence[Feeds]) -> list[Feeds | None]:
@@ -67,8 +66,12 @@ def _in_float64(path: Path, calls: Sequence[Feeds]) -> list[Feeds | None]:
         model = Float64Model(path)
         for number, feeds in enumerate(calls):
             with contextlib.suppress(RnnexportError):
-                answers[number] = model.run(feeds)
+                answers[number] = _unless_empty(model.run(feeds))
     return answers
+
+
+def _unless_empty(outputs: Feeds) -> Feeds | None:
+    return outputs if any(array.size for array in outputs.values()) else None
 
 
 def _compare(

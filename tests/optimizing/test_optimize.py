@@ -256,3 +256,13 @@ def test_an_original_that_a_runtime_gets_wrong_says_nothing_against_the_copy(tmp
     assert (ort.original, openvino.failure) == (0, None)
     assert (openvino.original or 0) > 0.1
     assert all(row.relative is not None and row.relative < 1e-5 for row in (ort, openvino))
+
+
+def test_a_file_that_gives_nothing_is_said_to(tmp_path):
+    g = Graph()
+    y = g.op("GRU", "x", *g.weights("GRU", 4, 6, ["W", "R"]), hidden_size=6, linear_before_reset=1)
+    start, end = g.constant([0], np.int64), g.constant([0], np.int64)
+    g.op("Slice", y, start, end, outputs=["y"])
+    onnx.save(g.model({"x": ["time", "batch", 4]}, {"y": [0, 1, "batch", 6]}), tmp_path / "model.onnx")
+    report = optimize(tmp_path / "model.onnx", tmp_path / "out.onnx", Rewrite())
+    assert {row.failure for row in report.differences} == {"the original gives empty outputs"}
