@@ -74,11 +74,12 @@ def run(command: list[str], folder: Path) -> Outcome:
 
 
 def _contents(folder: Path) -> dict[str, str]:
-    """Digests of all files but those in work/out and what commands add to a bundle or to their caches."""
+    """Digests of all files but those in work/out and what commands add to a bundle and Python to the user's code."""
     found = {}
     for path in folder.rglob("*"):
         name = path.relative_to(folder).as_posix()
-        if name.startswith("work/out") or path.name.startswith(EVIDENCE) or path.is_dir() or not path.is_file():
+        is_expected = name.startswith("work/out") or path.name.startswith(EVIDENCE)
+        if is_expected or path.parent.name == "__pycache__" or not path.is_file():
             continue
         found[name] = hashlib.sha256(path.read_bytes()).hexdigest()
     return found
