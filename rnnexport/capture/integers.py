@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import builtins
 import dis
-import functools
 import math
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -89,11 +88,18 @@ class SymbolicRange:
         return torch.arange(*self.bounds)
 
 
-def _range(refuse: Callable[[SymInt], None], *bounds: Any) -> Any:
-    """Stands for `range` in the user's code."""
-    if any(isinstance(bound, SymInt) for bound in bounds):
-        return SymbolicRange(refuse, *bounds)
-    return builtins.range(*bounds)
+class _RangeMeta(type):
+    """Of what stands for `range` in the user's code."""
+
+    refuse: Callable[[SymInt], None]
+
+    def __call__(cls, *bounds: Any) -> Any:
+        if any(isinstance(bound, SymInt) for bound in bounds):
+            return SymbolicRange(cls.refuse, *bounds)
+        return builtins.range(*bounds)
+
+    def __instancecheck__(cls, value: Any) -> bool:
+        return isinstance(value, builtins.range | SymbolicRange)
 
 
 def _begins_a_loop(frame: FrameType) -> bool:
@@ -116,7 +122,11 @@ def integers_of_sizes(code: Sequence[dict[str, Any]], refuse: Callable[[SymInt],
     index = SymInt.__index__
     originals = [(kind, kind.__int__) for kind in (SymInt, SymFloat)]
     rounded = {name: getattr(SymInt, name) for name in _ROUNDING}
-    stand_ins = {"int": _SymbolicInt, "len": _length, "range": functools.partial(_range, refuse)}
+    stand_ins = {
+        "int": _SymbolicInt,
+        "len": _length,
+        "range": _RangeMeta("range", (), {"refuse": staticmethod(refuse)}),
+    }
     shadowed = [(space, name) for space in code for name in stand_ins if name not in space]
 
     def caught(original: Any) -> Any:

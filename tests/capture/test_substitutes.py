@@ -92,7 +92,8 @@ def test_logcumsumexp_of_no_likelihood_is_minus_infinity(check):
 def test_a_range_of_a_size_is_an_index(check):
     def forward(m, x, lengths):
         y = m.rnn(x)[0]
-        decay = torch.tensor(range(x.size(1), 0, -1)) / 10
-        return y[range(len(y)), lengths - 1], y * decay[:, None], sum(range(3)) * y
+        steps = range(x.size(1), 0, -1)
+        assert isinstance(steps, range)
+        return y[range(len(y)), lengths - 1], y * torch.tensor(steps)[:, None] / 10, sum(range(3)) * y
 
     check(Calls(forward), SERIES, "lengths:int64[batch]", engines=["onnxruntime"], sizes=[(1, 1), (3, 7)])
