@@ -63,7 +63,8 @@ def trace_with_loops(
         ExportError: The loop cannot be written for any number of steps.
     """
     unrolled = _sizes_to_unroll(frozen.derived, taken)
-    if frozen.derived.at(unrolled[-1]) > _MOST_STEPS:
+    fewest, more, most = (frozen.derived.at(size) for size in unrolled)
+    if not fewest < more < most <= _MOST_STEPS:  # min(T, 5) steps do not grow with T
         raise frozen
     try:
         entry = _outline_entry(module, inputs, sizes, frozen, unrolled)

@@ -551,6 +551,13 @@ def test_nested_loops_are_refused_with_the_place():
     with pytest.raises(ExportError, match=r"test_loops\.py:\d+: .*'time', .* beside a loop over 'batch'.*decoder_step"):
         capture(Searches(), [parse_input_spec(SERIES)])
 
+    class AtMostFive(nn.Module):
+        def forward(self, x):
+            return sum(x[:, t] for t in range(min(x.size(1), 5)))
+
+    with pytest.raises(ExportError, match=r"test_loops\.py:\d+: forward turns dimension 'time' into a number"):
+        capture(AtMostFive(), [parse_input_spec(SERIES)])
+
     class EverySecondStep(nn.Module):
         def forward(self, x):
             return torch.stack([step * (2 if t % 2 else step) for t, step in enumerate(x.unbind(1))])
