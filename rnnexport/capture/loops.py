@@ -149,7 +149,7 @@ class _Comparison:
         self.delays: list[Operation] = []
         """Of the run that is being tried: operations that hand a result on to the step after the next."""
         self.reason: NoMatchError | None = None
-        """Why the longest operators that repeat are no loop."""
+        """Why the last operators that repeat are no loop."""
 
     def outline(self) -> Outline:
         while all(trace.next < len(trace.nodes) for trace in self.traces):

@@ -118,11 +118,7 @@ class SizeWatch:
             ExportError: It follows from several.
         """
         symbols = size.node.expr.free_symbols
-        named = {
-            next(iter(s.node.expr.free_symbols)): dimension
-            for dimension, s in self.sizes.items()
-            if isinstance(s, torch.SymInt) and s.node.expr.is_Symbol
-        }
+        named = {s.node.expr: dimension for dimension, s in self.sizes.items() if isinstance(s, torch.SymInt)}
         dimensions = sorted(named[symbol] for symbol in symbols if symbol in named)
         if len(dimensions) < len(symbols):  # some of it is no size
             return
